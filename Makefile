@@ -1,0 +1,44 @@
+# What a newcomer types: `make demo`, `make test`. Both set up what they need first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test test-quick lint wheel constraints clean
+
+setup: $(READY)
+
+# The stamp is newer than the files it depends on once everything is in place.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,java]'
+	$(BIN)/python -m jobs.runtime
+	touch $(READY)
+
+demo: setup
+	$(BIN)/fraud-scoring demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-quick: setup
+	$(BIN)/python -m pytest -m "not spark and not distributed and not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: setup
+	$(BIN)/uv build --wheel --out-dir dist
+
+# Compiles the exact versions that setup installs.
+constraints:
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --extra java \
+		--no-annotate --no-header setup.cfg -o constraints.txt
+	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.txt
+
+clean:
+	rm -rf $(VENV) demo-lake dist build *.egg-info

@@ -1,0 +1,4 @@
+"""What the bank knows about an entity, and when: definitions, not computation.
+
+Importing this package needs neither Spark nor torch.
+"""

@@ -1,0 +1,55 @@
+"""All features there are, by unique name.
+
+    >>> feature("card_count_7d").window.length_days
+    7
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from feature_defs.card import CARD_RHYTHM, CARD_SPEND
+from feature_defs.definitions import Feature, FeatureView
+from feature_defs.merchant import MERCHANT_RISK
+from feature_defs.sequences import EVENT_FEATURES
+
+VIEWS: tuple[FeatureView, ...] = (CARD_SPEND, CARD_RHYTHM, MERCHANT_RISK)
+
+
+def _unique(features: tuple[Feature, ...]) -> dict[str, Feature]:
+    by_name: dict[str, Feature] = {}
+    for feature in features:
+        if feature.name in by_name:
+            raise ValueError(f"two features are called {feature.name}; rename or remove one")
+        by_name[feature.name] = feature
+    return by_name
+
+
+FEATURES: dict[str, Feature] = _unique(
+    (*EVENT_FEATURES, *(feature for view in VIEWS for feature in view.features))
+)
+
+# Days of input before a transaction that the whole catalogue needs.
+LOOKBACK_DAYS = max(feature.lookback_days for feature in FEATURES.values())
+
+
+def feature(name: str) -> Feature:
+    """Look a feature up.
+
+    Raises:
+        KeyError: no such feature; the message lists all there are.
+    """
+    if name not in FEATURES:
+        raise KeyError(f"no feature is called {name!r}; there are: {', '.join(sorted(FEATURES))}")
+    return FEATURES[name]
+
+
+def fingerprints() -> dict[str, str]:
+    """Fingerprint per feature name."""
+    return {name: feature.fingerprint for name, feature in FEATURES.items()}
+
+
+def fingerprint() -> str:
+    """Fingerprint of the whole catalogue."""
+    text = ",".join(f"{name}={value}" for name, value in sorted(fingerprints().items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,45 @@
+"""Errors that a person can act on: what was found, what was expected, what to do.
+
+Every layer raises these, and only the command line turns them into an exit code, so a problem
+reads the same in a log, in the table of runs and on a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Problem(Exception):
+    """One readable paragraph; the subclass says which exit code a command ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, found: str, *, expected: str, remedy: str) -> None:
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(f"{found} Expected: {expected} What to do: {remedy}")
+
+
+class UsageProblem(Problem):
+    """Bad usage, settings or definitions."""
+
+    exit_code = 2
+
+
+class GateFailed(Problem):
+    """A gate said no, or could not decide, which is the same."""
+
+    exit_code = 3
+
+
+class InputMissing(Problem):
+    """An input is missing, damaged or not ready."""
+
+    exit_code = 4
+
+
+class NightHeld(Problem):
+    """Another run holds this night."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""Tensors in, scores out: encoding, networks, training, calibration and the model registry."""
