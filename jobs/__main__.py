@@ -1,0 +1,5 @@
+"""`python -m jobs`, the same as `fraud-scoring`."""
+
+from jobs.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The tables, their versions, and who may write a night: the one door to Delta."""

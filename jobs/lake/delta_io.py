@@ -1,0 +1,259 @@
+"""Reading pinned versions and publishing nights: every touch of Delta goes through `Lake`.
+
+Staged data are plain Parquet under `_staging/<run_id>/` (no reader looks there, and no commit
+is spent on them); publishing replaces whole dates in one commit, so a rerun leaves one copy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+
+import fsspec
+from delta import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from feature_defs.problems import InputMissing, UsageProblem
+from jobs.lake.tables import NIGHTS, TABLES, Table
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True)
+class Dates:
+    """Business dates from `first` to `last`, both included."""
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise UsageProblem(
+                f"The first date {self.first} lies after the last {self.last}.",
+                expected="--from on or before --to.",
+                remedy="swap them.",
+            )
+
+    @property
+    def num_nights(self) -> int:
+        """How many nights these are."""
+        return (self.last - self.first).days + 1
+
+    @property
+    def sql(self) -> str:
+        """Predicate on `business_date`; dates have no character that could need quoting."""
+        return f"business_date >= DATE'{self.first}' AND business_date <= DATE'{self.last}'"
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+
+
+@dataclass
+class Lake:
+    """A lake that a command works on."""
+
+    spark: SparkSession
+    settings: Settings
+    # Versions this process has published, by table.
+    published: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def uri(self) -> str:
+        """Where the lake is, without a slash at its end; local paths are absolute."""
+        fs, path = fsspec.core.url_to_fs(self.settings.lake)
+        local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+        return (str(path) if local else self.settings.lake).rstrip("/")
+
+    @cached_property
+    def files(self) -> fsspec.AbstractFileSystem:
+        """The file system the lake lives on."""
+        return fsspec.core.url_to_fs(self.settings.lake)[0]
+
+    def path(self, *parts: str) -> str:
+        """A place under the lake.
+
+        Raises:
+            UsageProblem: a part would lead out of its folder.
+        """
+        for part in parts:
+            if part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part:
+                raise UsageProblem(
+                    f"{part!r} is no name of a file or folder.",
+                    expected="a name without slashes.",
+                    remedy="choose another name.",
+                )
+        return "/".join((self.uri, *parts))
+
+    # -- existence ---------------------------------------------------------------------------
+
+    def is_lake(self) -> bool:
+        """Whether there is a lake at this place."""
+        return self.has(NIGHTS)
+
+    def require(self) -> None:
+        """Check that there is a lake.
+
+        Raises:
+            UsageProblem: there is nothing, or something else.
+        """
+        if self.is_lake():
+            return
+        there = self.files.exists(self.uri)
+        raise UsageProblem(
+            f"{self.uri} is not a lake: "
+            + ("it has no table `nights`." if there else "there is nothing there."),
+            expected="a folder that `fraud-scoring ingest` has made.",
+            remedy="correct --lake, or start a new lake with `fraud-scoring ingest`.",
+        )
+
+    def create(self) -> None:
+        """Make the tables of a new lake; those already there are left alone.
+
+        Raises:
+            UsageProblem: the place holds something that is not a lake.
+        """
+        if self.is_lake():
+            return
+        if self.files.exists(self.uri):
+            strangers = [
+                name
+                for path in self.files.ls(self.uri, detail=False)
+                if not (name := path.rstrip("/").rsplit("/", 1)[-1]).startswith("_")
+                and name not in TABLES
+            ]
+            if strangers or not self.files.isdir(self.uri):
+                raise UsageProblem(
+                    f"{self.uri} is not a lake and not empty: it holds "
+                    f"{', '.join(sorted(strangers)[:5]) or 'a file'}.",
+                    expected="a lake, an empty folder or a new place.",
+                    remedy="give another --lake.",
+                )
+        # `nights` comes last: its presence says that the lake is complete.
+        for table in sorted(TABLES.values(), key=lambda table: table is NIGHTS):
+            self._create_table(table)
+
+    def _create_table(self, table: Table) -> None:
+        days = self.settings.audit_days
+        builder = DeltaTable.createIfNotExists(self.spark)
+        if table.name in self.settings.tables:
+            builder = builder.tableName(self.settings.tables[table.name])
+        else:
+            builder = builder.location(self._location(table))
+        for column in table.columns:
+            builder = builder.addColumn(column.name, column.type, nullable=column.nullable)
+        if table.partitioned_by:
+            builder = builder.partitionedBy(table.partitioned_by)
+        # An auditor may ask for any version inside this horizon.
+        builder = builder.property("delta.logRetentionDuration", f"interval {days} days")
+        builder = builder.property("delta.deletedFileRetentionDuration", f"interval {days} days")
+        if table is NIGHTS:
+            # Appends never conflict, so a lease must be taken under the strict level.
+            builder = builder.property("delta.isolationLevel", "Serializable")
+        builder.execute()
+
+    def _location(self, table: Table) -> str:
+        return self.path(table.name)
+
+    def has(self, table: Table) -> bool:
+        """Whether the table is there."""
+        if table.name in self.settings.tables:
+            return bool(self.spark.catalog.tableExists(self.settings.tables[table.name]))
+        return bool(DeltaTable.isDeltaTable(self.spark, self._location(table)))
+
+    def delta_table(self, table: Table) -> DeltaTable:
+        """The table for `MERGE` and history."""
+        if table.name in self.settings.tables:
+            return DeltaTable.forName(self.spark, self.settings.tables[table.name])
+        return DeltaTable.forPath(self.spark, self._location(table))
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def version(self, table: Table) -> int:
+        """The table's newest version."""
+        return int(self.delta_table(table).history(1).collect()[0]["version"])
+
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        """The table at a version; without one, the newest.
+
+        Raises:
+            InputMissing: the table is not there.
+        """
+        if not self.has(table):
+            raise InputMissing(
+                f"The table `{table.name}` is not in the lake {self.uri}.",
+                expected="all tables that `ingest` makes for a new lake.",
+                remedy="restore the table, or start a new lake with `fraud-scoring ingest`.",
+            )
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        if table.name in self.settings.tables:
+            return reader.table(self.settings.tables[table.name])
+        return reader.load(self._location(table))
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def stage(self, frame: DataFrame, run_id: str, name: str) -> DataFrame:
+        """Write rows aside as Parquet and read them back, so a gate sees what will be published.
+
+        The frame should be partitioned as it is to be written.
+        """
+        place = self.path("_staging", run_id, name)
+        frame.write.mode("overwrite").parquet(place)
+        return self.spark.read.schema(frame.schema).parquet(place)
+
+    def staged(self, run_id: str, name: str) -> bool:
+        """Whether rows were staged completely under this name."""
+        return bool(self.files.exists(self.path("_staging", run_id, name, "_SUCCESS")))
+
+    def read_staged(self, run_id: str, name: str) -> DataFrame:
+        """Rows staged earlier."""
+        return self.spark.read.parquet(self.path("_staging", run_id, name))
+
+    def discard_staged(self, run_id: str) -> None:
+        """Remove what a run has staged."""
+        place = self.path("_staging", run_id)
+        if self.files.exists(place):
+            self.files.rm(place, recursive=True)
+
+    def publish(self, table: Table, frame: DataFrame, dates: Dates, run_id: str) -> int:
+        """Replace whole dates of a table in one commit; returns the version it made."""
+        writer = (
+            frame.write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", dates.sql)
+            .option("mergeSchema", "true")
+            .option("userMetadata", json.dumps({"run_id": run_id}))
+        )
+        return self._save(writer, table)
+
+    def append(self, table: Table, frame: DataFrame, run_id: str) -> int:
+        """Add rows to a table in one commit; returns the version it made."""
+        writer = (
+            frame.write.format("delta")
+            .mode("append")
+            .option("userMetadata", json.dumps({"run_id": run_id}))
+        )
+        return self._save(writer, table)
+
+    def _save(self, writer: object, table: Table) -> int:
+        from pyspark.sql import DataFrameWriter
+
+        assert isinstance(writer, DataFrameWriter)
+        if table.name in self.settings.tables:
+            writer.saveAsTable(self.settings.tables[table.name])
+        else:
+            writer.save(self._location(table))
+        return self.record_commit(table)
+
+    def record_commit(self, table: Table) -> int:
+        """Version of the commit that this session just made."""
+        version = int(str(self.spark.conf.get("spark.databricks.delta.lastCommitVersionInSession")))
+        self.published[table.name] = version
+        return version
+
+    def versions(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Newest version of each of these tables."""
+        return {table.name: self.version(table) for table in tables}

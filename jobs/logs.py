@@ -1,0 +1,49 @@
+"""Log lines: text for people at a terminal, one JSON object per line otherwise."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+from typing import Literal
+
+LOGGER = logging.getLogger("fraud_scoring")
+
+
+class JsonLines(logging.Formatter):
+    """`{"ts": …, "level": …, "msg": …, and what the caller added as extra["fields"]}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        line = {
+            "ts": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
+            "level": record.levelname.lower(),
+            "msg": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps(line, default=str)
+
+
+class Text(logging.Formatter):
+    """`12:31:05 features: …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of text."""
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        return f"{moment:%H:%M:%S} {record.getMessage()}"
+
+
+def set_up_logs(log_format: Literal["json", "text"] | None) -> None:
+    """Send our log lines to standard error in the wanted form; libraries only from warnings up."""
+    chosen = log_format or ("text" if sys.stderr.isatty() else "json")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Text() if chosen == "text" else JsonLines())
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def say(message: str, **fields: object) -> None:
+    """Log one line; `fields` become keys of the JSON form."""
+    LOGGER.info(message, extra={"fields": fields})

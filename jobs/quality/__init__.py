@@ -1,0 +1,1 @@
+"""What may pass: row rules, quarantine, and the gates between the night's steps."""

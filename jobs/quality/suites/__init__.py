@@ -1,0 +1,1 @@
+"""What each gate expects of each table: one file per table."""

@@ -1,0 +1,80 @@
+"""What all tests share: one Spark session, lakes copied from a template, the handbook's data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+    from jobs.settings import Settings
+
+
+def settings_for(lake: Path, **changes: Any) -> Settings:
+    """Settings of a small test lake."""
+    from jobs.settings import load_settings
+
+    return load_settings(None, {"lake": str(lake), "alert_budget": 5, **changes})
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The one Spark session of a test run."""
+    from jobs.session import open_session
+
+    place = tmp_path_factory.mktemp("spark")
+    settings = settings_for(
+        place, spark={"spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2"}
+    )
+    session = open_session(settings)
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def empty_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new lake, made once; tests work on copies."""
+    from jobs.lake.delta_io import Lake
+
+    place = tmp_path_factory.mktemp("lakes") / "template"
+    Lake(spark, settings_for(place)).create()
+    return place
+
+
+@pytest.fixture
+def make_lake(spark: SparkSession, empty_lake: Path, tmp_path: Path) -> Callable[..., Lake]:
+    """Make a new empty lake; keyword arguments are settings."""
+
+    def make(name: str = "lake", **changes: Any) -> Lake:
+        from jobs.lake.delta_io import Lake
+
+        place = tmp_path / name
+        shutil.copytree(empty_lake, place)
+        return Lake(spark, settings_for(place, **changes))
+
+    return make
+
+
+@pytest.fixture
+def lake(make_lake: Callable[..., Lake]) -> Lake:
+    """A new empty lake with default settings, but for a budget of five alerts."""
+    return make_lake()
+
+
+@pytest.fixture(scope="session")
+def handbook() -> Path:
+    """Folder of the public handbook data."""
+    shared = os.environ.get("FRAUD_SHARED")
+    if not shared:
+        pytest.skip("FRAUD_SHARED is not set: the handbook's data are not there")
+    place = Path(shared) / "data"
+    if not (place / "handbook_transactions.parquet").exists():
+        pytest.skip(f"no handbook_transactions.parquet in {place}")
+    return place
