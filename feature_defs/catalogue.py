@@ -1,7 +1,7 @@
 """All features there are, by unique name.
 
-    >>> feature("card_count_7d").window.length_days
-    7
+>>> feature("card_count_7d").window.length_days
+7
 """
 
 from __future__ import annotations

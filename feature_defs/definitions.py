@@ -107,7 +107,9 @@ class Aggregation:
         if len(set(self.windows)) != len(self.windows):
             raise ValueError(f"{self.function.value} names the same window twice")
         if (self.function is Function.MEAN) != (self.measure is not None):
-            raise ValueError(f"{self.function.value} and measure {self.measure!r} do not go together")
+            raise ValueError(
+                f"{self.function.value} and measure {self.measure!r} do not go together"
+            )
         if self.function is Function.FRAUD_RATE and any(w.delay_days == 0 for w in self.windows):
             raise ValueError(
                 "a fraud rate needs a delay: labels of the last days are not known at the "

@@ -6,12 +6,12 @@ A label is mature at `T` when its `label_time` is not after `T`; the label of a 
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 
 def known_before(day: date) -> datetime:
     """The moment up to which a job that runs "as of" a day may know things: its 00:00 UTC."""
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def period_of(day: date, period_days: int) -> int:

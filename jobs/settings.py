@@ -28,8 +28,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FRAUD_", extra="ignore", frozen=True)
 
-    lake: str = Field(min_length=1)
-    """URI or path of the lake."""
+    lake: str = ""
+    """URI or path of the lake; commands that need one refuse an empty name."""
     tables: dict[str, str] = {}
     """Catalog names for tables that do not live under the lake, by table name."""
     registry_uri: str | None = None
@@ -87,6 +87,7 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     if config is not None:
         _check_file(config)
+
     # The file's place is part of the class in pydantic-settings, hence one class per call.
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=config)
@@ -100,7 +101,7 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
         )
         raise UsageProblem(
             f"The settings do not hold: {wrong}.",
-            expected="every setting in its range, and --lake (or FRAUD_LAKE) given.",
+            expected="every setting in its range.",
             remedy="correct the flag, the FRAUD_ variable or the file given by --config.",
         ) from None
     return loaded

@@ -104,9 +104,7 @@ class Night:
 
     def _runs_to_copy(self) -> list[Run]:
         mine = {run.run_id: run for run in self._finished_now}
-        earlier = {
-            run.run_id: run for run in self.finished.values() if run.run_id not in mine
-        }
+        earlier = {run.run_id: run for run in self.finished.values() if run.run_id not in mine}
         if earlier:
             known = (
                 self.lake.read(RUNS)

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -23,7 +23,7 @@ MAX_ERROR_CHARACTERS = 4000
 
 def now() -> datetime:
     """This moment, UTC."""
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 def new_run_id(job: str) -> str:

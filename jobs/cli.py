@@ -1,0 +1,422 @@
+"""The command `fraud-scoring`: parses, loads settings, calls one job, turns problems into codes.
+
+Jobs, Spark, torch and MLflow are imported inside the commands, so `--help` answers at once.
+Exit codes: 0 done; 2 bad usage or settings; 3 a gate failed; 4 an input is missing or not
+ready; 5 another run holds this night; 1 anything unexpected.
+"""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_defs.problems import Problem, UsageProblem
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Dates, Lake
+    from jobs.settings import Settings
+else:
+    # typer evaluates the annotations of commands; only `command` below looks at this one.
+    Settings = object
+
+app = typer.Typer(
+    name="fraud-scoring",
+    help="Batch fraud scoring: features, models, scores, gates and the morning's report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Day = Annotated[str, typer.Option("--date", help="The night's business date, YYYY-MM-DD.")]
+OptionalDay = Annotated[str | None, typer.Option("--date", help="One night, YYYY-MM-DD.")]
+FirstDay = Annotated[str | None, typer.Option("--from", help="First night of a range.")]
+LastDay = Annotated[str | None, typer.Option("--to", help="Last night of a range.")]
+Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger) or version.")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except Problem as problem:
+        _give_up(problem, debug=debug)
+        sys.exit(problem.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        first_line = str(error).strip().split("\n", 1)[0][:2000]
+        typer.secho(
+            f"Something unexpected happened: {type(error).__name__}: {first_line} "
+            "What to do: run the command again with --debug and read the traceback.",
+            err=True,
+            fg="red",
+        )
+        sys.exit(1)
+
+
+def _give_up(problem: Problem, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(problem)
+    typer.secho(str(problem), err=True, fg="red")
+
+
+def parse_day(text: str, flag: str) -> date:
+    """A date as the command line gives it.
+
+    Raises:
+        UsageProblem: it is no date.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise UsageProblem(
+            f"{flag} {text!r} is no date.",
+            expected="a day that exists, written YYYY-MM-DD.",
+            remedy="correct the date.",
+        ) from None
+
+
+def parse_dates(day: str | None, first: str | None, last: str | None) -> "Dates":
+    """One night (`--date`) or a range (`--from`, `--to`).
+
+    Raises:
+        UsageProblem: neither, both, or half of a range was given.
+    """
+    from jobs.lake.delta_io import Dates
+
+    if day and not first and not last:
+        only = parse_day(day, "--date")
+        return Dates(only, only)
+    if first and last and not day:
+        return Dates(parse_day(first, "--from"), parse_day(last, "--to"))
+    raise UsageProblem(
+        "It is not clear which nights are meant.",
+        expected="either --date D, or --from D --to D.",
+        remedy="give one of the two.",
+    )
+
+
+def _common(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    lake: Annotated[str | None, typer.Option(help="Path or URI of the lake.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or text.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
+) -> "Settings":
+    """What every command can be told; the settings follow from it."""
+    from jobs.logs import set_up_logs
+    from jobs.settings import load_settings
+
+    flags = {"lake": lake, "log_format": log_format, "debug": debug or None}
+    settings = load_settings(config, flags)
+    set_up_logs(settings.log_format)
+    return settings
+
+
+def command(job: Callable[..., None]) -> Callable[..., None]:
+    """Register a sub-command whose first parameter, the settings, comes from the common options."""
+    _, *own = inspect.signature(job).parameters.values()
+    common = inspect.signature(_common).parameters
+
+    @functools.wraps(job)
+    def run(**given: Any) -> None:
+        settings = _common(**{name: given.pop(name) for name in common})
+        job(settings, **given)
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*own, *common.values())
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del run.__wrapped__  # type: ignore[attr-defined]
+    app.command()(run)
+    return run
+
+
+@contextmanager
+def _open_spark(settings: Settings) -> Iterator["SparkSession"]:
+    """A Spark session, closed at the end."""
+    from jobs.session import open_session
+
+    spark = open_session(settings)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+@contextmanager
+def _open_lake(settings: Settings, *, must_exist: bool = True) -> Iterator["Lake"]:
+    """The lake, with a Spark session of its own.
+
+    Raises:
+        UsageProblem: no lake is named, or (with `must_exist`) there is none at its place.
+    """
+    if not settings.lake:
+        raise UsageProblem(
+            "No lake is named.",
+            expected="--lake, FRAUD_LAKE or `lake` in the file given by --config.",
+            remedy="say where the lake is.",
+        )
+    from jobs.lake.delta_io import Lake
+
+    with _open_spark(settings) as spark:
+        lake = Lake(spark, settings)
+        if must_exist:
+            lake.require()
+        yield lake
+
+
+@command
+def demo(settings: Settings) -> None:
+    """The whole product in one command, on a small simulated bank.
+
+    Example: fraud-scoring demo
+    """
+    from jobs import demo as job
+
+    settings = settings.model_copy(update={"lake": settings.lake or job.DEFAULT_LAKE})
+    with _open_lake(settings, must_exist=False) as opened:
+        job.run(opened)
+
+
+@command
+def simulate(
+    settings: Settings,
+    out: Annotated[str, typer.Option("--out", help="Where the deliveries go.")],
+    num_cards: Annotated[int, typer.Option("--num-cards", help="Cards of the bank.")],
+    days: Annotated[int, typer.Option("--days", help="Days to simulate.")],
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same rows.")],
+    first_day: Annotated[str, typer.Option(help="First day.")] = "2024-01-01",
+) -> None:
+    """Seeded synthetic transactions and delayed labels with known fraud scenarios.
+
+    Example: fraud-scoring simulate --out bank --num-cards 1000 --days 60 --seed 1
+    """
+    from jobs import simulate as job
+
+    plan = job.SimulationPlan(
+        out=out,
+        num_cards=num_cards,
+        num_days=days,
+        seed=seed,
+        first_day=parse_day(first_day, "--first-day"),
+    )
+    with _open_spark(settings) as spark:
+        job.simulate(spark, plan)
+    typer.echo(f"The deliveries of {days} days are in {out}.")
+
+
+@command
+def ingest(
+    settings: Settings,
+    source: Annotated[str, typer.Option("--source", help="Path or URI of the delivery.")],
+    source_format: Annotated[str, typer.Option("--format", help="delta, parquet or csv.")],
+    mapping: Annotated[str, typer.Option("--mapping", help="Name or TOML file of a mapping.")],
+    day: OptionalDay = None,
+    first: FirstDay = None,
+    last: LastDay = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Publish a night without rows.")
+    ] = False,
+) -> None:
+    """Source rows into `transactions` and `labels`, bad rows into `quarantine`.
+
+    Example: fraud-scoring ingest --lake L --source bank --format parquet --mapping simulated
+    --from 2024-01-01 --to 2024-01-31
+    """
+    dates = parse_dates(day, first, last)
+    from jobs import ingest as job
+    from jobs.lake.nights import hold
+    from jobs.mapping import load_mapping
+
+    delivery = job.Delivery(source, source_format, load_mapping(mapping), allow_empty)
+    with _open_lake(settings, must_exist=False) as opened:
+        job.check_ready(opened, delivery, dates)
+        opened.create()
+        with hold(opened, dates) as night:
+            job.run(night, delivery)
+
+
+def _night_job(name: str, settings: Settings, dates: "Dates") -> object:
+    """Run one job of a night under the night's lease; returns what the job returns."""
+    import importlib
+
+    from jobs.lake.nights import hold
+
+    job = importlib.import_module(f"jobs.{name}")
+    with _open_lake(settings) as opened, hold(opened, dates) as night:
+        return job.run(night)
+
+
+@command
+def features(
+    settings: Settings,
+    day: OptionalDay = None,
+    first: FirstDay = None,
+    last: LastDay = None,
+) -> None:
+    """Point-in-time features of the nights' transactions.
+
+    Example: fraud-scoring features --lake L --date 2018-08-08
+    """
+    _night_job("features", settings, parse_dates(day, first, last))
+
+
+@command
+def train(
+    settings: Settings,
+    as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Which model, how trained.")],
+    num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")],
+) -> None:
+    """Train a challenger from what was known before a day, 00:00 UTC.
+
+    Example: fraud-scoring train --lake L --as-of 2018-07-25 --recipe lstm_autoencoder
+    --num-workers 2
+    """
+    moment = parse_day(as_of, "--as-of")
+    from fraud_models.recipes import recipe as find_recipe
+    from jobs import train as job
+
+    plan = job.TrainingPlan(moment, recipe, find_recipe(recipe), num_workers)
+    with _open_lake(settings) as opened:
+        version = job.run(opened, plan)
+    typer.echo(f"Model version {version} is the challenger.")
+
+
+@command
+def evaluate(
+    settings: Settings,
+    first: Annotated[str, typer.Option("--from", help="First night.")],
+    last: Annotated[str, typer.Option("--to", help="Last night.")],
+    model: Model = "challenger",
+) -> None:
+    """Figures of a model on nights whose labels are mature, beside the baselines.
+
+    Example: fraud-scoring evaluate --lake L --from 2018-07-25 --to 2018-07-31
+    """
+    dates = parse_dates(None, first, last)
+    from jobs import evaluate as job
+
+    with _open_lake(settings) as opened:
+        evaluation = job.run(opened, dates, model)
+    job.show(evaluation)
+
+
+@command
+def promote(
+    settings: Settings,
+    model: Model = "challenger",
+) -> None:
+    """Gate 3: put a model into service when its latest evaluation holds against the champion's.
+
+    Example: fraud-scoring promote --lake L
+    """
+    from jobs import promote as job
+
+    with _open_lake(settings) as opened:
+        version = job.run(opened, model)
+    typer.echo(f"Model version {version} is the champion.")
+
+
+@command
+def score(settings: Settings, day: Day) -> None:
+    """Score every transaction of a night with the champion; the scores are staged.
+
+    Example: fraud-scoring score --lake L --date 2018-08-08
+    """
+    _night_job("score", settings, parse_dates(day, None, None))
+
+
+@command
+def publish(settings: Settings, day: Day) -> None:
+    """Gate 4, then the staged scores of a night in one commit.
+
+    Example: fraud-scoring publish --lake L --date 2018-08-08
+    """
+    _night_job("publish", settings, parse_dates(day, None, None))
+
+
+@command
+def alerts(settings: Settings, day: Day) -> None:
+    """One alert per card, at most as many as can be investigated.
+
+    Example: fraud-scoring alerts --lake L --date 2018-08-08
+    """
+    _night_job("alerts", settings, parse_dates(day, None, None))
+
+
+@command
+def monitor(settings: Settings, day: Day) -> None:
+    """Drift of inputs, scores and calibration against the last 28 nights, and late rows.
+
+    Example: fraud-scoring monitor --lake L --date 2018-08-08
+    """
+    _night_job("monitor", settings, parse_dates(day, None, None))
+
+
+@command
+def report(settings: Settings, day: Day) -> None:
+    """Write the page that the risk team opens in the morning, and the alert list as CSV.
+
+    Example: fraud-scoring report --lake L --date 2018-08-08
+    """
+    page = _night_job("report", settings, parse_dates(day, None, None))
+    typer.echo(f"The report is in {page}")
+
+
+@command
+def nightly(settings: Settings, day: Day) -> None:
+    """All of a night's jobs in order, resuming after the last one that finished.
+
+    Example: fraud-scoring nightly --lake L --date 2018-08-08
+    """
+    only = parse_day(day, "--date")
+    from jobs import nightly as job
+
+    with _open_lake(settings) as opened:
+        page = job.run(opened, only)
+    typer.echo(f"The report is in {page}")
+
+
+@command
+def explain(
+    settings: Settings,
+    transaction_id: Annotated[str, typer.Argument(help="A scored transaction.")],
+) -> None:
+    """Why: observed, expected and contribution of every feature, and the card's recent events.
+
+    Example: fraud-scoring explain --lake L 1234567
+    """
+    from jobs import explain as job
+
+    with _open_lake(settings) as opened:
+        explanation = job.run(opened, transaction_id)
+    job.show(explanation)
+
+
+@command
+def doctor(settings: Settings) -> None:
+    """What is wrong with this machine or this lake, and what to do.
+
+    Example: fraud-scoring doctor --lake L
+    """
+    from jobs import doctor as job
+
+    findings = job.examine(settings)
+    job.show(findings)
+    if any(finding.status == "wrong" for finding in findings):
+        raise typer.Exit(1)

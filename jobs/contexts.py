@@ -1,0 +1,97 @@
+"""Each night's events in the contexts that models read: sorted streams for Arrow functions.
+
+The context of a night is the card's events since the start of the period before its own, so an
+event serves at most two contexts: that of its own period, where it may be scored, and that of
+the next, where it only warms the model up. One shuffle by (card, period), one sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from feature_defs.labels import context_start, period_of
+from feature_defs.point_in_time import KEYS
+from fraud_models.config import ModelConfig
+from fraud_models.registry import ModelVersion
+from fraud_models.scoring import cached_scorer, rank_stream, score_stream
+from jobs.lake.delta_io import Dates
+
+SORTED_BY = ("card_id", "period", "event_time", "transaction_id")
+RANKED_FIELDS = "reconstruction_error double, ranking_value double"
+SCORED_FIELDS = (
+    f"{RANKED_FIELDS}, score double, reasons "
+    "array<struct<feature:string,observed:double,expected:double,contribution:double>>, "
+    "num_context_events int"
+)
+Stream = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+def context_dates(dates: Dates, config: ModelConfig) -> Dates:
+    """Dates whose events the contexts of these nights can hold."""
+    return Dates(context_start(dates.first, config.context_period_days), dates.last)
+
+
+def context_stream(
+    features: DataFrame, dates: Dates, config: ModelConfig, role: Column
+) -> DataFrame:
+    """Events in the contexts of these nights, sorted for `fraud_models.event_batch`.
+
+    `features` holds the rows of `context_dates`. `role` says what an event is in the context of
+    its own period (0 context only, 1 target, 2 validation target); rows of other nights and
+    events that were carried over from the period before are context only.
+    """
+    length = config.context_period_days
+    first = period_of(dates.first, length)
+    last = period_of(dates.last, length)
+    period = F.floor(F.datediff("business_date", F.lit(date(1970, 1, 1))) / length).cast("int")
+    own = features.withColumn("period", period).withColumn(
+        "role", F.when(F.expr(dates.sql), role).otherwise(F.lit(0)).cast("int")
+    )
+    # A row that came late may have happened before the period that its delivery lies in.
+    begins = F.col("period").cast("bigint") * length
+    happened = F.datediff(F.to_date("event_time"), F.lit(date(1970, 1, 1)))
+    carried = (
+        own.where(happened >= begins)
+        .withColumn("period", F.col("period") + 1)
+        .withColumn("role", F.lit(0))
+    )
+    served = own.unionByName(carried).where(F.col("period").between(first, last))
+    columns = [*KEYS, "period", "role", *config.columns]
+    return served.select(*columns).repartition("card_id", "period").sortWithinPartitions(*SORTED_BY)
+
+
+@dataclass(frozen=True)
+class ScoreStream:
+    """Runs on executors: scores a sorted stream with a model that each worker loads once."""
+
+    model: ModelVersion
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Scored rows of one partition."""
+        return score_stream(batches, cached_scorer(self.model.uri, self.model.sha256), KEYS)
+
+
+@dataclass(frozen=True)
+class RankStream:
+    """Runs on executors: errors only, for a model that is not calibrated yet."""
+
+    uri: str
+    sha256: str
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Ranked rows of one partition."""
+        return rank_stream(batches, cached_scorer(self.uri, self.sha256), KEYS)
+
+
+def apply_stream(stream: DataFrame, function: Stream, added: str) -> DataFrame:
+    """Map a sorted stream; the result has the keys and the `added` columns (Spark DDL)."""
+    keys = stream.select(*KEYS).schema
+    schema = StructType([*keys.fields, *StructType.fromDDL(added).fields])
+    return stream.mapInArrow(function, schema)

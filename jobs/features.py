@@ -1,0 +1,82 @@
+"""Build the features of one night, or of a range of nights in one pass.
+
+Reads   transactions and labels of the lookback, at the night's pins
+Writes  features[business_date] (staged, gate 2, then one commit that replaces whole dates)
+Fails   when a transaction would go without features, or a value leaves its range
+
+    fraud-scoring features --lake L --date 2018-08-08
+    fraud-scoring features --lake L --from 2018-04-01 --to 2018-08-14
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.catalogue import LOOKBACK_DAYS, fingerprints
+from feature_defs.point_in_time import Knowledge, compile_features
+from feature_defs.sources import LabelPolicy
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.lineage import label_policy
+from jobs.lake.nights import Night
+from jobs.lake.runs import Run
+from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
+from jobs.quality.gate import GateResult, require, validate
+from jobs.quality.suites import features as suite
+
+
+def run(night: Night) -> None:
+    """Build, check and publish the features of a night.
+
+    Raises:
+        InputMissing: the night has not been ingested.
+        GateFailed: gate 2 said no; nothing is published.
+    """
+    night.need("ingest")
+    lake, dates = night.lake, night.dates
+    with night.job("features") as run:
+        try:
+            known = knowledge(night, run)
+            built = compile_features(known, dates.first, dates.last, lake.settings.late_days)
+            staged = lake.stage(built, run.run_id, FEATURES_TABLE.name)
+            require(_gate(known.transactions.where(dates.sql), staged), run)
+            run.rows["features"] = staged.count()
+            version = lake.publish(FEATURES_TABLE, staged, dates, run.run_id)
+            run.versions_out[FEATURES_TABLE.name] = version
+            run.figures["fingerprints"] = fingerprints()
+        finally:
+            lake.discard_staged(run.run_id)
+
+
+def knowledge(night: Night, run: Run) -> Knowledge:
+    """Transactions and labels of the night and its lookback, at the night's pins."""
+    for table in (TRANSACTIONS, LABELS):
+        run.versions_in[table.name] = night.pin(table.name)
+    return read_knowledge(night.lake, night.dates, run.versions_in, label_policy(night.lake))
+
+
+def read_knowledge(
+    lake: Lake, dates: Dates, versions: dict[str, int], policy: LabelPolicy
+) -> Knowledge:
+    """Rows that the features of these dates can depend on; earlier dates are not read."""
+    # A late row's windows begin earlier by as much as it is late.
+    reach = Dates(dates.first - timedelta(days=LOOKBACK_DAYS + lake.settings.late_days), dates.last)
+    return Knowledge(
+        _at(lake, versions, reach, TRANSACTIONS.name),
+        _at(lake, versions, reach, LABELS.name),
+        policy,
+    )
+
+
+def _at(lake: Lake, versions: dict[str, int], reach: Dates, name: str) -> DataFrame:
+    table = TRANSACTIONS if name == TRANSACTIONS.name else LABELS
+    return lake.read(table, versions[name]).where(F.expr(reach.sql))
+
+
+def _gate(transactions: DataFrame, staged: DataFrame) -> GateResult:
+    covered = validate(
+        suite.GATE, suite.coverage_expectations(), suite.coverage(transactions, staged)
+    )
+    return covered + validate(suite.GATE, suite.value_expectations(), staged)

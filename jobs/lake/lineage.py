@@ -1,0 +1,85 @@
+"""What earlier runs recorded and later jobs rely on: the label policy, the features' meanings."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from feature_defs.problems import InputMissing
+from feature_defs.sources import LabelPolicy
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.runs import Run
+from jobs.lake.tables import NIGHTS, RUNS
+
+
+def ingest_arguments(lake: Lake, *, newest: bool) -> dict[str, Any]:
+    """Arguments of the lake's first, or newest, finished ingest.
+
+    Raises:
+        InputMissing: nothing has been ingested.
+    """
+    order = F.desc("finished_at") if newest else F.asc("finished_at")
+    ingests = lake.read(RUNS).where("job = 'ingest' AND status = 'done'")
+    rows = ingests.orderBy(order).select("arguments").limit(1).collect()
+    if not rows:
+        raise InputMissing(
+            f"Nothing has been ingested into {lake.uri}.",
+            expected="at least one night that `fraud-scoring ingest` has finished.",
+            remedy="run `fraud-scoring ingest` first.",
+        )
+    arguments: dict[str, Any] = json.loads(rows[0]["arguments"])
+    return arguments
+
+
+def label_policy(lake: Lake) -> LabelPolicy:
+    """What the absence of a label means, as the newest mapping said."""
+    labels = ingest_arguments(lake, newest=True)["mapping"].get("labels") or {}
+    if labels.get("completeness") == "frauds_only":
+        return LabelPolicy(maturity_days=int(labels["maturity_days"]))
+    return LabelPolicy()
+
+
+def night_records(lake: Lake, dates: Dates) -> dict[date, dict[str, Run]]:
+    """Records of the finished jobs of each night that was begun, by date."""
+    rows = lake.read(NIGHTS).where(dates.sql).select("business_date", "jobs").collect()
+    return {
+        row["business_date"]: {job: Run.from_json(text) for job, text in row["jobs"].items()}
+        for row in rows
+    }
+
+
+def feature_fingerprints(lake: Lake, dates: Dates) -> dict[str, str]:
+    """Fingerprint per column that the features of all these nights have in common.
+
+    Raises:
+        InputMissing: a night was ingested but has no features, or nights differ; all are named.
+    """
+    without: list[str] = []
+    marks: dict[str, set[str]] = {}
+    num_nights = 0
+    for day, jobs in sorted(night_records(lake, dates).items()):
+        if "ingest" not in jobs:
+            continue
+        if "features" not in jobs:
+            without.append(str(day))
+            continue
+        num_nights += 1
+        for name, mark in jobs["features"].figures["fingerprints"].items():
+            marks.setdefault(name, set()).add(mark)
+    differing = sorted(name for name, seen in marks.items() if len(seen) > 1)
+    if without or differing or not num_nights:
+        raise InputMissing(
+            f"The features of {dates} are not all there: "
+            + "; ".join(
+                ([f"no features for {', '.join(without)}"] if without else [])
+                + ([f"nights differ in {', '.join(differing)}"] if differing else [])
+                + ([] if num_nights or without else ["no night has been ingested"])
+            )
+            + ".",
+            expected="features of one meaning for every ingested night of the context.",
+            remedy=f"run `fraud-scoring features --from {dates.first} --to {dates.last}`.",
+        )
+    return {name: next(iter(seen)) for name, seen in marks.items()}

@@ -1,0 +1,30 @@
+"""Where a lake keeps its models: the registry, and the checkpoint of a version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fraud_models.registry import ModelVersion, Registry
+
+if TYPE_CHECKING:
+    from fraud_models.checkpoint import Checkpoint
+    from jobs.lake.delta_io import Lake
+
+
+def open_registry(lake: Lake) -> Registry:
+    """The registry of the settings, else the one that lies in the lake."""
+    folder = lake.path("_registry")
+    lake.files.makedirs(folder, exist_ok=True)
+    uri = lake.settings.registry_uri or f"sqlite:///{folder}/mlflow.db"
+    return Registry(uri, lake.path("_registry", "artifacts"))
+
+
+def read_checkpoint(model: ModelVersion) -> Checkpoint:
+    """The checkpoint of a version, verified against the digest the registry keeps.
+
+    Raises:
+        InputMissing: it is missing or damaged.
+    """
+    from fraud_models.checkpoint import load_checkpoint
+
+    return load_checkpoint(model.uri, model.sha256)

@@ -1,0 +1,78 @@
+"""Score one night of transactions with the champion.
+
+Reads   features[the night's context] at the night's pin, the model the night resolved first
+Writes  scores, staged: only `publish` shows them, once gate 4 has passed
+Fails   when there is no champion, or the context's columns are not those of the model
+
+The model passes over each card's context once, causally, as a map over partitions sorted by
+card and time: many cards in one tensor, memory bounded by the batch. The iterator pandas UDF
+over packed contexts was measured beside it (`tests/benchmarks/scoring_paths.py`).
+
+    fraud-scoring score --lake L --date 2018-08-08
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from fraud_models.registry import CHAMPION, ModelVersion
+from jobs.contexts import (
+    SCORED_FIELDS,
+    ScoreStream,
+    apply_stream,
+    context_dates,
+    context_stream,
+)
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.lineage import feature_fingerprints
+from jobs.lake.nights import Night
+from jobs.lake.tables import FEATURES_TABLE, SCORES
+from jobs.model_store import open_registry, read_checkpoint
+
+
+def run(night: Night) -> None:
+    """Score a night; the result stays in staging until it is published.
+
+    Raises:
+        InputMissing: no features, no champion, a damaged checkpoint, or columns that differ.
+    """
+    night.need("features")
+    lake, dates = night.lake, night.dates
+    with night.job("score") as run:
+        # Resolved once per night: a later promotion does not change a night that was begun.
+        model = open_registry(lake).resolve(night.model_version or CHAMPION)
+        run.model_version = str(model.version)
+        version = night.pin(FEATURES_TABLE.name)
+        run.versions_in[FEATURES_TABLE.name] = version
+        scored = score_nights(lake, dates, version, model)
+        staged = lake.stage(_as_table(scored, model, run.run_id), run.run_id, SCORES.name)
+        run.rows["scores"] = staged.count()
+
+
+def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) -> DataFrame:
+    """Scores of all transactions of these nights, each once, with `in_sample`.
+
+    Raises:
+        InputMissing: the columns of the model are not those of the context's nights.
+    """
+    checkpoint = read_checkpoint(model)
+    config = checkpoint.config
+    reach = context_dates(dates, config)
+    checkpoint.check_columns(feature_fingerprints(lake, reach))
+    features = lake.read(FEATURES_TABLE, version).where(F.expr(reach.sql))
+    stream = context_stream(features, dates, config, role=F.lit(1))
+    scored = apply_stream(stream, ScoreStream(model), SCORED_FIELDS)
+    # A model trained as of a day has seen the nights before that day.
+    trained_on = F.col("business_date") < F.lit(checkpoint.as_of).cast("date")
+    return scored.withColumn("in_sample", trained_on)
+
+
+def _as_table(scored: DataFrame, model: ModelVersion, run_id: str) -> DataFrame:
+    """With the columns that say where a score came from, in the table's order."""
+    return scored.select(
+        "*",
+        F.lit(str(model.version)).alias("model_version"),
+        F.lit(run_id).alias("run_id"),
+        F.current_timestamp().alias("scored_at"),
+    ).select(*SCORES.column_names)
