@@ -129,7 +129,9 @@ def _observed(result: dict[str, Any]) -> str:
     if "observed_value" in result:
         return str(result["observed_value"])
     if "unexpected_count" in result:
-        return f"{result['unexpected_count']} of {result.get('element_count', '?')} rows do not hold"
+        return (
+            f"{result['unexpected_count']} of {result.get('element_count', '?')} rows do not hold"
+        )
     return ""
 
 

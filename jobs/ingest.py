@@ -1,0 +1,342 @@
+"""Bring a delivery's rows into `transactions` and `labels`, and refused rows into `quarantine`.
+
+Reads   the delivery, transactions and labels of the late_days nights before (pinned)
+Writes  transactions, labels, quarantine of the dates, each replaced whole in one commit
+Fails   gate 1: a row is lost, too many rows are refused, a night is empty, the delivery is damaged
+
+Each source is scanned twice: once for its rows per night, once to judge them. Judging shuffles
+by transaction id, once; a range of nights shuffles once more, so that a table gets about one
+file per night. Judged rows are written aside, and counts, gate and tables all read what was
+written.
+
+    fraud-scoring ingest --lake ./lake --source ./bank --format csv --mapping simulated \
+        --date 2018-04-01
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.delivery import (
+    ATTRIBUTE_TYPES,
+    UNREADABLE,
+    Delivery,
+    SourceTable,
+    check_ready,
+    first_line,
+    label_policy,
+    labels_of,
+    mapped_types,
+    read_source,
+    recorded_delivery,
+    source_types,
+    transactions_of,
+)
+from jobs.lake.delta_io import Dates
+from jobs.lake.nights import Night
+from jobs.lake.runs import Run
+from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
+from jobs.logs import say
+from jobs.quality.gate import Check, GateResult, require, validate
+from jobs.quality.intake import judged_labels, judged_transactions, of_dates, pseudonymised
+from jobs.quality.suites import labels as label_suite
+from jobs.quality.suites import transactions as suite
+from jobs.quality.suites.transactions import NightFacts
+
+__all__ = ["Delivery", "check_ready", "label_policy", "recorded_delivery", "run"]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Judged rows as they were written aside, and what the source was counted to have."""
+
+    transactions: DataFrame
+    labels: DataFrame | None
+    rows_read: dict[date, int]
+    labels_read: dict[date, int]
+
+
+def run(night: Night, delivery: Delivery) -> None:
+    """Ingest a delivery for the nights held.
+
+    Raises:
+        GateFailed: gate 1 said no, or the delivery cannot be read; nothing is published.
+    """
+    lake = night.lake
+    with night.job("ingest", delivery.arguments) as record:
+        try:
+            staged = _stage(night, delivery, record)
+            ready = _publishable(night, delivery, record, staged)
+            facts = _facts(night.dates, staged)
+            _note(record, facts, staged)
+            require(_gate(night, delivery, facts, ready), record)
+            for table, rows in ready.items():
+                _publish(night, record, table, rows)
+        finally:
+            lake.discard_staged(record.run_id)
+        say(f"ingest {night.dates}: done", run_id=record.run_id, **record.rows)
+
+
+# -- judging -------------------------------------------------------------------------------------
+
+
+def _stage(night: Night, delivery: Delivery, record: Run) -> Staged:
+    """Count the source's rows, judge them, and write them aside.
+
+    Raises:
+        GateFailed: the delivery is damaged.
+    """
+    try:
+        table = transactions_of(delivery)
+        rows, rows_read = _counted(night, delivery, table, record)
+        transactions = _stage_transactions(night, delivery, rows, record)
+        own = labels_of(delivery)
+        if own is None:
+            return Staged(transactions, None, rows_read, {})
+        rows, labels_read = _counted(night, delivery, own, record)
+        labels = _stage_labels(night, delivery, rows, record)
+        return Staged(transactions, labels, rows_read, labels_read)
+    except UNREADABLE as error:
+        sentence = "The delivery can be read to its end."
+        check = Check("delivery_readable", sentence, "fail", "crashed", first_line(error))
+        require(GateResult(suite.GATE, (check,)), record)
+        raise
+
+
+def _counted(
+    night: Night, delivery: Delivery, table: SourceTable, record: Run
+) -> tuple[DataFrame, dict[date, int]]:
+    raw = read_source(night.lake.spark, delivery, table, night.dates)
+    types = record.figures.setdefault("source_types", {})
+    types[table.kind] = mapped_types(table, source_types(raw))
+    rows = of_dates(raw, table, delivery.mapping, night.dates)
+    counts = rows.groupBy("business_date").count().collect()
+    say(f"ingest {night.dates}: read {table.place}", rows=sum(row["count"] for row in counts))
+    return rows, {row["business_date"]: row["count"] for row in counts}
+
+
+def _earlier(night: Night, table: Table) -> DataFrame:
+    """Rows that were accepted in the `late_days` nights before the first of these."""
+    first = night.dates.first
+    since = first - timedelta(days=night.lake.settings.late_days)
+    before = (F.col("business_date") >= F.lit(since)) & (F.col("business_date") < F.lit(first))
+    return night.lake.read(table, night.pin(table.name)).where(before)
+
+
+def _stage_transactions(
+    night: Night, delivery: Delivery, rows: DataFrame, record: Run
+) -> DataFrame:
+    mapping, settings = delivery.mapping, night.lake.settings
+    secret = [getattr(mapping.transactions.columns, name) for name in mapping.pseudonymise]
+    judged = judged_transactions(
+        pseudonymised(rows, secret, settings.pseudonym_key),
+        _earlier(night, TRANSACTIONS),
+        mapping,
+        settings.late_days,
+    )
+    return night.lake.stage(_by_night(judged, night.dates), record.run_id, "judged_transactions")
+
+
+def _stage_labels(night: Night, delivery: Delivery, rows: DataFrame, record: Run) -> DataFrame:
+    mapping, settings = delivery.mapping, night.lake.settings
+    assert mapping.labels is not None
+    name = mapping.labels.columns.transaction_id
+    secret = [name] if name and "transaction_id" in mapping.pseudonymise else []
+    judged = judged_labels(
+        pseudonymised(rows, secret, settings.pseudonym_key),
+        _earlier(night, LABELS),
+        mapping,
+        settings.late_days,
+    )
+    return night.lake.stage(_by_night(judged, night.dates), record.run_id, "judged_labels")
+
+
+def _by_night(judged: DataFrame, dates: Dates) -> DataFrame:
+    """Rows of a night together, split only where a night is large."""
+    if dates.num_nights == 1:
+        return judged
+    return judged.hint("rebalance", F.col("business_date"))
+
+
+# -- what will be published ----------------------------------------------------------------------
+
+
+def _publishable(
+    night: Night, delivery: Delivery, record: Run, staged: Staged
+) -> dict[Table, DataFrame]:
+    """The rows of each table; transactions come last, so that they never stand alone."""
+    attributes = delivery.mapping.transactions.attributes
+    ingest_time = F.lit(record.started_at).alias("ingest_time")
+    names = [ingest_time if name == "ingest_time" else name for name in TRANSACTIONS.column_names]
+    accepted = staged.transactions.where("accepted")
+    return {
+        QUARANTINE: _quarantine(delivery, record, staged),
+        LABELS: _labels(staged, record.started_at),
+        TRANSACTIONS: accepted.select(*names, *attributes),
+    }
+
+
+def _labels(staged: Staged, ingest_time: datetime) -> DataFrame:
+    if staged.labels is None:
+        own = F.col("is_fraud").isNotNull() & (F.size("label_reasons") == 0)
+        rows = staged.transactions.where(F.col("accepted") & own)
+    else:
+        rows = staged.labels.where("accepted")
+    return rows.select(
+        "transaction_id",
+        "is_fraud",
+        "label_time",
+        F.col("label_source").alias("source"),
+        F.lit(ingest_time).alias("ingest_time"),
+        "business_date",
+    )
+
+
+def _quarantine(delivery: Delivery, record: Run, staged: Staged) -> DataFrame:
+    transactions = transactions_of(delivery)
+
+    def refused(rows: DataFrame, source: str, reasons: str) -> DataFrame:
+        return rows.where(F.size(reasons) > 0).select(
+            F.lit(source).alias("source"),
+            "raw",
+            F.col(reasons).alias("reasons"),
+            F.lit(record.run_id).alias("run_id"),
+            "business_date",
+        )
+
+    own = labels_of(delivery)
+    parts = [refused(staged.transactions, transactions.label, "reasons")]
+    if own is not None and staged.labels is not None:
+        parts.append(refused(staged.labels, own.label, "reasons"))
+    elif delivery.mapping.labels is not None:
+        # A label that cannot be read does not refuse its transaction, and stands on its own.
+        source = f"{transactions.place}#labels"
+        parts.append(refused(staged.transactions.where("accepted"), source, "label_reasons"))
+    rows = parts[0]
+    for part in parts[1:]:
+        rows = rows.unionByName(part)
+    return rows
+
+
+def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
+    """Replace the dates of a table; nothing for nothing is no commit, but for transactions."""
+    lake = night.lake
+    if table is not TRANSACTIONS and rows.isEmpty():
+        there = lake.read(table).where(night.dates.sql)
+        if there.isEmpty():
+            return
+    record.versions_out[table.name] = lake.publish(table, rows, night.dates, record.run_id)
+
+
+# -- counting and the gate -----------------------------------------------------------------------
+
+
+def _facts(dates: Dates, staged: Staged) -> list[NightFacts]:
+    """Counts of each night, from the source and from what was written aside."""
+    ours = _per_night(staged.transactions, {
+        "accepted": F.count_if("accepted"),
+        "refused": F.count_if(F.size("reasons") > 0),
+        "labelled": F.count_if(F.col("accepted") & F.col("is_fraud").isNotNull()
+                               & (F.size("label_reasons") == 0)),
+        "label_refused": F.count_if(F.col("accepted") & (F.size("label_reasons") > 0)),
+    })  # fmt: skip
+    told = {} if staged.labels is None else _per_night(staged.labels, {
+        "accepted": F.count_if("accepted"),
+        "dropped": F.count_if("dropped"),
+        "refused": F.count_if(F.size("reasons") > 0),
+    })  # fmt: skip
+    nights = (dates.first + timedelta(days=offset) for offset in range(dates.num_nights))
+    return [_night_facts(day, staged, ours.get(day, {}), told.get(day, {})) for day in nights]
+
+
+def _night_facts(
+    day: date, staged: Staged, ours: dict[str, int], told: dict[str, int]
+) -> NightFacts:
+    inside = staged.labels is None
+    accepted = ours.get("labelled", 0) if inside else told.get("accepted", 0)
+    refused = ours.get("label_refused", 0) if inside else told.get("refused", 0)
+    return NightFacts(
+        day,
+        rows_read=staged.rows_read.get(day, 0),
+        rows_accepted=ours.get("accepted", 0),
+        rows_quarantined=ours.get("refused", 0),
+        # Labels inside transactions are read with them, and conserved with them.
+        labels_read=accepted + refused if inside else staged.labels_read.get(day, 0),
+        labels_accepted=accepted,
+        labels_dropped=told.get("dropped", 0),
+        labels_quarantined=refused,
+    )
+
+
+def _per_night(rows: DataFrame, counts: dict[str, Any]) -> dict[date, dict[str, int]]:
+    counted = rows.groupBy("business_date").agg(*(c.alias(name) for name, c in counts.items()))
+    return {
+        row["business_date"]: {name: int(row[name]) for name in counts} for row in counted.collect()
+    }
+
+
+def _note(record: Run, facts: list[NightFacts], staged: Staged) -> None:
+    """Put counts into the run's record; what grows with the nights is three numbers for each."""
+    record.rows.update(
+        read=sum(night.rows_read for night in facts),
+        accepted=sum(night.rows_accepted for night in facts),
+        quarantined=sum(night.rows_quarantined for night in facts),
+        labels=sum(night.labels_accepted for night in facts),
+        labels_quarantined=sum(night.labels_quarantined for night in facts),
+        label_duplicates_dropped=sum(night.labels_dropped for night in facts),
+    )
+    record.figures["quarantined_by_reason"] = _by_reason(staged.transactions, "reasons")
+    refused_labels = (
+        _by_reason(staged.transactions, "label_reasons")
+        if staged.labels is None
+        else _by_reason(staged.labels, "reasons")
+    )
+    record.figures["labels_quarantined_by_reason"] = refused_labels
+    record.figures["by_night"] = {
+        str(night.business_date): [night.rows_read, night.rows_accepted, night.rows_quarantined]
+        for night in facts
+    }
+
+
+def _by_reason(rows: DataFrame, column: str) -> dict[str, int]:
+    counts = rows.select(F.explode(column).alias("reason")).groupBy("reason").count().collect()
+    return {row["reason"]: row["count"] for row in sorted(counts, key=lambda row: row["reason"])}
+
+
+def _gate(
+    night: Night, delivery: Delivery, facts: list[NightFacts], ready: dict[Table, DataFrame]
+) -> GateResult:
+    lake, dates = night.lake, night.dates
+    checks = suite.fact_checks(
+        lake.settings.max_quarantined_share, allow_empty=delivery.allow_empty
+    )
+    result = suite.judge_facts(lake.spark, facts, checks)
+    transactions = ready[TRANSACTIONS]
+    rules = suite.expectations(transactions.columns, dates.first, dates.last)
+    result += validate(suite.GATE, rules, transactions)
+    if any(night_facts.labels_accepted for night_facts in facts):
+        result += validate(suite.GATE, label_suite.expectations(), ready[LABELS])
+    kinds = delivery.mapping.transactions.attributes
+    declared = {column.name: column.type for column in TRANSACTIONS.columns}
+    declared |= {name: ATTRIBUTE_TYPES[kind] for name, kind in kinds.items()}
+    accepted = {fact.business_date: fact.rows_accepted for fact in facts}
+    further = (
+        suite.check_types(transactions, declared),
+        suite.check_volume(accepted, _history(night)),
+    )
+    return result + GateResult(suite.GATE, further)
+
+
+def _history(night: Night) -> dict[date, int]:
+    first = night.dates.first
+    since = first - timedelta(days=suite.MAX_HISTORY_NIGHTS)
+    rows = night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)).where(
+        (F.col("business_date") >= F.lit(since)) & (F.col("business_date") < F.lit(first))
+    )
+    counts = rows.groupBy("business_date").count().collect()
+    return {row["business_date"]: row["count"] for row in counts}

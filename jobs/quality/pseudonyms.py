@@ -1,0 +1,57 @@
+"""Pseudonyms: ids replaced by HMAC-SHA256 (hex) before anything is written.
+
+The key travels to the workers inside a pickled function and nowhere else: not in Spark's
+settings, plans, logs or interface, nor in a command line. The price is one pass of the id columns
+through Python workers, about a second per million ids and core. The same id gives the same
+pseudonym, in every column, delivery and table, so labels still find their transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import SecretStr
+from pyspark.sql import Column
+from pyspark.sql.pandas.functions import PandasUDFType, pandas_udf
+from pyspark.sql.types import StringType
+
+from feature_defs.problems import UsageProblem
+
+
+def check_key(key: SecretStr | None) -> SecretStr:
+    """The key, when there is one.
+
+    Raises:
+        UsageProblem: there is none, or it is too short to keep anything secret.
+    """
+    if key is not None and len(key.get_secret_value()) >= 16:
+        return key
+    found = "no key" if key is None else "a key of fewer than 16 characters"
+    raise UsageProblem(
+        f"The mapping asks for pseudonyms, and there is {found}.",
+        expected="a secret of at least 16 characters in FRAUD_PSEUDONYM_KEY.",
+        remedy="set the variable, and keep the key: another one gives other pseudonyms.",
+    )
+
+
+def pseudonym(value: Column, key: SecretStr) -> Column:
+    """HMAC-SHA256 of a string column; null and blank stay as they are."""
+    import pandas as pd
+
+    secret = key.get_secret_value().encode()
+
+    def replace(ids: pd.Series) -> pd.Series:
+        import hashlib
+        import hmac
+
+        return ids.map(
+            lambda text: (
+                text
+                if text is None or not text.strip()
+                else hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+            )
+        )
+
+    # Types are given apart: annotations of a nested function are texts here.
+    hashed: Callable[[Column], Column] = pandas_udf(replace, StringType(), PandasUDFType.SCALAR)
+    return hashed(value)

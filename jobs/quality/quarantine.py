@@ -1,0 +1,43 @@
+"""What the quarantine keeps of a refused row: all its source columns as JSON, but no secrets.
+
+Card numbers are never stored: any value that is one keeps its last four digits, and in rows that
+were refused for one, or did not fit their header, so does every run of 13 to 19 digits. Of a
+pseudonymised source a record that does not fit its header is withheld whole, for its ids may
+stand in any column.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.quality.parsing import is_card_number
+from jobs.quality.rules import Reason
+
+WITHHELD = '{"withheld":"a malformed record of a pseudonymised source"}'
+_DIGIT_RUN = r"(?<![0-9])(?:[0-9][ -]?){9,15}([0-9]{4})(?![0-9])"
+_WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
+
+
+def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:
+    """The source columns of a refused row (columns `raw`, `reasons`, `malformed`) as JSON."""
+    shown = F.struct(*(_shown(field).alias(field.name) for field in fields))
+    text = F.to_json(shown, {"ignoreNullFields": "false"})
+    risky = F.array_contains("reasons", Reason.CARD_NUMBER_IN_ID.code) | F.col("malformed")
+    masked = F.when(risky, F.regexp_replace(text, _DIGIT_RUN, "****$1")).otherwise(text)
+    if not pseudonymised:
+        return masked
+    return F.when(F.col("malformed"), F.lit(WITHHELD)).otherwise(masked)
+
+
+def _shown(field: T.StructField) -> Column:
+    value = F.col("raw").getField(field.name)
+    if not isinstance(field.dataType, (T.StringType, *_WHOLE)):
+        return value
+    text = value.cast("string")
+    masked = F.concat(F.lit("****"), F.right(F.trim(text), F.lit(4)))
+    if isinstance(field.dataType, T.StringType):
+        return F.when(is_card_number(text), masked).otherwise(text)
+    # A number stays a number unless it has to be masked, so the two stand in one text column.
+    return F.when(is_card_number(text), masked).otherwise(text)
