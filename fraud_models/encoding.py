@@ -1,0 +1,207 @@
+"""Feature values to the channels a network reads and describes, and back.
+
+Fitted on quantiles of the training data and kept in the checkpoint. Per kind of feature:
+
+- amounts, counts, durations: sign(x) log(1 + |x|), then centred on the median and divided by a
+  robust standard deviation ((q90 - q10) / 2.563), floored so that an almost constant column
+  cannot blow up;
+- rates: divided by their root mean square (floored): a fraud rate is zero nearly always, so
+  quantile ranges say nothing about it;
+- hour of day and day of week: sine and cosine, two channels.
+
+A missing value encodes to 0, is told to the network by an indicator channel of its own and costs
+exactly 0 nats. Channels are ordered: one per plain column, then all sines, then all cosines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feature_defs.catalogue import feature
+from feature_defs.definitions import Kind
+from feature_defs.problems import Problem, UsageProblem
+
+NUM_QUANTILES = 101
+# Distance between the 10th and the 90th percentile of a normal distribution, in deviations.
+DEVIATIONS_Q10_TO_Q90 = 2.563
+LOG_SCALE_FLOOR = 0.1
+RATE_SCALE_FLOOR = 0.01
+HOURS_PER_DAY = 24.0
+DAYS_PER_WEEK = 7.0
+# Inputs beyond this many deviations look alike to the network; the likelihood sees them whole.
+INPUT_LIMIT = 8.0
+
+LOGARITHMIC = frozenset({Kind.AMOUNT, Kind.COUNT, Kind.DURATION_S})
+CYCLES = {Kind.HOUR_OF_DAY: HOURS_PER_DAY, Kind.DAY_OF_WEEK: DAYS_PER_WEEK}
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """What the encoding needs to know of one column of the training events."""
+
+    num_rows: int
+    """Rows looked at, nulls included."""
+    num_null: int
+    """Nulls among them."""
+    quantiles: tuple[float, ...]
+    """101 values, of probability 0.00, 0.01, … 1.00; empty when every row is null."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantiles", tuple(float(value) for value in self.quantiles))
+        if len(self.quantiles) not in (0, NUM_QUANTILES):
+            raise UsageProblem(
+                f"A column comes with {len(self.quantiles)} quantiles.",
+                expected=f"{NUM_QUANTILES}, or none when all its values are null.",
+                remedy="ask for the probabilities 0.00, 0.01, … 1.00.",
+            )
+
+
+@dataclass(frozen=True)
+class FeatureScale:
+    """How one column is encoded."""
+
+    name: str
+    kind: Kind
+    centre: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The fitted encoding of all columns that a model reads, in their order."""
+
+    features: tuple[FeatureScale, ...]
+
+    @classmethod
+    def fit(cls, features: Sequence[str], statistics: Mapping[str, ColumnStatistics]) -> Encoding:
+        """Fit on the statistics of the training events, one entry per feature column.
+
+        Raises:
+            Problem: statistics of a column are missing or not finite.
+        """
+        return cls(tuple(_fit(name, statistics.get(name)) for name in features))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the feature columns, in order."""
+        return tuple(scale.name for scale in self.features)
+
+    @property
+    def channel_owner(self) -> tuple[int, ...]:
+        """[C] column that each channel belongs to."""
+        cyclic = self._cyclic
+        return (*(i for i in range(len(self.features)) if i not in cyclic), *cyclic, *cyclic)
+
+    @property
+    def num_channels(self) -> int:
+        """C."""
+        return len(self.channel_owner)
+
+    @property
+    def num_inputs(self) -> int:
+        """Width of the network's input: channels and missing-indicators."""
+        return self.num_channels + len(self.features)
+
+    @property
+    def _cyclic(self) -> tuple[int, ...]:
+        return tuple(i for i, scale in enumerate(self.features) if scale.kind in CYCLES)
+
+    def encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., F] values, NaN for missing, to [..., C] channels and [..., F] presence (bool)."""
+        present = ~torch.isnan(values)
+        filled = torch.where(present, values, torch.zeros_like(values))
+        logarithmic = self._tensor([scale.kind in LOGARITHMIC for scale in self.features], values)
+        logged = torch.sign(filled) * torch.log1p(filled.abs())
+        plain = torch.where(logarithmic.bool(), logged, filled)
+        centre = self._tensor([scale.centre for scale in self.features], values)
+        scale = self._tensor([scale.scale for scale in self.features], values)
+        plain = (plain - centre) / scale
+        owners = torch.tensor(self.channel_owner, device=values.device)
+        num_plain = len(self.features) - len(self._cyclic)
+        cyclic = torch.tensor(self._cyclic, device=values.device, dtype=torch.long)
+        period = self._tensor([CYCLES[self.features[i].kind] for i in self._cyclic], values)
+        angle = filled[..., cyclic] * (2 * math.pi / period)
+        channels = torch.cat(
+            [plain[..., owners[:num_plain]], torch.sin(angle), torch.cos(angle)], dim=-1
+        )
+        return torch.where(present[..., owners], channels, torch.zeros_like(channels)), present
+
+    def inputs(self, channels: Tensor, present: Tensor) -> Tensor:
+        """What the network reads, [..., C + F]: bounded channels, then missing-indicators."""
+        bounded = channels.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        return torch.cat([bounded, (~present).to(channels.dtype)], dim=-1)
+
+    def decode(self, channels: Tensor) -> Tensor:
+        """[..., C] expected channels to [..., F] values in the columns' own units."""
+        num_plain = len(self.features) - len(self._cyclic)
+        num_cyclic = len(self._cyclic)
+        sine = channels[..., num_plain : num_plain + num_cyclic]
+        cosine = channels[..., num_plain + num_cyclic :]
+        columns: list[Tensor] = []
+        plain = cyclic = 0
+        for scale in self.features:
+            if scale.kind in CYCLES:
+                turn = torch.atan2(sine[..., cyclic], cosine[..., cyclic]) / (2 * math.pi)
+                period = CYCLES[scale.kind]
+                # A turn just below 0 may round up to the whole period, which is 0 again.
+                turned = torch.remainder(turn, 1.0) * period
+                columns.append(torch.where(turned >= period, torch.zeros_like(turned), turned))
+                cyclic += 1
+                continue
+            value = channels[..., plain] * scale.scale + scale.centre
+            if scale.kind in LOGARITHMIC:
+                value = torch.sign(value) * torch.expm1(value.abs())
+            columns.append(value)
+            plain += 1
+        return torch.stack(columns, dim=-1)
+
+    @staticmethod
+    def _tensor(values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return {
+            "features": [{**asdict(scale), "kind": scale.kind.value} for scale in self.features]
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Encoding:
+        """The encoding that `to_dict` wrote."""
+        return cls(
+            tuple(
+                FeatureScale(
+                    name=item["name"],
+                    kind=Kind(item["kind"]),
+                    centre=float(item["centre"]),
+                    scale=float(item["scale"]),
+                )
+                for item in values["features"]
+            )
+        )
+
+
+def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
+    kind = feature(name).kind
+    if statistics is None or not all(math.isfinite(value) for value in statistics.quantiles):
+        raise Problem(
+            f"The statistics of {name} are missing or not finite.",
+            expected="quantiles of every column that the model reads.",
+            remedy="compute them from the training events; NaN and infinity are not values.",
+        )
+    quantiles = np.array(statistics.quantiles, dtype=np.float64)
+    if kind in CYCLES or len(quantiles) == 0:
+        return FeatureScale(name, kind, centre=0.0, scale=1.0)
+    if kind is Kind.RATE:
+        scale = max(float(np.sqrt(np.mean(quantiles**2))), RATE_SCALE_FLOOR)
+        return FeatureScale(name, kind, centre=0.0, scale=scale)
+    logged = np.sign(quantiles) * np.log1p(np.abs(quantiles))
+    spread = float(logged[90] - logged[10]) / DEVIATIONS_Q10_TO_Q90
+    return FeatureScale(name, kind, float(logged[50]), max(spread, LOG_SCALE_FLOOR))

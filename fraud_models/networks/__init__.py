@@ -1,0 +1,34 @@
+"""Network architectures, one file each: `nn.Module` only, no data, no training, no files.
+
+>>> from fraud_models.recipes import lstm_autoencoder
+>>> network = build(lstm_autoencoder().network, num_inputs=34, num_channels=18)
+>>> network.code_width
+6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from feature_defs.problems import UsageProblem
+from fraud_models.config import NetworkConfig
+from fraud_models.networks.lstm_autoencoder import LstmAutoencoder
+
+ARCHITECTURES: dict[str, Callable[[NetworkConfig, int, int], LstmAutoencoder]] = {
+    "lstm_autoencoder": LstmAutoencoder
+}
+
+
+def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> LstmAutoencoder:
+    """A network of the configured architecture with fresh weights.
+
+    Raises:
+        UsageProblem: no such architecture; the message lists all there are.
+    """
+    if config.architecture not in ARCHITECTURES:
+        raise UsageProblem(
+            f"There is no architecture {config.architecture!r}.",
+            expected=f"one of: {', '.join(sorted(ARCHITECTURES))}.",
+            remedy="correct the recipe, or add a file to fraud_models/networks.",
+        )
+    return ARCHITECTURES[config.architecture](config, num_inputs, num_channels)

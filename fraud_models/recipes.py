@@ -1,0 +1,39 @@
+"""Recipes: functions that return a complete config. A variant is a few lines on top of another.
+
+    def wide_lstm_autoencoder() -> ModelConfig:
+        base = lstm_autoencoder()
+        network = replace(base.network, hidden_width=128)
+        return replace(base, recipe="wide_lstm_autoencoder", network=network)
+
+A new recipe is also entered in `RECIPES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from feature_defs.problems import UsageProblem
+from fraud_models.config import ModelConfig
+
+
+def lstm_autoencoder() -> ModelConfig:
+    """Causal LSTM autoencoder over a card's events, ranked by reconstruction error."""
+    return ModelConfig(recipe="lstm_autoencoder")
+
+
+RECIPES: dict[str, Callable[[], ModelConfig]] = {"lstm_autoencoder": lstm_autoencoder}
+
+
+def recipe(name: str) -> ModelConfig:
+    """The config of a recipe.
+
+    Raises:
+        UsageProblem: no such recipe; the message lists all there are.
+    """
+    if name not in RECIPES:
+        raise UsageProblem(
+            f"There is no recipe {name!r}.",
+            expected=f"one of: {', '.join(sorted(RECIPES))}.",
+            remedy="choose one of these, or add a function to fraud_models/recipes.py.",
+        )
+    return RECIPES[name]()

@@ -1,0 +1,194 @@
+"""What a training run leaves in its folder, so that it can be watched, resumed and explained.
+
+    progress.jsonl                   one line per epoch
+    epoch-0003.safetensors / .json   weights, best weights and Adam's state after an epoch; the
+                                     JSON comes last and holds the SHA-256 of the tensors
+    rank-0.log                       last lines of each rank, with its process id
+    rank-0.scratch.json              temporary folders that its launcher made, and where
+    rank-0.error.json                why a rank stopped
+    checkpoint/                      the best weights as a checkpoint, not calibrated yet
+
+The folder is shared by all ranks (a common file system or an object store).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from feature_defs.problems import InputMissing
+from fraud_models.ranks import PeerLost
+from fraud_models.storage import delete, exists, join, names_in, read_bytes, sha256_of, write_bytes
+
+PROGRESS_FILE = "progress.jsonl"
+CHECKPOINT_FOLDER = "checkpoint"
+EPOCH_FILE = re.compile(r"^epoch-(\d{4})\.json$")
+KEPT_EPOCHS = 2
+LOG_LINES = 40
+FINISHED = "finished"
+
+
+@dataclass
+class EpochState:
+    """Where a run stands after an epoch."""
+
+    epoch: int
+    """Epochs done."""
+    best_epoch: int
+    best_validation_loss: float
+    config: dict[str, Any]
+    """Of the run: a state is never resumed under another config."""
+    history: list[dict[str, float]]
+    """One entry per epoch, as in `progress.jsonl`."""
+    tensors: dict[str, Tensor] = field(repr=False)
+    """`model.<name>`, `best.<name>` and `adam.<parameter>.<slot>`."""
+
+    def scalars(self) -> dict[str, Any]:
+        """All but the tensors."""
+        return {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_validation_loss": self.best_validation_loss,
+            "config": self.config,
+            "history": self.history,
+        }
+
+
+def save_epoch(run_dir: str, state: EpochState) -> None:
+    """Write the state after an epoch and forget all but the last two."""
+    name = f"epoch-{state.epoch:04d}"
+    content = safetensors.torch.save(
+        {key: tensor.detach().cpu().contiguous() for key, tensor in state.tensors.items()}
+    )
+    write_bytes(join(run_dir, f"{name}.safetensors"), content)
+    scalars = {**state.scalars(), "sha256": sha256_of(content)}
+    write_bytes(join(run_dir, f"{name}.json"), json.dumps(scalars).encode())
+    lines = "".join(json.dumps(entry) + "\n" for entry in state.history)
+    write_bytes(join(run_dir, PROGRESS_FILE), lines.encode())
+    for old in _epochs(run_dir)[:-KEPT_EPOCHS]:
+        delete(join(run_dir, f"epoch-{old:04d}.json"))
+        delete(join(run_dir, f"epoch-{old:04d}.safetensors"))
+
+
+def load_newest_epoch(run_dir: str, config: dict[str, Any]) -> EpochState | None:
+    """The last state that was written whole; none when the run has not finished an epoch.
+
+    Raises:
+        InputMissing: the state was altered, or belongs to another config.
+    """
+    epochs = _epochs(run_dir)
+    if not epochs:
+        return None
+    name = join(run_dir, f"epoch-{epochs[-1]:04d}")
+    scalars = json.loads(read_bytes(f"{name}.json"))
+    content = read_bytes(f"{name}.safetensors")
+    digest = sha256_of(content)
+    if digest != scalars.pop("sha256") or scalars["config"] != config:
+        altered = scalars["config"] == config
+        raise InputMissing(
+            f"{name} " + ("was altered." if altered else "belongs to a run with another config."),
+            expected="the state that this run wrote after its last epoch.",
+            remedy=f"delete the folder {run_dir} to train from the start, or use another one.",
+        )
+    return EpochState(**scalars, tensors=safetensors.torch.load(content))
+
+
+def _epochs(run_dir: str) -> list[int]:
+    found = (EPOCH_FILE.match(name) for name in names_in(run_dir))
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+class RankLog:
+    """The last lines of a rank, readable by others while it runs and after it was killed."""
+
+    def __init__(self, run_dir: str, rank: int) -> None:
+        self._path = join(run_dir, f"rank-{rank}.log")
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+
+    def write(self, text: str) -> None:
+        """Add a line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._lines.append(f"{moment} pid {os.getpid()} on {socket.gethostname()}: {text}\n")
+        write_bytes(self._path, "".join(self._lines).encode())
+
+
+@dataclass(frozen=True)
+class RankReport:
+    """How one rank ended."""
+
+    rank: int
+    log: str
+    """Its last lines; empty when it never started."""
+    finished: bool
+    error: str | None
+    """Traceback of its exception, if it could write one."""
+    peer_lost: bool
+    """Its exception says only that another rank went away."""
+    scratch: tuple[str, ...]
+    """Temporary folders of its launcher on this machine, to be removed."""
+
+
+def write_error(run_dir: str, rank: int, error: BaseException) -> None:
+    """Write `rank-<r>.error.json`."""
+    content = {
+        "rank": rank,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+        "peer_lost": isinstance(error, PeerLost),
+    }
+    write_bytes(join(run_dir, f"rank-{rank}.error.json"), json.dumps(content, indent=1).encode())
+
+
+def write_scratch(run_dir: str, rank: int) -> None:
+    """Write `rank-<r>.scratch.json`: what torchrun and TorchDistributor leave behind."""
+    temporary = Path(tempfile.gettempdir())
+    error_file = Path(os.environ.get("TORCHELASTIC_ERROR_FILE") or "none")
+    script = Path(sys.argv[0]).absolute()
+    found = [str(p) for p in error_file.parents if p.name.startswith("torchelastic_")]
+    if script.name == "train.py" and script.parent.parent == temporary:
+        found.append(str(script.parent))
+    content = json.dumps({"host": socket.gethostname(), "folders": found})
+    write_bytes(join(run_dir, f"rank-{rank}.scratch.json"), content.encode())
+
+
+def rank_reports(run_dir: str, num_ranks: int) -> list[RankReport]:
+    """How each rank of the last attempt ended."""
+    return [_report(run_dir, rank) for rank in range(num_ranks)]
+
+
+def clear_reports(run_dir: str) -> None:
+    """Forget how ranks of an earlier attempt ended."""
+    for name in names_in(run_dir):
+        if re.match(r"^rank-\d+\.(error\.json|scratch\.json|log)$", name):
+            delete(join(run_dir, name))
+
+
+def _report(run_dir: str, rank: int) -> RankReport:
+    log_path = join(run_dir, f"rank-{rank}.log")
+    error_path = join(run_dir, f"rank-{rank}.error.json")
+    scratch_path = join(run_dir, f"rank-{rank}.scratch.json")
+    log = read_bytes(log_path).decode() if exists(log_path) else ""
+    error = json.loads(read_bytes(error_path)) if exists(error_path) else None
+    scratch = json.loads(read_bytes(scratch_path)) if exists(scratch_path) else {"host": ""}
+    is_here = scratch["host"] == socket.gethostname()
+    return RankReport(
+        rank=rank,
+        log=log,
+        finished=log.rstrip().endswith(FINISHED),
+        error=error["traceback"] if error else None,
+        peer_lost=bool(error and error["peer_lost"]),
+        scratch=tuple(scratch["folders"]) if is_here else (),
+    )

@@ -1,0 +1,137 @@
+"""One causal pass: the past does not depend on the future, nor an event on its company."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from feature_defs.problems import InputMissing, Problem, UsageProblem
+from fraud_models.checkpoint import Checkpoint, save_checkpoint
+from fraud_models.event_batch import iter_contexts
+from fraud_models.scoring import Scorer, cached_scorer, rank_stream, score_stream, scored_schema
+from tests.fraud_models.conftest import COLUMNS, LIMITS, make_stream, split
+
+KEEP = ("transaction_id", "card_id", "event_time")
+LENGTHS = [1, 3, 70, 16, 17, 5, 33, 2]
+
+
+def scored(checkpoint: Checkpoint, batches: list[pa.RecordBatch]) -> pa.Table:
+    table = pa.Table.from_batches(score_stream(iter(batches), Scorer(checkpoint), KEEP))
+    return table.sort_by("transaction_id")
+
+
+def test_each_target_is_scored_once_with_its_own_columns(checkpoint: Checkpoint) -> None:
+    stream = make_stream(LENGTHS)
+    table = scored(checkpoint, [stream])
+    targets = stream.filter(pc.equal(stream.column("role"), 1))
+    expected = pa.Table.from_batches([targets]).select(KEEP).sort_by("transaction_id")
+    assert table.select(KEEP).equals(expected.combine_chunks())
+    assert table.schema == scored_schema(pa.schema([stream.schema.field(name) for name in KEEP]))
+    assert pc.all(pc.less(table["score"], 1.0)).as_py()
+
+
+def test_company_changes_nothing(checkpoint: Checkpoint) -> None:
+    stream = make_stream(LENGTHS)
+    alone = replace(
+        checkpoint,
+        config=replace(
+            checkpoint.config,
+            optimisation=replace(checkpoint.config.optimisation, events_per_batch=1),
+        ),
+    )
+    together = scored(checkpoint, [stream])
+    apart = scored(alone, list(split(stream, [3, 11, 40, 80, 81])))
+    for name in ("reconstruction_error", "ranking_value", "score"):
+        np.testing.assert_allclose(together[name], apart[name], rtol=1e-5)
+    assert together["num_context_events"].equals(apart["num_context_events"])
+
+
+def test_the_future_does_not_reach_back(checkpoint: Checkpoint) -> None:
+    stream = make_stream([12])
+    roles = pa.array(np.ones(12, dtype=np.int32))
+    columns = dict(zip(stream.schema.names, stream.columns, strict=True))
+    before = pa.RecordBatch.from_pydict({**columns, "role": roles})
+    amount = np.array(columns["transaction_amount"].to_pylist(), dtype=float)
+    amount[8:] = 99_999.0
+    changed = {**columns, "role": roles, "transaction_amount": pa.array(amount, from_pandas=True)}
+    first = scored(checkpoint, [before])
+    second = scored(checkpoint, [pa.RecordBatch.from_pydict(changed)])
+    errors = [t["reconstruction_error"].to_numpy() for t in (first, second)]
+    assert np.array_equal(errors[0][:8], errors[1][:8])
+    assert not np.isclose(errors[0][8:], errors[1][8:]).any()
+
+
+def test_the_past_does_reach_forward(checkpoint: Checkpoint) -> None:
+    stream = make_stream([12])
+    columns = dict(zip(stream.schema.names, stream.columns, strict=True))
+    amount = np.array(columns["transaction_amount"].to_pylist(), dtype=float)
+    amount[0] = 99_999.0
+    changed = {**columns, "transaction_amount": pa.array(amount, from_pandas=True)}
+    first = scored(checkpoint, [stream])["reconstruction_error"].to_numpy()
+    second = scored(checkpoint, [pa.RecordBatch.from_pydict(changed)])["reconstruction_error"]
+    assert not np.array_equal(first, second.to_numpy())
+
+
+def test_reasons_are_the_largest_contributions(checkpoint: Checkpoint) -> None:
+    stream = make_stream([40], missing=0.3)
+    scorer = Scorer(checkpoint)
+    (batch, *more) = iter_contexts([stream], COLUMNS, LIMITS)
+    for events in map(scorer.score_events, (batch, *more)):
+        np.testing.assert_allclose(events.errors.sum(axis=1), events.reconstruction_error)
+        assert (events.errors[np.isnan(events.observed)] == 0).all()
+        assert (events.errors >= 0).all()
+    source = {row["transaction_id"]: row for row in stream.to_pylist()}
+    for row in scored(checkpoint, [stream]).to_pylist():
+        contributions = [reason["contribution"] for reason in row["reasons"]]
+        assert len(contributions) == 3
+        assert contributions == sorted(contributions, reverse=True)
+        for reason in row["reasons"]:
+            value = source[row["transaction_id"]][reason["feature"]]
+            assert (reason["observed"] is None) == (value is None)
+            if value is not None:
+                assert reason["observed"] == pytest.approx(value, rel=1e-6)
+
+
+def test_context_events_are_counted_from_the_start_of_the_context(checkpoint: Checkpoint) -> None:
+    stream = make_stream([70])
+    for row in scored(checkpoint, [stream]).to_pylist():
+        assert row["num_context_events"] == int(row["transaction_id"][3:])
+
+
+def test_ranking_works_without_calibration_and_scoring_does_not(checkpoint: Checkpoint) -> None:
+    stream = make_stream(LENGTHS)
+    scorer = Scorer(replace(checkpoint, calibration=None))
+    ranked = pa.Table.from_batches(rank_stream([stream], scorer, KEEP)).sort_by("transaction_id")
+    full = scored(checkpoint, [stream])
+    assert ranked["ranking_value"].equals(full["ranking_value"])
+    with pytest.raises(Problem, match="not calibrated"):
+        list(score_stream([stream], scorer, KEEP))
+
+
+def test_a_result_that_is_no_number_is_refused(checkpoint: Checkpoint) -> None:
+    broken = {name: torch.full_like(w, torch.nan) for name, w in checkpoint.weights.items()}
+    with pytest.raises(Problem, match="not a finite number, among them transaction tx-"):
+        scored(replace(checkpoint, weights=broken), [make_stream([5])])
+
+
+def test_an_unknown_ranking_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(UsageProblem, match="reconstruction_error"):
+        Scorer(replace(checkpoint, config=replace(checkpoint.config, ranking="luck")))
+
+
+def test_a_missing_feature_is_named(checkpoint: Checkpoint) -> None:
+    stream = make_stream([5])
+    kept = [name for name in stream.schema.names if name != "card_count_7d"]
+    with pytest.raises(InputMissing, match="card_count_7d"):
+        scored(checkpoint, [stream.select(kept)])
+
+
+def test_a_scorer_is_loaded_once(checkpoint: Checkpoint, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    uri = str(tmp_path_factory.mktemp("cached"))
+    digest = save_checkpoint(uri, checkpoint)
+    assert cached_scorer(uri, digest) is cached_scorer(uri, digest)

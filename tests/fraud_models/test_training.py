@@ -1,0 +1,202 @@
+"""Training: it learns, repeats itself, survives being killed, and ranks agree."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from feature_defs.problems import InputMissing, Problem
+from fraud_models.checkpoint import load_checkpoint
+from fraud_models.config import ModelConfig
+from fraud_models.training import TrainingRun, train
+from tests.fraud_models.conftest import small_config
+
+WriteSnapshot = Callable[[list[int], int], str]
+LENGTHS = [5, 9, 14, 30, 8, 21, 6, 17, 12, 40, 11, 7]
+
+
+def config_of(**changes: Any) -> ModelConfig:
+    config = small_config()
+    return replace(config, optimisation=replace(config.optimisation, **changes))
+
+
+def run_of(uri: str, folder: Path, config: ModelConfig) -> TrainingRun:
+    return TrainingRun(uri, str(folder), config, timeout_s=30.0)
+
+
+def losses(summary: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(e["train_loss"], e["validation_loss"]) for e in summary["history"]]
+
+
+def test_one_batch_can_be_overfitted(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot([8, 8], 1)
+    config = config_of(epochs=150, patience=150, learning_rate=0.02, batch_size=8)
+    summary = train(run_of(uri, tmp_path / "run", config))
+    first, last = summary["history"][0]["train_loss"], summary["history"][-1]["train_loss"]
+    assert last < first - 3.0
+    assert summary["best_epoch"] >= 1
+
+
+def test_same_seed_same_loss(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot(LENGTHS, 4)
+    runs = [train(run_of(uri, tmp_path / name, config_of())) for name in ("a", "b")]
+    assert losses(runs[0]) == losses(runs[1])
+    assert runs[0]["sha256"] != ""
+    weights = [load_checkpoint(run["checkpoint_uri"], run["sha256"]).weights for run in runs]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    other = train(run_of(uri, tmp_path / "c", config_of(seed=8)))
+    assert losses(other) != losses(runs[0])
+
+
+def test_progress_has_a_line_per_epoch(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot(LENGTHS, 2)
+    summary = train(run_of(uri, tmp_path / "run", config_of()))
+    lines = (tmp_path / "run" / "progress.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == summary["history"]
+    assert len(lines) == 3
+    assert not list((tmp_path / "run").glob("*.pt"))
+
+
+def test_training_stops_when_validation_gets_no_better(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
+    uri = write_snapshot([8, 8], 1)
+    config = config_of(epochs=300, patience=2, learning_rate=0.5)
+    summary = train(run_of(uri, tmp_path / "run", config))
+    assert summary["epochs"] < 300
+    assert summary["epochs"] - summary["best_epoch"] == 2
+    best = min(e["validation_loss"] for e in summary["history"])
+    assert summary["validation_loss"] == best
+
+
+def _train_and_die_after_two_epochs(run: TrainingRun) -> None:
+    from fraud_models import run_state, training
+
+    def save_and_die(run_dir: str, state: run_state.EpochState) -> None:
+        run_state.save_epoch(run_dir, state)
+        if state.epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    training.save_epoch = save_and_die
+    train(run)
+
+
+@pytest.mark.distributed
+def test_killed_and_resumed_equals_undisturbed(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
+    uri = write_snapshot(LENGTHS, 4)
+    config = config_of(epochs=4)
+    undisturbed = train(run_of(uri, tmp_path / "a", config))
+    run = run_of(uri, tmp_path / "b", config)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train_and_die_after_two_epochs, args=(run,)
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "b" / "checkpoint").exists()
+    resumed = train(run)
+    assert losses(resumed) == losses(undisturbed)
+    weights = [load_checkpoint(r["checkpoint_uri"]).weights for r in (resumed, undisturbed)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_a_state_of_another_config_is_refused(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
+    uri = write_snapshot(LENGTHS, 2)
+    train(run_of(uri, tmp_path / "run", config_of()))
+    with pytest.raises(InputMissing, match="another config"):
+        train(run_of(uri, tmp_path / "run", config_of(seed=9)))
+    report = json.loads((tmp_path / "run" / "rank-0.error.json").read_text())
+    assert "InputMissing" in report["traceback"]
+
+
+def test_an_altered_state_is_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot(LENGTHS, 2)
+    train(run_of(uri, tmp_path / "run", config_of()))
+    state = tmp_path / "run" / "epoch-0003.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(bytes(content))
+    with pytest.raises(InputMissing, match="was altered"):
+        train(run_of(uri, tmp_path / "run", config_of()))
+
+
+def test_other_columns_are_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot(LENGTHS, 2)
+    config = replace(small_config(), columns=tuple(reversed(small_config().columns)))
+    with pytest.raises(Problem, match="holds the columns"):
+        train(run_of(uri, tmp_path / "run", config))
+
+
+def test_a_damaged_snapshot_is_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot(LENGTHS, 3)
+    first, second, _ = sorted(Path(uri, "data").iterdir())
+    first.unlink()
+    pq.write_table(pq.read_table(second).slice(1), second)
+    with pytest.raises(InputMissing, match=r"part-00000.* is missing; part-00001.* has \d+ bytes"):
+        train(run_of(uri, tmp_path / "run", config_of()))
+
+
+def _rank(rank: int, world_size: int, port: int, run: TrainingRun) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    summary = train(run)
+    Path(run.run_dir, f"summary-{rank}.json").write_text(json.dumps(summary))
+
+
+def train_in_ranks(world_size: int, run: TrainingRun) -> list[dict[str, Any]]:
+    """Real processes over gloo."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_rank, args=(rank, world_size, port, run))
+        for rank in range(world_size)
+    ]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + 180
+    for process in processes:
+        process.join(max(1.0, deadline - time.monotonic()))
+    assert [process.exitcode for process in processes] == [0] * world_size
+    return [
+        json.loads(Path(run.run_dir, f"summary-{rank}.json").read_text())
+        for rank in range(world_size)
+    ]
+
+
+@pytest.mark.distributed
+def test_two_ranks_learn_what_one_learns(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    # All rows are one global batch, so that one and two ranks take the same steps.
+    uri = write_snapshot(LENGTHS, 3)
+    config = config_of(epochs=4, batch_size=1000, patience=4)
+    alone = train(run_of(uri, tmp_path / "one", config))
+    first, second = train_in_ranks(2, run_of(uri, tmp_path / "two", config))
+    assert losses(first) == losses(second)
+    for ours, theirs in zip(losses(alone), losses(first), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.distributed
+def test_ranks_with_unequal_shares_finish(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+    uri = write_snapshot([20] * 23, 3)
+    first, _ = train_in_ranks(2, run_of(uri, tmp_path / "run", config_of(epochs=2, batch_size=4)))
+    assert first["epochs"] == 2
+    assert all(math.isfinite(loss) for pair in losses(first) for loss in pair)
