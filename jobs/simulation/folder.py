@@ -1,0 +1,84 @@
+"""The folder a bank is written to: whose it is, and which deliveries are complete.
+
+simulation.json                             the plan; written first, and what makes it ours
+transactions/business_date=2024-01-01/      deliveries
+labels/business_date=2024-01-02/
+truth/                                      which transactions are frauds, and why
+_complete/2024-01-01                        written last: this delivery is all there
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from feature_defs.problems import UsageProblem
+from jobs.simulation.plan import SimulationPlan
+
+PLAN_FILE = "simulation.json"
+MARKERS = "_complete"
+MADE_BY = "fraud-scoring simulate"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where one plan's rows go."""
+
+    plan: SimulationPlan
+
+    @cached_property
+    def files(self) -> fsspec.AbstractFileSystem:
+        """The file system of the folder."""
+        return fsspec.core.url_to_fs(self.plan.out)[0]
+
+    @cached_property
+    def uri(self) -> str:
+        """The folder without a slash at its end; a local one as an absolute path."""
+        local = isinstance(self.files, LocalFileSystem)
+        return (self._path if local else self.plan.out).rstrip("/")
+
+    @cached_property
+    def _path(self) -> str:
+        return str(fsspec.core.url_to_fs(self.plan.out)[1]).rstrip("/")
+
+    def claim(self) -> None:
+        """Make the folder ours, and incomplete until it has been written again.
+
+        Raises:
+            UsageProblem: it holds something that `simulate` did not make.
+        """
+        if self.files.exists(self._path) and not self._is_ours():
+            raise UsageProblem(
+                f"{self.plan.out} is there and was not made by simulate.",
+                expected="a folder that is new, empty, or made by simulate earlier.",
+                remedy="give another --out, or remove what is there.",
+            )
+        # Markers go first: while rows are replaced no delivery may look complete.
+        if self.files.exists(f"{self._path}/{MARKERS}"):
+            self.files.rm(f"{self._path}/{MARKERS}", recursive=True)
+        self.files.makedirs(self._path, exist_ok=True)
+        description = {"made_by": MADE_BY, **asdict(self.plan)}
+        del description["out"]
+        text = json.dumps(description, indent=2, default=str) + "\n"
+        self.files.pipe_file(f"{self._path}/{PLAN_FILE}", text.encode())
+
+    def _is_ours(self) -> bool:
+        if not self.files.isdir(self._path):
+            return False
+        if not self.files.ls(self._path, detail=False):
+            return True
+        try:
+            description = json.loads(self.files.cat_file(f"{self._path}/{PLAN_FILE}"))
+        except (FileNotFoundError, ValueError):
+            return False
+        return isinstance(description, dict) and description.get("made_by") == MADE_BY
+
+    def mark_complete(self) -> None:
+        """Say of every delivery that all of it is there."""
+        self.files.makedirs(f"{self._path}/{MARKERS}", exist_ok=True)
+        for day in self.plan.days:
+            self.files.pipe_file(f"{self._path}/{MARKERS}/{day}", b"complete\n")

@@ -1,0 +1,208 @@
+"""What card holders pay, and what thieves add where a merchant's terminal was tampered with.
+
+A day has eight moments at which a card may pay; how often it does follows from its habits, the
+weekend and its pay day. A payment goes to one of the card's favourite merchants or, less often,
+to any other.
+
+A compromised merchant copies cards for two to three weeks: the next day a cloned card pays
+there again, at an hour and for an amount that would be ordinary for its owner. Only the
+merchant's history of frauds gives such a payment away.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.simulation.cards import (
+    MEAN_DAILY_PAYMENTS,
+    NUM_FAVOURITES,
+    after_pay_day,
+    as_money,
+    is_weekend,
+    ordinary_amount,
+    ordinary_hour,
+    with_habits,
+)
+from jobs.simulation.merchants import (
+    CATEGORIES,
+    Merchants,
+    by_category,
+    opening_second,
+    ordinary_category,
+)
+from jobs.simulation.plan import SimulationPlan
+from jobs.simulation.randomness import Draws
+
+DAY_S = 86_400
+MOMENTS = 8
+FAVOURITE_SHARE = 0.85
+# A card of moderate rate with all factors up; above this there are more payments than moments.
+MOST_PROBABLE = 0.95
+
+COMPROMISED_MERCHANT = "compromised_merchant"
+COMPROMISED_DAYS = (14, 21)
+# An incident starts in the first days of its week and may last this many weeks more.
+START_DAYS = 3
+WEEKS_BACK = (START_DAYS + COMPROMISED_DAYS[1]) // 7
+# Thieves stay below notice: about one cloned payment a day, whatever the merchant's size,
+# within these shares of its payments.
+CLONES_A_DAY = 1.0
+CLONED_SHARES = (0.08, 0.5)
+
+# What every kind of payment has; `second` counts from the first day's 00:00 UTC.
+PAYMENT_COLUMNS = (
+    "transaction_id",
+    "payment",
+    "card",
+    "merchant",
+    "category",
+    "second",
+    "amount",
+    "channel",
+    "cause",
+    "incident_id",
+)
+# Tasks of this many card-days are a few seconds long and fit any executor.
+CARD_DAYS_PER_TASK = 2_000_000
+
+
+def ordinary_payments(spark: SparkSession, plan: SimulationPlan) -> DataFrame:
+    """Payments by card holders, and the copies that thieves make of some of them."""
+    draws = Draws(plan.seed)
+    paid = _with_time_and_amount(_with_merchant(_moments(spark, plan, draws), plan, draws), draws)
+    return _with_clones(paid, plan, draws).select(*PAYMENT_COLUMNS)
+
+
+def _moments(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFrame:
+    """One row per payment: card, its habits, day; `payment` is what later draws are about."""
+    num_rows = plan.num_cards * plan.num_days
+    slices = max(spark.sparkContext.defaultParallelism, num_rows // CARD_DAYS_PER_TASK)
+    card_days = spark.range(0, num_rows, 1, slices).select(
+        F.expr(f"id % {plan.num_cards}").alias("card"),
+        F.expr(f"id div {plan.num_cards}").alias("day"),
+    )
+    day = F.col("day")
+    weekend = F.when(is_weekend(plan.first_day, day), F.col("weekend_factor")).otherwise(1.0)
+    rich = after_pay_day(plan.first_day, day, F.col("pay_day"))
+    rate = F.col("daily_rate") * weekend * F.when(rich, F.lit(1.3)).otherwise(F.lit(1.0))
+    moments = F.array(*(F.lit(moment) for moment in range(MOMENTS)))
+    keys = (F.col("card"), day, F.col("moment"))
+    return (
+        with_habits(card_days, draws)
+        .withColumn("probability", F.least(rate / F.lit(MOMENTS), F.lit(MOST_PROBABLE)))
+        .withColumn("moment", F.explode(moments))
+        .filter(draws.uniform("pays", *keys) < F.col("probability"))
+        .withColumn("payment", draws.key("payment", *keys))
+    )
+
+
+def _with_merchant(frame: DataFrame, plan: SimulationPlan, draws: Draws) -> DataFrame:
+    """Choose where to pay: a favourite of the card, the first ones most often, or anywhere."""
+    payment = F.col("payment")
+    favourite = F.floor(
+        F.lit(NUM_FAVOURITES) * F.pow(draws.uniform("favourite", payment), F.lit(1.8))
+    )
+    # The same two draws serve both: what they are about is the card's habit or this payment.
+    about = F.when(
+        draws.happens("is favourite", FAVOURITE_SHARE, payment),
+        draws.key("habit", F.col("card"), favourite),
+    ).otherwise(payment)
+    category = ordinary_category(draws.uniform("category", F.col("about")))
+    merchant = Merchants(plan).popular(F.col("category"), draws.uniform("merchant", F.col("about")))
+    return (
+        frame.withColumn("about", about)
+        .withColumn("category", category)
+        .withColumn("merchant", merchant)
+    )
+
+
+def _with_time_and_amount(frame: DataFrame, draws: Draws) -> DataFrame:
+    payment, category = F.col("payment"), F.col("category")
+    moved = draws.uniform("moved into opening hours", payment)
+    factor = by_category([c.amount_factor for c in CATEGORIES], category)
+    return (
+        frame.withColumn("hour", ordinary_hour(draws, payment))
+        .withColumn("second", F.col("day") * DAY_S + opening_second(category, F.col("hour"), moved))
+        .withColumn("amount", ordinary_amount(draws, payment) * factor)
+        .withColumn("channel", channel(draws, payment, category, F.col("amount")))
+    )
+
+
+def channel(draws: Draws, payment: Column, category: Column, amount: Column) -> Column:
+    """How an ordinary payment is made; large ones need the chip."""
+    online = by_category([c.online_share for c in CATEGORIES], category)
+    contactless = (amount < 50) & draws.happens("contactless", 0.8, payment)
+    return (
+        F.when(draws.uniform("online", payment) < online, F.lit("online"))
+        .when(contactless, F.lit("contactless"))
+        .otherwise(F.lit("chip"))
+    )
+
+
+def _with_clones(frame: DataFrame, plan: SimulationPlan, draws: Draws) -> DataFrame:
+    """Add the cloned payments, and give every payment its id and its amount in cents."""
+    card, category, original = F.col("card"), F.col("category"), F.col("original")
+    incident, cloned = F.col("incident"), F.col("is_clone")
+    in_all = plan.num_cards * MEAN_DAILY_PAYMENTS
+    traffic = Merchants(plan).payments_a_day(F.col("merchant"), category, in_all)
+    low, high = CLONED_SHARES
+    share = F.least(F.greatest(F.lit(CLONES_A_DAY) / traffic, F.lit(low)), F.lit(high))
+    copied = incident.isNotNull() & (draws.uniform("cloned", F.col("payment")) < share)
+    one, two = F.array(F.lit(False)), F.array(F.lit(False), F.lit(True))
+
+    payment = F.col("payment")
+    next_day = (F.col("day") + 1) * DAY_S
+    # Closed at hour -1 everywhere: the time is drawn evenly from the opening hours.
+    open_again = opening_second(category, F.lit(-1.0), draws.uniform("clone time", payment))
+    amount = ordinary_amount(draws, payment) * by_category(
+        [c.amount_factor for c in CATEGORIES], category
+    )
+    keys = (card, F.col("day"), F.col("moment"), cloned.cast("long"))
+    return (
+        frame.withColumn("incident", compromised_by(plan, draws))
+        .withColumn("is_clone", F.explode(F.when(copied, two).otherwise(one)))
+        .withColumnRenamed("payment", "original")
+        .withColumn("payment", F.when(cloned, draws.key("clone", original)).otherwise(original))
+        .withColumn("second", F.when(cloned, next_day + open_again).otherwise(F.col("second")))
+        .withColumn("amount", as_money(F.when(cloned, amount).otherwise(F.col("amount"))))
+        .withColumn("transaction_id", draws.identifier("ordinary", *keys))
+        .withColumn("cause", F.when(cloned, F.lit(COMPROMISED_MERCHANT)))
+        .withColumn("incident_id", F.when(cloned, incident_id(COMPROMISED_MERCHANT, incident)))
+    )
+
+
+def compromised_by(plan: SimulationPlan, draws: Draws) -> Column:
+    """Number of the incident that a payment's merchant suffers on its day; null mostly.
+
+    Merchants are cut into as many equal ranges as there are incidents a week, and every week one
+    merchant of every range is compromised: which one follows from range and week, so asking
+    costs four hashes and no join.
+    """
+    if plan.num_weekly_incidents == 0:
+        return F.lit(None).cast("long")
+    num_ranges = min(plan.num_weekly_incidents, plan.num_merchants_in_all)
+    size = plan.num_merchants_in_all // num_ranges
+    merchant, day = F.col("merchant"), F.col("day")
+    # The last few merchants of an uneven division belong to no range and stay honest.
+    position = F.floor(merchant / F.lit(size))
+    shortest, longest = COMPROMISED_DAYS
+    candidates = []
+    for weeks_back in range(WEEKS_BACK + 1):
+        week = F.floor(day / F.lit(7)) - F.lit(weeks_back)
+        number = week * F.lit(num_ranges) + position
+        # One hash gives all three facts, from different bits: this runs for every payment, and
+        # Java compiles no method of more than 8,000 bytes.
+        bits = draws.key("compromised", number)
+        chosen = position * size + F.pmod(F.shiftright(bits, 24), F.lit(size))
+        day_of_incident = day - week * 7 - F.pmod(bits, F.lit(START_DAYS + 1))
+        num_days = F.lit(shortest) + F.pmod(F.shiftright(bits, 8), F.lit(longest - shortest + 1))
+        lasts = (day_of_incident >= 0) & (day_of_incident < num_days)
+        suffers = (merchant == chosen) & lasts & (week >= 0) & (position < num_ranges)
+        candidates.append(F.when(suffers, number))
+    return F.coalesce(*candidates)
+
+
+def incident_id(cause: str, number: Column) -> Column:
+    """Name of an incident; it says its cause."""
+    return F.concat(F.lit(f"{cause}-"), F.lpad(number.cast("string"), 9, "0"))

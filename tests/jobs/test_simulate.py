@@ -1,0 +1,306 @@
+"""The simulated bank: always the same, with frauds that look like their cause."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from feature_defs.problems import UsageProblem
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.spark
+
+NUM_DAYS = 28
+
+
+def small_plan(out: Path, **changes: Any) -> Any:
+    from jobs.simulate import SimulationPlan
+
+    plan = SimulationPlan(
+        out=str(out),
+        num_cards=60,
+        num_days=NUM_DAYS,
+        seed=3,
+        num_merchants=90,
+        late_share=0.05,
+        defect_share=0.0,
+    )
+    return replace(plan, **changes)
+
+
+@dataclass
+class Bank:
+    plan: Any
+    transactions: pd.DataFrame
+    labels: pd.DataFrame
+    truth: pd.DataFrame
+
+    def frauds(self, cause: str) -> pd.DataFrame:
+        """Delivered frauds of a cause, with what is typical for their cards."""
+        genuine = self.transactions[
+            ~self.transactions.transaction_id.isin(self.truth.transaction_id)
+        ]
+        typical = genuine.groupby("card_id").agg(
+            typical_amount=("amount", "median"), typical_hour=("hour", circular_mean)
+        )
+        frauds = self.transactions.merge(self.truth[self.truth.cause == cause], on="transaction_id")
+        return frauds.join(typical, on="card_id")
+
+
+def circular_mean(hours: pd.Series[float]) -> float:
+    angles = [hour * math.tau / 24 for hour in hours]
+    mean = math.atan2(sum(map(math.sin, angles)), sum(map(math.cos, angles)))
+    return mean * 24 / math.tau % 24
+
+
+@pytest.fixture(scope="module")
+def bank(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Bank:
+    from jobs.simulate import simulate
+
+    plan = small_plan(tmp_path_factory.mktemp("simulated") / "bank")
+    simulate(spark, plan)
+
+    def read(table: str) -> pd.DataFrame:
+        return spark.read.parquet(f"{plan.out}/{table}").toPandas()
+
+    transactions = read("transactions")
+    transactions["amount"] = transactions.amount.astype(float)
+    time = transactions.event_time.dt
+    transactions["hour"] = time.hour + time.minute / 60
+    return Bank(plan, transactions, read("labels"), read("truth"))
+
+
+def fingerprint(frame: DataFrame) -> tuple[int, int]:
+    """Number of rows, and a sum of their hashes that does not depend on their order."""
+    from pyspark.sql import functions as F
+
+    value = F.xxhash64(*frame.columns).cast("decimal(38,0)")
+    row = frame.agg(F.count("*").alias("rows"), F.sum(value).alias("hashes")).collect()[0]
+    return int(row["rows"]), int(row["hashes"])
+
+
+def all_rows(spark: SparkSession, plan: Any) -> list[tuple[int, int]]:
+    from jobs.simulation.deliveries import delivered_payments, labels, transactions, truth
+
+    payments = delivered_payments(spark, plan)
+    tables = (transactions(payments, plan), labels(payments, plan), truth(payments))
+    return [fingerprint(table) for table in tables]
+
+
+def test_rows_do_not_depend_on_partitions_or_on_the_time_zone(
+    spark: SparkSession, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.simulation import payments
+
+    written = [
+        fingerprint(spark.read.parquet(f"{bank.plan.out}/{table}").select(*columns))
+        for table, columns in (
+            (
+                "transactions",
+                [
+                    *("transaction_id", "event_time", "card_id", "merchant_id", "amount"),
+                    *("channel", "merchant_category", "business_date"),
+                ],
+            ),
+            (
+                "labels",
+                ["transaction_id", "is_fraud", "label_time", "source", "business_date"],
+            ),
+            ("truth", ["transaction_id", "cause", "incident_id"]),
+        )
+    ]
+    seven = spark.newSession()
+    seven.conf.set("spark.sql.leafNodeDefaultParallelism", "7")
+    seven.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    monkeypatch.setattr(payments, "CARD_DAYS_PER_TASK", 60 * NUM_DAYS // 7)
+    assert all_rows(seven, bank.plan) == written
+
+
+def test_another_seed_is_another_bank(spark: SparkSession, bank: Bank) -> None:
+    from jobs.simulation.deliveries import delivered_payments
+
+    other = replace(bank.plan, seed=4)
+    ids = {row[0] for row in delivered_payments(spark, other).select("transaction_id").collect()}
+    assert ids.isdisjoint(bank.transactions.transaction_id)
+    assert len(ids) == pytest.approx(len(bank.transactions), rel=0.3)
+
+
+def test_a_longer_bank_begins_like_the_shorter_one(spark: SparkSession, bank: Bank) -> None:
+    from jobs.simulation.deliveries import delivered_payments, transactions
+
+    longer = replace(bank.plan, num_days=NUM_DAYS + 7)
+    rows = transactions(delivered_payments(spark, longer), longer)
+    same_days = rows.filter(f"business_date <= DATE'{bank.plan.last_day}'")
+    written = spark.read.parquet(f"{bank.plan.out}/transactions").select(*rows.columns)
+    assert fingerprint(same_days) == fingerprint(written)
+
+
+def test_ids_are_unique_and_none_looks_like_a_card_number(bank: Bank) -> None:
+    assert bank.transactions.transaction_id.is_unique
+    assert bank.transactions.card_id.str.fullmatch(r"card-\d{9}").all()
+    assert bank.transactions.card_id.nunique() == bank.plan.num_cards
+    assert (bank.transactions.amount > 0).all()
+
+
+def test_every_week_has_frauds_of_every_cause(bank: Bank) -> None:
+    from jobs.simulation.frauds import CAUSES
+
+    frauds = bank.transactions.merge(bank.truth, on="transaction_id")
+    incidents = frauds.groupby("cause").incident_id.nunique()
+    # One a week each; only the last week's may begin too late to be seen.
+    assert set(incidents.index) == set(CAUSES)
+    assert (incidents >= NUM_DAYS // 7 - 1).all()
+    assert (incidents <= NUM_DAYS // 7).all()
+
+
+def test_stolen_cards_pay_far_more_than_usual(bank: Bank) -> None:
+    frauds = bank.frauds("stolen_card")
+    assert ((frauds.amount / frauds.typical_amount).groupby(frauds.incident_id).median() > 3).all()
+    spans = frauds.groupby("incident_id").event_time.agg(lambda times: times.max() - times.min())
+    assert (spans < timedelta(days=4)).all()
+    assert spans.max() > timedelta(days=1)
+
+
+def test_card_testing_is_a_burst_of_tiny_online_payments(bank: Bank) -> None:
+    frauds = bank.frauds("card_testing")
+    assert (frauds.channel == "online").all()
+    tiny = frauds[frauds.amount < 3].groupby("incident_id").event_time
+    bursts = tiny.agg(["count", "min", "max"])
+    whole = bursts[bursts["max"] < pd.Timestamp(bank.plan.last_day)]
+    assert len(whole) >= 2
+    assert (whole["count"] >= 5).all()
+    assert (whole["max"] - whole["min"] < timedelta(hours=2)).all()
+    assert (frauds.amount > 2 * frauds.typical_amount).any()
+
+
+def test_takeovers_happen_while_the_owner_sleeps(bank: Bank) -> None:
+    frauds = bank.frauds("takeover")
+    apart = (frauds.hour - frauds.typical_hour).abs()
+    distance = apart.where(apart <= 12, 24 - apart)
+    assert (distance.groupby(frauds.incident_id).median() > 7).all()
+    genuine = bank.transactions[~bank.transactions.transaction_id.isin(bank.truth.transaction_id)]
+    habits = set(zip(genuine.card_id, genuine.merchant_id, strict=True))
+    usual = [pair in habits for pair in zip(frauds.card_id, frauds.merchant_id, strict=True)]
+    assert sum(usual) < len(usual) / 4
+
+
+def test_compromised_merchants_repeat_what_cards_did_there(bank: Bank) -> None:
+    frauds = bank.frauds("compromised_merchant")
+    assert (frauds.groupby("incident_id").merchant_id.nunique() == 1).all()
+    days = frauds.groupby("incident_id").event_time.agg(lambda times: times.max() - times.min())
+    assert (days <= timedelta(days=22)).all()
+    genuine = bank.transactions[~bank.transactions.transaction_id.isin(bank.truth.transaction_id)]
+    pairs = frauds.merge(genuine, on=["card_id", "merchant_id"], suffixes=("", "_before"))
+    day_before = (pairs.event_time.dt.normalize() - pairs.event_time_before.dt.normalize()).dt.days
+    # The original may be delivered late, after the last day, and then is not there.
+    assert pairs[day_before == 1].transaction_id.nunique() >= 0.9 * len(frauds)
+    assert (frauds.amount / frauds.typical_amount).median() < 3
+
+
+def test_labels_come_after_the_event_on_their_own_day(bank: Bank) -> None:
+    both = bank.labels.merge(bank.transactions, on="transaction_id", suffixes=("", "_event"))
+    assert len(both) == len(bank.labels)
+    delay = both.label_time - both.event_time
+    assert (delay[~both.is_fraud] == timedelta(days=7)).all()
+    assert delay[both.is_fraud].between(timedelta(days=1), timedelta(days=7)).all()
+    assert (delay[both.is_fraud] <= timedelta(days=6)).mean() > 0.8
+    assert (both.label_time.dt.date == both.business_date).all()
+    assert (both.source == both.is_fraud.map({True: "chargeback", False: "confirmed"})).all()
+    old = bank.transactions.event_time < pd.Timestamp(bank.plan.last_day) - timedelta(days=7)
+    assert set(bank.transactions.transaction_id[old]) <= set(bank.labels.transaction_id)
+
+
+def test_truth_holds_exactly_the_frauds(bank: Bank) -> None:
+    said = set(bank.labels.transaction_id[bank.labels.is_fraud])
+    denied = set(bank.labels.transaction_id[~bank.labels.is_fraud])
+    frauds = set(bank.truth.transaction_id)
+    assert said <= frauds <= set(bank.transactions.transaction_id)
+    assert frauds.isdisjoint(denied)
+    assert bank.truth.transaction_id.is_unique
+    assert (bank.truth.cause != "").all()
+
+
+def test_some_rows_come_late(bank: Bank) -> None:
+    days = pd.to_datetime(bank.transactions.business_date) - (
+        bank.transactions.event_time.dt.normalize()
+    )
+    assert days.dt.days.between(0, 3).all()
+    assert (days.dt.days > 0).mean() == pytest.approx(0.05, abs=0.015)
+
+
+def test_every_delivery_is_marked_and_has_one_file(bank: Bank) -> None:
+    out = Path(bank.plan.out)
+    dates = {str(day) for day in bank.plan.days}
+    assert {marker.name for marker in (out / "_complete").iterdir()} == dates
+    for day in dates:
+        assert len(list((out / "transactions" / f"business_date={day}").glob("*.parquet"))) == 1
+    description = json.loads((out / "simulation.json").read_text())
+    assert description["seed"] == bank.plan.seed
+    assert "out" not in description
+
+
+def test_defects_are_as_many_and_as_planned(spark: SparkSession, bank: Bank) -> None:
+    from jobs.simulation.deliveries import Defect, delivered_payments, transactions
+
+    plan = replace(bank.plan, defect_share=0.3)
+    rows = transactions(delivered_payments(spark, plan), plan).toPandas()
+    rows["amount"] = rows.amount.astype(float)
+    per_id = rows.groupby("transaction_id").amount.agg(["count", "nunique"])
+    future = rows.event_time > pd.to_datetime(rows.business_date) + timedelta(days=7)
+    found = {
+        Defect.MISSING_CARD: rows.card_id.isna().sum(),
+        Defect.NEGATIVE_AMOUNT: (rows.amount < 0).sum(),
+        Defect.ZERO_AMOUNT: (rows.amount == 0).sum(),
+        Defect.FUTURE_EVENT: future.sum(),
+        Defect.IDENTICAL_COPY: ((per_id["count"] == 2) & (per_id["nunique"] == 1)).sum(),
+        Defect.CONFLICTING_COPY: ((per_id["count"] == 2) & (per_id["nunique"] == 2)).sum(),
+    }
+    each = 0.3 * len(per_id) / len(Defect)
+    for defect in Defect:
+        assert found[defect] == pytest.approx(each, rel=0.35), defect
+    assert set(per_id.index) == set(bank.transactions.transaction_id)
+
+
+def test_running_again_leaves_one_copy_and_no_older_days(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    from jobs.simulate import simulate
+
+    plan = small_plan(tmp_path / "bank", num_cards=20, num_days=12)
+    simulate(spark, replace(plan, num_days=13))
+    simulate(spark, plan)
+    rows = spark.read.parquet(f"{plan.out}/transactions")
+    assert rows.count() == rows.select("transaction_id").distinct().count()
+    assert str(rows.agg({"business_date": "max"}).collect()[0][0]) == str(plan.last_day)
+    assert not (Path(plan.out) / "_complete" / str(plan.last_day + timedelta(days=1))).exists()
+
+
+def test_ingest_reads_it_with_the_mapping_of_its_name(bank: Bank) -> None:
+    from jobs.mapping import load_mapping
+
+    mapping = load_mapping("simulated")
+    wanted = {*mapping.transactions.columns.model_dump().values(), *mapping.transactions.attributes}
+    assert wanted | {mapping.transactions.business_date} <= set(bank.transactions.columns)
+    assert mapping.labels is not None
+    assert set(mapping.labels.columns.model_dump().values()) <= set(bank.labels.columns)
+    assert mapping.readiness is not None
+    marker = mapping.readiness.marker.format(business_date=bank.plan.last_day)
+    assert (Path(bank.plan.out) / marker).exists()
+
+
+def test_what_simulate_did_not_make_is_left_alone(spark: SparkSession, tmp_path: Path) -> None:
+    from jobs.simulate import simulate
+
+    (tmp_path / "accounts.csv").write_text("precious")
+    with pytest.raises(UsageProblem, match="was not made by simulate"):
+        simulate(spark, small_plan(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["accounts.csv"]
