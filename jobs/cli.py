@@ -239,12 +239,13 @@ def ingest(
     """
     dates = parse_dates(day, first, last)
     from jobs import ingest as job
+    from jobs.delivery import Delivery, check_ready
     from jobs.lake.nights import hold
     from jobs.mapping import load_mapping
 
-    delivery = job.Delivery(source, source_format, load_mapping(mapping), allow_empty)
+    delivery = Delivery(source, source_format, load_mapping(mapping), allow_empty)
     with _open_lake(settings, must_exist=False) as opened:
-        job.check_ready(opened, delivery, dates)
+        check_ready(opened, delivery, dates)
         opened.create()
         with hold(opened, dates) as night:
             job.run(night, delivery)

@@ -21,7 +21,10 @@ from feature_defs.point_in_time import KEYS
 from fraud_models.config import ModelConfig
 from fraud_models.registry import ModelVersion
 from fraud_models.scoring import cached_scorer, rank_stream, score_stream
-from jobs.lake.delta_io import Dates
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.lineage import feature_fingerprints
+from jobs.lake.tables import FEATURES_TABLE
+from jobs.model_store import read_checkpoint
 
 SORTED_BY = ("card_id", "period", "event_time", "transaction_id")
 RANKED_FIELDS = "reconstruction_error double, ranking_value double"
@@ -95,3 +98,21 @@ def apply_stream(stream: DataFrame, function: Stream, added: str) -> DataFrame:
     keys = stream.select(*KEYS).schema
     schema = StructType([*keys.fields, *StructType.fromDDL(added).fields])
     return stream.mapInArrow(function, schema)
+
+
+def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) -> DataFrame:
+    """Scores of all transactions of these nights, each once, with `in_sample`.
+
+    Raises:
+        InputMissing: the columns of the model are not those of the context's nights.
+    """
+    checkpoint = read_checkpoint(model)
+    config = checkpoint.config
+    reach = context_dates(dates, config)
+    checkpoint.check_columns(feature_fingerprints(lake, reach))
+    features = lake.read(FEATURES_TABLE, version).where(F.expr(reach.sql))
+    stream = context_stream(features, dates, config, role=F.lit(1))
+    scored = apply_stream(stream, ScoreStream(model), SCORED_FIELDS)
+    # A model trained as of a day has seen the nights before that day.
+    trained_on = F.col("business_date") < F.lit(checkpoint.as_of).cast("date")
+    return scored.withColumn("in_sample", trained_on)

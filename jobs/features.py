@@ -18,8 +18,8 @@ from pyspark.sql import functions as F
 from feature_defs.catalogue import LOOKBACK_DAYS, fingerprints
 from feature_defs.point_in_time import Knowledge, compile_features
 from feature_defs.sources import LabelPolicy
+from jobs.delivery import label_policy
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.lineage import label_policy
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS

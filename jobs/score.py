@@ -17,18 +17,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from fraud_models.registry import CHAMPION, ModelVersion
-from jobs.contexts import (
-    SCORED_FIELDS,
-    ScoreStream,
-    apply_stream,
-    context_dates,
-    context_stream,
-)
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.lineage import feature_fingerprints
+from jobs.contexts import score_nights
 from jobs.lake.nights import Night
 from jobs.lake.tables import FEATURES_TABLE, SCORES
-from jobs.model_store import open_registry, read_checkpoint
+from jobs.model_store import open_registry
 
 
 def run(night: Night) -> None:
@@ -48,24 +40,6 @@ def run(night: Night) -> None:
         scored = score_nights(lake, dates, version, model)
         staged = lake.stage(_as_table(scored, model, run.run_id), run.run_id, SCORES.name)
         run.rows["scores"] = staged.count()
-
-
-def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) -> DataFrame:
-    """Scores of all transactions of these nights, each once, with `in_sample`.
-
-    Raises:
-        InputMissing: the columns of the model are not those of the context's nights.
-    """
-    checkpoint = read_checkpoint(model)
-    config = checkpoint.config
-    reach = context_dates(dates, config)
-    checkpoint.check_columns(feature_fingerprints(lake, reach))
-    features = lake.read(FEATURES_TABLE, version).where(F.expr(reach.sql))
-    stream = context_stream(features, dates, config, role=F.lit(1))
-    scored = apply_stream(stream, ScoreStream(model), SCORED_FIELDS)
-    # A model trained as of a day has seen the nights before that day.
-    trained_on = F.col("business_date") < F.lit(checkpoint.as_of).cast("date")
-    return scored.withColumn("in_sample", trained_on)
 
 
 def _as_table(scored: DataFrame, model: ModelVersion, run_id: str) -> DataFrame:

@@ -1,45 +1,13 @@
-"""What earlier runs recorded and later jobs rely on: the label policy, the features' meanings."""
+"""What earlier runs recorded and later jobs rely on: finished jobs, and the features' meanings."""
 
 from __future__ import annotations
 
-import json
 from datetime import date
-from typing import Any
-
-from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing
-from feature_defs.sources import LabelPolicy
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run
-from jobs.lake.tables import NIGHTS, RUNS
-
-
-def ingest_arguments(lake: Lake, *, newest: bool) -> dict[str, Any]:
-    """Arguments of the lake's first, or newest, finished ingest.
-
-    Raises:
-        InputMissing: nothing has been ingested.
-    """
-    order = F.desc("finished_at") if newest else F.asc("finished_at")
-    ingests = lake.read(RUNS).where("job = 'ingest' AND status = 'done'")
-    rows = ingests.orderBy(order).select("arguments").limit(1).collect()
-    if not rows:
-        raise InputMissing(
-            f"Nothing has been ingested into {lake.uri}.",
-            expected="at least one night that `fraud-scoring ingest` has finished.",
-            remedy="run `fraud-scoring ingest` first.",
-        )
-    arguments: dict[str, Any] = json.loads(rows[0]["arguments"])
-    return arguments
-
-
-def label_policy(lake: Lake) -> LabelPolicy:
-    """What the absence of a label means, as the newest mapping said."""
-    labels = ingest_arguments(lake, newest=True)["mapping"].get("labels") or {}
-    if labels.get("completeness") == "frauds_only":
-        return LabelPolicy(maturity_days=int(labels["maturity_days"]))
-    return LabelPolicy()
+from jobs.lake.tables import NIGHTS
 
 
 def night_records(lake: Lake, dates: Dates) -> dict[date, dict[str, Run]]:

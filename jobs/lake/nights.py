@@ -27,6 +27,7 @@ from feature_defs.problems import InputMissing, NightHeld
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run, append_runs, new_run_id, now
 from jobs.lake.tables import FEATURES_TABLE, LABELS, NIGHTS, RUNS, SCORES, TRANSACTIONS
+from jobs.logs import say
 
 # The night's jobs in order; recording one forgets those after it, for they read what it wrote.
 JOBS = ("ingest", "features", "score", "publish", "alerts", "monitor", "report")
@@ -81,6 +82,7 @@ class Night:
         """Run one job: recorded as done at its end, as failed when it raises."""
         run = Run(name, self.dates, arguments or {})
         self._finished_now.append(run)
+        say(f"{name} begins for {self.dates}", job=name, run_id=run.run_id)
         try:
             yield run
         except BaseException as error:
@@ -96,6 +98,7 @@ class Night:
         self._unsaved = True
         if any(table.name in run.versions_out for table in PINNED):
             self._save(release=False)
+        say(f"{name} is done", job=name, run_id=run.run_id, **run.rows)
 
     def close(self) -> None:
         """Let the night go and copy the records of its jobs to `runs`."""

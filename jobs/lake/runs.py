@@ -9,7 +9,8 @@ import getpass
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import version as package_version
@@ -17,6 +18,7 @@ from typing import Any
 
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.tables import RUNS
+from jobs.logs import say
 
 MAX_ERROR_CHARACTERS = 4000
 
@@ -121,3 +123,19 @@ def append_runs(lake: Lake, runs: Iterable[Run]) -> None:
     if finished:
         frame = lake.spark.createDataFrame([run.as_row() for run in finished], RUNS.ddl)
         lake.append(RUNS, frame.coalesce(1), finished[-1].run_id)
+
+
+@contextmanager
+def recorded(lake: Lake, job: str, dates: Dates | None, arguments: dict[str, Any]) -> Iterator[Run]:
+    """Run a job that belongs to no night; its record is added to `runs`, also when it fails."""
+    run = Run(job, dates, arguments)
+    say(f"{job} begins", job=job, run_id=run.run_id)
+    try:
+        yield run
+    except BaseException as error:
+        run.finish(error)
+        append_runs(lake, [run])
+        raise
+    run.finish()
+    append_runs(lake, [run])
+    say(f"{job} is done", job=job, run_id=run.run_id, **run.rows)

@@ -1,0 +1,248 @@
+"""Figures of a model on nights whose labels are mature, beside the baselines on the same rows.
+
+Reads   features, transactions, labels (one version each), the registry
+Writes  metrics (model, champion if there is another, isolation forest)
+Fails   when a model has seen one of the nights, or labels of the nights are not mature yet
+
+The protocol is the handbook's: cards known to be compromised when a night begins are out of that
+night; card precision at k is per night, averaged, and cards that were detected are removed.
+
+    fraud-scoring evaluate --lake L --from 2018-07-25 --to 2018-07-31
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.functions import pandas_udf
+
+from feature_defs.labels import known_before
+from feature_defs.point_in_time import Knowledge, known_labels
+from feature_defs.problems import InputMissing, UsageProblem
+from fraud_models.baselines import fit_isolation_forest, forest_scores
+from fraud_models.registry import CHAMPION, ModelVersion, Registry
+from fraud_models.splits import KNOWN_FRAUD_LOOKBACK_DAYS, is_out_of_sample, training_days
+from jobs.contexts import score_nights
+from jobs.delivery import label_policy
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.runs import Run, now, recorded
+from jobs.lake.tables import FEATURES_TABLE, LABELS, METRICS, NIGHTS, TRANSACTIONS
+from jobs.model_store import open_registry, read_checkpoint
+from jobs.ranking_figures import Figures, figures
+
+ISOLATION_FOREST = "isolation_forest"
+# A forest looks at 256 rows per tree; this many rows are plenty, and do not grow with the bank.
+FOREST_SAMPLE_ROWS = 50_000
+FOREST_SEED = 7
+# Below this share of transactions with a mature label a night cannot be judged.
+LEAST_LABELLED_SHARE = 0.99
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures by candidate on the same rows."""
+
+    dates: Dates
+    k: int
+    model: str
+    incumbent: str
+    by_candidate: dict[str, Figures]
+
+
+def run(lake: Lake, dates: Dates, model_name: str) -> Evaluation:
+    """Evaluate a model, the champion and the isolation forest on the same rows.
+
+    Raises:
+        InputMissing: no such model, labels not mature, or features missing.
+        UsageProblem: a model was trained on one of the nights.
+    """
+    k = lake.settings.alert_budget
+    with recorded(lake, "evaluate", dates, {"model": model_name, "k": k}) as run:
+        registry = open_registry(lake)
+        model = registry.resolve(model_name)
+        models = {_name(model): model}
+        champion = _champion(registry)
+        if champion is not None:
+            models.setdefault(_name(champion), champion)
+        run.model_version = str(model.version)
+        run.versions_in = lake.versions((FEATURES_TABLE, TRANSACTIONS, LABELS))
+        for candidate in models.values():
+            _refuse_in_sample(candidate, dates)
+        rows = _with_values(lake, _judged_rows(lake, dates, run), models, run)
+        staged = lake.stage(rows, run.run_id, "evaluated")
+        by_candidate = {name: figures(staged, name, k) for name in (*models, ISOLATION_FOREST)}
+        incumbent = next((name for name in models if name != _name(model)), ISOLATION_FOREST)
+        evaluation = Evaluation(dates, k, _name(model), incumbent, by_candidate)
+        _write_metrics(lake, evaluation, run)
+        lake.discard_staged(run.run_id)
+    return evaluation
+
+
+def _name(model: ModelVersion) -> str:
+    return f"version_{model.version}"
+
+
+def _champion(registry: Registry) -> ModelVersion | None:
+    """The champion, or nothing before the first promotion."""
+    return registry.resolve(CHAMPION) if CHAMPION in registry.list_aliases() else None
+
+
+def _refuse_in_sample(model: ModelVersion, dates: Dates) -> None:
+    as_of = read_checkpoint(model).as_of
+    if not is_out_of_sample(date.fromisoformat(as_of), dates.first):
+        raise UsageProblem(
+            f"Model version {model.version} was trained as of {as_of} and has seen nights of "
+            f"{dates}.",
+            expected=f"nights from {as_of} on.",
+            remedy="evaluate later nights, or a model trained as of an earlier day.",
+        )
+
+
+def _judged_rows(lake: Lake, dates: Dates, run: Run) -> DataFrame:
+    """Keys of the nights' transactions with a mature label; known cards are out."""
+    newest = lake.read(NIGHTS).agg(F.max("business_date")).collect()[0][0]
+    moment = min(now(), known_before(newest + timedelta(days=1)))
+    early = dates.first - timedelta(days=KNOWN_FRAUD_LOOKBACK_DAYS)
+    transactions = lake.read(TRANSACTIONS, run.versions_in[TRANSACTIONS.name])
+    near = transactions.where(F.col("business_date").between(F.lit(early), F.lit(dates.last)))
+    known = Knowledge(near, lake.read(LABELS, run.versions_in[LABELS.name]), label_policy(lake))
+    labels = known_labels(known, moment)
+    labelled = near.join(labels, "transaction_id", "left")
+    nights = labelled.where(F.expr(dates.sql))
+    _check_mature(nights, dates, str(moment))
+    out = _out_from(labelled, early)
+    begins = F.col("business_date").cast("timestamp")
+    rows = nights.where(F.col("is_fraud").isNotNull()).join(out, "card_id", "left")
+    in_play = F.col("out_from").isNull() | (F.col("out_from") > begins)
+    return rows.where(in_play).select("business_date", "transaction_id", "card_id", "is_fraud")
+
+
+def _out_from(labelled: DataFrame, early: date) -> DataFrame:
+    """Per card the moment when one of its frauds became known; frauds before `early` are old."""
+    recent = F.col("is_fraud") & (F.col("event_time") >= F.lit(known_before(early)))
+    return labelled.where(recent).groupBy("card_id").agg(F.min("label_time").alias("out_from"))
+
+
+def _check_mature(nights: DataFrame, dates: Dates, moment: str) -> None:
+    """Check that the nights can be judged.
+
+    Raises:
+        InputMissing: there are no rows, or nights whose labels are not mature yet; all are named.
+    """
+    per_night = (
+        nights.groupBy("business_date")
+        .agg(F.count("*").alias("n"), F.count("is_fraud").alias("labelled"))
+        .orderBy("business_date")
+        .collect()
+    )
+    immature = [
+        f"{row['business_date']} ({row['labelled']} of {row['n']})"
+        for row in per_night
+        if row["labelled"] < LEAST_LABELLED_SHARE * row["n"]
+    ]
+    if immature or not per_night:
+        raise InputMissing(
+            f"The nights {dates} cannot be judged at {moment}: "
+            + (
+                f"too few labels are mature on {', '.join(immature)}."
+                if immature
+                else "they have no transactions."
+            ),
+            expected="nights with transactions whose labels are mature.",
+            remedy="evaluate earlier nights, or ingest the nights that bring the labels.",
+        )
+
+
+def _with_values(
+    lake: Lake, judged: DataFrame, models: dict[str, ModelVersion], run: Run
+) -> DataFrame:
+    """The judged rows with one ranking value per candidate."""
+    assert run.dates is not None
+    version = run.versions_in[FEATURES_TABLE.name]
+    keys = ["business_date", "transaction_id"]
+    rows = judged
+    for name, model in models.items():
+        scored = score_nights(lake, run.dates, version, model)
+        rows = rows.join(scored.select(*keys, F.col("ranking_value").alias(name)), keys)
+    features = lake.read(FEATURES_TABLE, version)
+    model = next(iter(models.values()))
+    nights = features.where(F.expr(run.dates.sql))
+    odd = nights.select(*keys, _forest(features, model).alias(ISOLATION_FOREST))
+    return rows.join(odd, keys)
+
+
+def _forest(features: DataFrame, model: ModelVersion) -> Column:
+    """Oddness by an isolation forest, fitted on the days that the model was trained on."""
+    checkpoint = read_checkpoint(model)
+    days = training_days(date.fromisoformat(checkpoint.as_of), checkpoint.config)
+    columns = list(checkpoint.config.columns)
+    trained_on = F.col("business_date").between(
+        F.lit(days.train_from), F.lit(days.as_of - timedelta(days=1))
+    )
+    # A sample that is the same whatever the partitions: the smallest hashes.
+    sample = (
+        features.where(trained_on)
+        .orderBy(F.xxhash64("transaction_id"), "transaction_id")
+        .limit(FOREST_SAMPLE_ROWS)
+        .select(*(F.col(name).cast("double") for name in columns))
+        .toPandas()
+    )
+    forest = fit_isolation_forest(sample.to_numpy(), FOREST_SEED)
+
+    def oddness(*values: pd.Series) -> pd.Series:
+        return pd.Series(forest_scores(forest, pd.concat(values, axis=1).to_numpy()))
+
+    return pandas_udf(oddness, "double")(*(F.col(name).cast("double") for name in columns))
+
+
+def _write_metrics(lake: Lake, evaluation: Evaluation, run: Run) -> None:
+    moment = now()
+    rows = [
+        (
+            run.run_id,
+            candidate,
+            evaluation.dates.first,
+            evaluation.dates.last,
+            name,
+            float(value),
+            None,
+            None,
+            moment,
+        )
+        for candidate, found in evaluation.by_candidate.items()
+        for name, value in asdict(found).items()
+    ]
+    frame = lake.spark.createDataFrame(rows, METRICS.ddl)
+    run.versions_out[METRICS.name] = lake.append(METRICS, frame.coalesce(1), run.run_id)
+    first = next(iter(evaluation.by_candidate.values()))
+    run.rows.update(judged=first.num_transactions, frauds=first.num_frauds)
+    run.figures = {
+        "k": evaluation.k,
+        "incumbent": evaluation.incumbent,
+        "figures": {name: asdict(found) for name, found in evaluation.by_candidate.items()},
+    }
+
+
+def show(evaluation: Evaluation) -> None:
+    """Print the figures as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{evaluation.model} on {evaluation.dates}")
+    table.add_column("candidate")
+    for heading in ("AUC ROC", "average precision", f"CP@{evaluation.k}", "rows", "frauds"):
+        table.add_column(heading, justify="right")
+    for name, found in evaluation.by_candidate.items():
+        table.add_row(
+            name,
+            f"{found.roc_auc:.3f}",
+            f"{found.average_precision:.3f}",
+            f"{found.cp_at_k:.3f}",
+            str(found.num_transactions),
+            str(found.num_frauds),
+        )
+    Console().print(table)

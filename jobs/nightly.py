@@ -1,0 +1,87 @@
+"""All of a night's jobs in order, in one process, resuming after the last one that finished.
+
+Reads   what the delivery brought; its source is what the settings say, else what the lake's
+        first ingest recorded
+Writes  everything a night has: at most twelve Delta commits
+Fails   as its jobs do; a gate that said no still gets its report
+
+    fraud-scoring nightly --lake L --date 2018-08-08
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from feature_defs.problems import GateFailed, InputMissing, UsageProblem
+from jobs import alerts, features, ingest, monitor, publish, report, score
+from jobs.delivery import Delivery, check_ready, recorded_delivery
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.lineage import night_records
+from jobs.lake.nights import Night, hold
+from jobs.lake.tables import SCORES
+from jobs.logs import say
+from jobs.mapping import load_mapping
+
+AFTER_INGEST: tuple[tuple[str, Callable[[Night], object]], ...] = (
+    ("features", features.run),
+    ("score", score.run),
+    ("publish", publish.run),
+    ("alerts", alerts.run),
+    ("monitor", monitor.run),
+    ("report", report.run),
+)
+
+
+def run(lake: Lake, day: date) -> str:
+    """Run what is left to do of a night; returns the place of its report.
+
+    Raises:
+        InputMissing: the delivery is not there, or there is no champion yet.
+        GateFailed: a gate said no; the report says why.
+        NightHeld: another run works on this night.
+    """
+    dates = Dates(day, day)
+    finished = night_records(lake, dates).get(day, {})
+    if "report" in finished:
+        say(f"the night {day} is done already; nothing changes", date=day)
+        return lake.path(report.FOLDER, str(day), "report.html")
+    delivery = _delivery(lake)
+    if "ingest" not in finished:
+        check_ready(lake, delivery, dates)
+    try:
+        with hold(lake, dates) as night:
+            if "ingest" not in night.finished:
+                ingest.run(night, delivery)
+            for name, job in AFTER_INGEST:
+                if name not in night.finished or _must_score_again(night, name):
+                    job(night)
+    except (GateFailed, InputMissing):
+        report.write_failed(lake, day)
+        raise
+    return lake.path(report.FOLDER, str(day), "report.html")
+
+
+def _delivery(lake: Lake) -> Delivery:
+    """What the settings name, else what the lake's first ingest recorded.
+
+    Raises:
+        UsageProblem: the settings name a source but not its format and mapping.
+    """
+    settings = lake.settings
+    if settings.source is None:
+        return recorded_delivery(lake)
+    if settings.source_format is None or settings.mapping is None:
+        raise UsageProblem(
+            f"The settings name the source {settings.source} but not how to read it.",
+            expected="`source`, `source_format` and `mapping` together.",
+            remedy="add what is missing to the configuration, or leave all three out.",
+        )
+    return Delivery(settings.source, settings.source_format, load_mapping(settings.mapping))
+
+
+def _must_score_again(night: Night, name: str) -> bool:
+    """Whether staged scores were lost before they could be published."""
+    if name != "score" or "publish" in night.finished:
+        return False
+    return not night.lake.staged(night.finished["score"].run_id, SCORES.name)

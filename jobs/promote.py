@@ -1,0 +1,112 @@
+"""Gate 3: put a model into service.
+
+Reads   metrics of the model's newest evaluation, features' fingerprints
+Writes  the alias `champion` in the registry
+Fails   when the model is not at least as good as the champion (the first: as the isolation
+        forest) on the same rows, out of sample, or the coming night lacks its columns
+
+    fraud-scoring promote --lake L
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from feature_defs.problems import InputMissing
+from fraud_models.promotion import PromotionDecision, decide
+from fraud_models.registry import CHAMPION, ModelVersion
+from jobs.contexts import context_dates
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.lineage import feature_fingerprints
+from jobs.lake.runs import recorded
+from jobs.lake.tables import NIGHTS, RUNS
+from jobs.model_store import open_registry, read_checkpoint
+from jobs.quality.gate import Check, GateResult, require
+
+GATE = "gate 3 (model)"
+
+
+def run(lake: Lake, model_name: str) -> int:
+    """Promote a model when gate 3 lets it; returns its version.
+
+    Raises:
+        InputMissing: no such model, it was not evaluated, or columns are missing.
+        GateFailed: it is not as good as what is in service.
+    """
+    with recorded(lake, "promote", None, {"model": model_name}) as run:
+        registry = open_registry(lake)
+        model = registry.resolve(model_name)
+        run.model_version = str(model.version)
+        aliases = registry.list_aliases()
+        if aliases.get(CHAMPION) == model.version:
+            return model.version
+        evaluated = _newest_evaluation(lake, model)
+        run.figures = evaluated
+        incumbent = _incumbent(evaluated, aliases.get(CHAMPION))
+        decision = decide(
+            _judged(evaluated, f"version_{model.version}"), _judged(evaluated, incumbent)
+        )
+        require(_gate(decision, incumbent), run)
+        _check_columns(lake, model)
+        registry.set_alias(CHAMPION, model.version)
+    return model.version
+
+
+def _newest_evaluation(lake: Lake, model: ModelVersion) -> dict[str, Any]:
+    """Figures of the model's newest finished evaluation, by candidate."""
+    rows = (
+        lake.read(RUNS)
+        .where("job = 'evaluate' AND status = 'done'")
+        .where(F.col("model_version") == str(model.version))
+        .orderBy(F.desc("finished_at"))
+        .select("figures")
+        .limit(1)
+        .collect()
+    )
+    if not rows:
+        raise InputMissing(
+            f"Model version {model.version} has not been evaluated.",
+            expected="an evaluation on nights that the model has not seen.",
+            remedy=f"run `fraud-scoring evaluate --from D --to D --model {model.version}`.",
+        )
+    figures: dict[str, Any] = json.loads(rows[0]["figures"])
+    return figures
+
+
+def _incumbent(evaluated: dict[str, Any], champion: int | None) -> str:
+    """Whom the model was judged against: it must be the champion of this moment."""
+    wanted = f"version_{champion}" if champion is not None else str(evaluated["incumbent"])
+    if wanted not in evaluated["figures"]:
+        raise InputMissing(
+            f"The newest evaluation compared with {evaluated['incumbent']}, not with the "
+            f"champion {wanted}.",
+            expected="figures of both on the same rows.",
+            remedy="run `fraud-scoring evaluate` again.",
+        )
+    return wanted
+
+
+def _judged(evaluated: dict[str, Any], candidate: str) -> dict[str, float | None]:
+    return dict(evaluated["figures"][candidate])
+
+
+def _gate(decision: PromotionDecision, incumbent: str) -> GateResult:
+    check = Check(
+        name=f"at_least_{incumbent}",
+        sentence=f"the model is at least as good as {incumbent} on the same rows",
+        severity="fail",
+        status="passed" if decision.promote else "failed",
+        observed="; ".join(decision.reasons),
+    )
+    return GateResult(GATE, (check,))
+
+
+def _check_columns(lake: Lake, model: ModelVersion) -> None:
+    """Check that the coming night's context has the columns that the model reads."""
+    checkpoint = read_checkpoint(model)
+    newest = lake.read(NIGHTS).agg(F.max("business_date")).collect()[0][0]
+    reach = context_dates(Dates(newest, newest), checkpoint.config)
+    checkpoint.check_columns(feature_fingerprints(lake, reach))
