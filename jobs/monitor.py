@@ -1,0 +1,255 @@
+"""Compare a night with the 28 nights before it: drift of inputs, scores and calibration.
+
+Reads   features, scores, transactions at the night's pins; alerts and nights as they are
+Writes  nothing but its own record: figures, and a gate that can only warn
+
+Drift is the population stability index (`jobs/drift.py`). Scores are compared only with nights
+that the same model scored. Below 7 such nights there is no verdict: "not applicable",
+which is not a pass. The day of the week is left out: a night has only one.
+
+Shape of the record's figures (the report reads it):
+
+    reference    {first, last}                          dates, the night itself not included
+    features     {status, why, num_nights, columns: {name: {psi, level}}}
+    scores       the same for `score` and `ranking_value`
+    calibration  {status, why, levels: [{above, expected_share, observed_share, num_transactions}]}
+    late         {num_rows, by_event_date: {date: rows}}   only events of published nights
+    alerts       {status, why, num_alerts, mean_before, num_nights}
+
+`status` is "measured" or "not applicable", `level` "steady", "shifting" (PSI from 0.1) or
+"shifted" (above 0.25).
+
+    fraud-scoring monitor --lake L --date 2018-08-08
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.catalogue import FEATURES
+from feature_defs.definitions import Kind
+from feature_defs.problems import UsageProblem
+from jobs.drift import (
+    LEAST_NIGHTS,
+    MEASURED,
+    NOT_APPLICABLE,
+    SHIFTED,
+    Compared,
+    drift,
+    too_few,
+)
+from jobs.lake.delta_io import Dates
+from jobs.lake.nights import Night
+from jobs.lake.tables import ALERTS, FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS, Table
+from jobs.quality.gate import Check, GateResult, Status
+
+GATE = "monitor"
+HISTORY_NIGHTS = 28
+CALIBRATION_LEVELS = (0.9, 0.99, 0.999)
+# Observed tails further than this from the expected share, by chance and by factor, warn.
+TAIL_DEVIATIONS, TAIL_FACTOR = 3.0, 2.0
+ALERT_FACTOR = 2.0
+UNDECIDED: Status = "not applicable"
+
+
+def run(night: Night) -> None:
+    """Measure a published night; the figures go into the run's record.
+
+    Raises:
+        InputMissing: the night has no alerts yet.
+    """
+    if night.dates.num_nights != 1:
+        raise UsageProblem(
+            f"A night is compared with those before it, and {night.dates} are several.",
+            expected="one date.",
+            remedy="run `fraud-scoring monitor --date D` for one night at a time.",
+        )
+    night.need("alerts")
+    with night.job("monitor") as record:
+        for table in (FEATURES_TABLE, SCORES, TRANSACTIONS):
+            record.versions_in[table.name] = night.pin(table.name)
+        first = night.dates.first - timedelta(days=HISTORY_NIGHTS)
+        figures = {
+            "reference": {
+                "first": str(first),
+                "last": str(night.dates.first - timedelta(days=1)),
+            },
+            "features": _feature_drift(night),
+            "scores": _score_drift(night),
+            "calibration": _calibration(night),
+            "late": _late(night),
+            "alerts": _alerts(night),
+        }
+        record.figures = figures
+        record.gates.append(judge(figures).as_record())
+
+
+def _history(night: Night, table: Table, *, pinned: bool = True) -> DataFrame:
+    """The night and those before it."""
+    day = night.dates.first
+    version = night.pin(table.name) if pinned else None
+    dates = Dates(day - timedelta(days=HISTORY_NIGHTS), day)
+    return night.lake.read(table, version).where(dates.sql)
+
+
+def _feature_drift(night: Night) -> dict[str, Any]:
+    frame = _history(night, FEATURES_TABLE)
+    columns = [
+        name
+        for name, feature in FEATURES.items()
+        if feature.kind is not Kind.DAY_OF_WEEK and name in frame.columns
+    ]
+    return drift(Compared(frame, night.dates.first, columns, "earlier nights have features"))
+
+
+def _score_drift(night: Night) -> dict[str, Any]:
+    frame = _history(night, SCORES).where(F.col("model_version") == F.lit(night.model_version))
+    columns = ("score", "ranking_value")
+    return drift(
+        Compared(frame, night.dates.first, columns, "earlier nights were scored by this model")
+    )
+
+
+# -- calibration, late rows, alerts --------------------------------------------------------------
+
+
+def _calibration(night: Night) -> dict[str, Any]:
+    """Share of the night's scores in the tail, beside what a calibrated model would show."""
+    scores = night.lake.read(SCORES, night.pin(SCORES.name)).where(night.dates.sql)
+    row = scores.agg(
+        F.count("*").alias("all"),
+        *(
+            F.count_if(F.col("score") > F.lit(level)).alias(str(level))
+            for level in CALIBRATION_LEVELS
+        ),
+    ).collect()[0]
+    if not row["all"]:
+        return {"status": NOT_APPLICABLE, "why": "The night has no scores.", "levels": []}
+    levels = [
+        {
+            "above": level,
+            "expected_share": round(1 - level, 9),
+            "observed_share": row[str(level)] / row["all"],
+            "num_transactions": row[str(level)],
+        }
+        for level in CALIBRATION_LEVELS
+    ]
+    return {"status": MEASURED, "why": "", "num_scores": row["all"], "levels": levels}
+
+
+def _late(night: Night) -> dict[str, Any]:
+    """Rows of this delivery whose events belong to nights that were published without them."""
+    transactions = night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name))
+    event_date = F.to_date("event_time").alias("event_date")
+    late = (
+        transactions.where(night.dates.sql)
+        .select(event_date)
+        .where(F.col("event_date") < F.lit(night.dates.first))
+        .groupBy("event_date")
+        .count()
+    )
+    published = night.lake.read(NIGHTS).where(F.col("jobs")["publish"].isNotNull())
+    rows = (
+        late.join(published, late["event_date"] == published["business_date"], "left_semi")
+        .orderBy("event_date")
+        .collect()
+    )
+    by_date = {str(row["event_date"]): row["count"] for row in rows}
+    return {"num_rows": sum(by_date.values()), "by_event_date": by_date}
+
+
+def _alerts(night: Night) -> dict[str, Any]:
+    """Alerts of the night beside the mean of the published nights before it."""
+    day = night.dates.first
+    before = Dates(day - timedelta(days=HISTORY_NIGHTS), day - timedelta(days=1))
+    # A published night without alerts counts, so nights come from `nights`.
+    published = night.lake.read(NIGHTS).where(before.sql).where(F.col("jobs")["alerts"].isNotNull())
+    num_nights = published.count()
+    rows = _history(night, ALERTS, pinned=False).groupBy("business_date").count().collect()
+    per_night = {row["business_date"]: row["count"] for row in rows}
+    num_alerts = per_night.pop(day, 0)
+    mean = sum(per_night.values()) / num_nights if num_nights else None
+    figures = {"num_alerts": num_alerts, "mean_before": mean, "num_nights": num_nights}
+    if num_nights < LEAST_NIGHTS:
+        return {**too_few(num_nights, "earlier nights have alerts"), **figures}
+    return {"status": MEASURED, "why": "", **figures}
+
+
+# -- verdict -------------------------------------------------------------------------------------
+
+
+def judge(figures: Mapping[str, Any]) -> GateResult:
+    """The figures as checks that can only warn."""
+    return GateResult(
+        GATE,
+        (
+            _drift_check("feature_drift", "No feature has shifted.", figures["features"]),
+            _drift_check("score_drift", "Scores have not shifted.", figures["scores"]),
+            _calibration_check(figures["calibration"]),
+            _alert_check(figures["alerts"]),
+            _warning(
+                "late_rows",
+                "No row came late for a night that was published.",
+                "failed" if figures["late"]["num_rows"] else "passed",
+                f"{figures['late']['num_rows']} rows",
+            ),
+        ),
+    )
+
+
+def _warning(name: str, sentence: str, status: Status, observed: str) -> Check:
+    return Check(name, sentence, "warn", status, observed)
+
+
+def _drift_check(name: str, sentence: str, figures: Mapping[str, Any]) -> Check:
+    if figures["status"] == NOT_APPLICABLE:
+        return _warning(name, sentence, UNDECIDED, figures["why"])
+    known = {
+        column: entry["psi"]
+        for column, entry in figures["columns"].items()
+        if entry["psi"] is not None
+    }
+    if not known:
+        return _warning(name, sentence, UNDECIDED, "The night has no rows.")
+    top = max(known, key=lambda column: known[column])
+    shifted = sum(psi > SHIFTED for psi in known.values())
+    observed = f"{shifted} of {len(known)} shifted; highest PSI {known[top]:.3f} ({top})"
+    return _warning(name, sentence, "failed" if shifted else "passed", observed)
+
+
+def _calibration_check(figures: Mapping[str, Any]) -> Check:
+    name, sentence = "calibration", "The tails of the scores hold what they should."
+    if figures["status"] == NOT_APPLICABLE:
+        return _warning(name, sentence, UNDECIDED, figures["why"])
+    off = [
+        entry
+        for entry in figures["levels"]
+        if _tail_is_off(entry["num_transactions"], figures["num_scores"] * entry["expected_share"])
+    ]
+    observed = ", ".join(
+        f"{100 * entry['observed_share']:.3g} % above {entry['above']}"
+        for entry in figures["levels"]
+    )
+    return _warning(name, sentence, "failed" if off else "passed", observed)
+
+
+def _tail_is_off(observed: int, expected: float) -> bool:
+    """Whether a count is off by chance's standards and by a factor, either way."""
+    far = abs(observed - expected) > TAIL_DEVIATIONS * math.sqrt(expected)
+    return far and not expected / TAIL_FACTOR <= observed <= expected * TAIL_FACTOR
+
+
+def _alert_check(figures: Mapping[str, Any]) -> Check:
+    name, sentence = "alert_volume", "About as many alerts as on the nights before."
+    if figures["status"] == NOT_APPLICABLE:
+        return _warning(name, sentence, UNDECIDED, figures["why"])
+    num_alerts, mean = figures["num_alerts"], figures["mean_before"]
+    steady = mean / ALERT_FACTOR <= num_alerts <= max(mean * ALERT_FACTOR, 1)
+    observed = f"{num_alerts} alerts, {mean:.1f} on average before"
+    return _warning(name, sentence, "passed" if steady else "failed", observed)

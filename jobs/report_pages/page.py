@@ -1,0 +1,193 @@
+"""From a night's facts to the text of its page and of its list of alerts.
+
+Everything is escaped: card and merchant ids, reasons and errors come from outside. A cell of the
+list that a spreadsheet would take for a formula gets an apostrophe in front.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from jobs.lake.nights import JOBS
+from jobs.lake.runs import Run
+from jobs.quality.rules import sentence as sentence_of_rule
+from jobs.report_pages import words
+from jobs.report_pages.detection import Detected
+from jobs.report_pages.readings import ALERTS_ON_PAGE, Alert, Metric, Refusal, Tails, Volume
+from jobs.report_pages.verdict import NightRecord, earlier_failures, gates, verdict
+
+CSV_COLUMNS = (
+    "business_date",
+    "rank",
+    "card_id",
+    "merchant_id",
+    "transaction_id",
+    "event_time",
+    "amount",
+    "score",
+    "rarity",
+    "num_transactions",
+    "reason_1",
+    "reason_2",
+    "reason_3",
+)
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the page of a night shows."""
+
+    lake_uri: str
+    record: NightRecord
+    volumes: Sequence[Volume]
+    refusals: Sequence[Refusal]
+    alerts: Sequence[Alert]
+    tails: Tails
+    detected: Sequence[Detected]
+    evaluation: Sequence[Metric]
+    alert_budget: int
+
+    @property
+    def tonight(self) -> Volume:
+        """What the night itself delivered."""
+        return next(volume for volume in self.volumes if volume.day == self.record.day)
+
+    @property
+    def threshold(self) -> float | None:
+        """Score that an alert needs at least, as the jobs of the night recorded it."""
+        for job in ("alerts", "publish", "score"):
+            value = self._figures(job).get("threshold")
+            if value is not None:
+                return float(value)
+        return None
+
+    @property
+    def drift(self) -> Mapping[str, Any]:
+        """Figures of the job `monitor`; empty when it has not run."""
+        return self._figures("monitor")
+
+    def _figures(self, job: str) -> Mapping[str, Any]:
+        run = self.record.finished.get(job)
+        return run.figures if run else {}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One row of the table of drift."""
+
+    name: str
+    psi: float | None
+    level: str
+
+
+def drift_rows(figures: Mapping[str, Any]) -> list[Drift]:
+    """Drift of scores first, then of features, the most shifted on top."""
+    rows = [
+        [
+            Drift(name, entry.get("psi"), str(entry.get("level", "")))
+            for name, entry in figures.get(group, {}).get("columns", {}).items()
+        ]
+        for group in ("scores", "features")
+    ]
+    return [row for group in rows for row in sorted(group, key=lambda d: -(d.psi or -1.0))]
+
+
+def reasons_in_words(alert: Alert) -> list[str]:
+    """Why the alert was raised, one sentence per reason."""
+    return [words.sentence(*reason) for reason in alert.reasons]
+
+
+def render(facts: Facts) -> str:
+    """The page, whole: one HTML file that needs no other."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jobs", "report_pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        money=words.money,
+        percent=words.percent,
+        tail=words.tail,
+        in_words=words.label,
+        count=lambda value: f"{value:,}",
+        figure=lambda value: "-" if value is None else f"{value:.3f}",
+        long_date=_long_date,
+    )
+    return environment.get_template("report.html").render(
+        facts=facts,
+        record=facts.record,
+        day=facts.record.day,
+        verdict=verdict(facts.record),
+        gates=gates(facts.record),
+        runs=_runs(facts.record),
+        failures=earlier_failures(facts.record),
+        alerts=facts.alerts[:ALERTS_ON_PAGE],
+        reasons=reasons_in_words,
+        drift=drift_rows(facts.drift),
+        charts=_charts(facts),
+        sentence_of_rule=sentence_of_rule,
+    )
+
+
+def _long_date(day: date) -> str:
+    return f"{words.WEEKDAYS[day.weekday()]} {day.day} {day:%B %Y}"
+
+
+def _runs(record: NightRecord) -> list[Run]:
+    return [record.finished[job] for job in JOBS if job in record.finished]
+
+
+def _charts(facts: Facts) -> dict[str, Markup]:
+    from jobs.report_pages import charts
+
+    drawn = {"volumes": charts.nightly_volumes(facts.volumes, facts.record.day)}
+    if any(facts.tails.tonight):
+        drawn["scores"] = charts.score_tails(facts.tails, facts.threshold)
+    if facts.detected:
+        drawn["precision"] = charts.precision_per_night(facts.detected)
+    return drawn
+
+
+def alerts_csv(facts: Facts) -> str:
+    """All alerts of the night, one line each (RFC 4180)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(CSV_COLUMNS)
+    for alert in facts.alerts:
+        reasons = (*reasons_in_words(alert), "", "", "")[:3]
+        writer.writerow(
+            (
+                facts.record.day,
+                alert.rank,
+                _cell(alert.card_id),
+                _cell(alert.event.merchant_id if alert.event else ""),
+                _cell(alert.transaction_id),
+                alert.event.event_time if alert.event else "",
+                alert.amount,
+                repr(alert.score),
+                words.tail(alert.score),
+                alert.num_transactions,
+                *map(_cell, reasons),
+            )
+        )
+    return text.getvalue()
+
+
+def _cell(value: str) -> str:
+    """A text that no spreadsheet takes for a formula.
+
+    >>> _cell("=1+1"), _cell("card 7")
+    ("'=1+1", 'card 7')
+    """
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value

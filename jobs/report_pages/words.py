@@ -1,0 +1,198 @@
+"""Figures in the words of a risk analyst: one pure function per kind of feature.
+
+>>> sentence("transaction_amount", 412.0, 38.0)
+'paid 412.00, expected about 38.00'
+>>> sentence("transaction_hour_of_day", 3.2, 14.0)
+'at 03:12, expected around 14:00'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+
+from feature_defs.catalogue import FEATURES
+from feature_defs.definitions import Feature, Function, Kind, Window
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+# Beyond this a tail is a matter of extrapolation, and a number would pretend to know it.
+RAREST = 1e9
+
+
+def money(value: Decimal | float) -> str:
+    """An amount with two digits, or three where the third says something.
+
+    >>> money(Decimal("1412.500")), money(Decimal("0.125"))
+    ('1,412.50', '0.125')
+    """
+    text = f"{value:,.3f}"
+    return text[:-1] if text.endswith("0") else text
+
+
+def number(value: float) -> str:
+    """A count or mean of counts: whole where it is whole, else with one digit.
+
+    >>> number(1200.0), number(3.14)
+    ('1,200', '3.1')
+    """
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent with as many digits as it takes to see it.
+
+    >>> percent(0.62), percent(0.0), percent(0.0042)
+    ('62 %', '0 %', '0.42 %')
+    """
+    hundredfold = 100 * share
+    if hundredfold == 0 or abs(hundredfold) >= 10:
+        return f"{hundredfold:.0f} %"
+    return f"{hundredfold:.2g} %"
+
+
+def duration(seconds: float) -> str:
+    """A time span in its natural unit.
+
+    >>> duration(42), duration(240), duration(32400), duration(200000)
+    ('42 s', '4 min', '9 h', '2.3 days')
+    """
+    if seconds < MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR_S:
+        return f"{seconds / MINUTE_S:.0f} min"
+    if seconds < DAY_S:
+        return f"{seconds / HOUR_S:.1f}".removesuffix(".0") + " h"
+    count = f"{seconds / DAY_S:.1f}".removesuffix(".0")
+    return f"{count} day" if count == "1" else f"{count} days"
+
+
+def clock(hours: float) -> str:
+    """Hours since midnight as a time of day.
+
+    >>> clock(3.2), clock(23.999)
+    ('03:12', '00:00')
+    """
+    minutes = round(hours * 60) % (24 * 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def tail(score: float) -> str:
+    """How rare a score is among ordinary transactions.
+
+    >>> tail(0.99996), tail(0.9), tail(0.2)
+    ('1 in 25,000', '1 in 10', 'common')
+    """
+    share = 1.0 - score
+    if share <= 1 / RAREST:
+        return "rarer than 1 in 1,000,000,000"
+    times = 1 / share
+    if times < 2:
+        return "common"
+    digits = max(0, math.floor(math.log10(times)) - 1)
+    return f"1 in {round(times, -digits):,.0f}"
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _over(window: Window | None) -> str:
+    """The window in words: ` over 7 days (delayed by 7)`."""
+    if window is None:
+        return ""
+    length = "1 day" if window.length_days == 1 else f"{window.length_days} days"
+    delayed = f" (delayed by {window.delay_days})" if window.delay_days else ""
+    return f" over {length}{delayed}"
+
+
+def _whose(feature: Feature) -> str:
+    return f"the {feature.entity.name}'s" if feature.entity else "its"
+
+
+def _amount(feature: Feature, observed: float | None, expected: float | None) -> str:
+    about = "" if expected is None else f", expected about {money(expected)}"
+    if feature.function is not Function.MEAN:
+        paid = "paid an unknown amount" if observed is None else f"paid {money(observed)}"
+        return paid + about
+    subject = f"{_whose(feature)} mean {feature.measure}{_over(feature.window)}"
+    was = "is not known" if observed is None else f"was {money(observed)}"
+    return f"{subject} {was}{about}"
+
+
+def _count(feature: Feature, observed: float | None, expected: float | None) -> str:
+    subject = f"{_whose(feature)} number of transactions{_over(feature.window)}"
+    was = "is not known" if observed is None else f"was {number(observed)}"
+    about = "" if expected is None else f", expected about {number(max(expected, 0.0))}"
+    return f"{subject} {was}{about}"
+
+
+def _rate(feature: Feature, observed: float | None, expected: float | None) -> str:
+    subject = f"{_whose(feature)} fraud rate{_over(feature.window)}"
+    was = "is not known" if observed is None else f"was {percent(observed)}"
+    about = "" if expected is None else f", expected {percent(min(max(expected, 0.0), 1.0))}"
+    return f"{subject} {was}{about}"
+
+
+def _duration(feature: Feature, observed: float | None, expected: float | None) -> str:
+    about = "" if expected is None else f", expected {duration(max(expected, 0.0))}"
+    if observed is None:
+        within = f" within {feature.window.length_days} days" if feature.window else ""
+        return f"no earlier transaction{within}{about}"
+    return f"first transaction after {duration(observed)} of quiet{about}"
+
+
+def _hour(feature: Feature, observed: float | None, expected: float | None) -> str:
+    at = "at an unknown time" if observed is None else f"at {clock(observed)}"
+    return at if expected is None else f"{at}, expected around {clock(expected)}"
+
+
+def _weekday(feature: Feature, observed: float | None, expected: float | None) -> str:
+    on = "on an unknown day" if observed is None else f"on a {WEEKDAYS[round(observed) % 7]}"
+    return on if expected is None else f"{on}, expected a {WEEKDAYS[round(expected) % 7]}"
+
+
+SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
+    Kind.AMOUNT: _amount,
+    Kind.COUNT: _count,
+    Kind.RATE: _rate,
+    Kind.DURATION_S: _duration,
+    Kind.HOUR_OF_DAY: _hour,
+    Kind.DAY_OF_WEEK: _weekday,
+}
+
+
+def sentence(feature_name: str, observed: float | None, expected: float | None) -> str:
+    """Why a transaction stands out by one feature; null and NaN mean "not known".
+
+    A feature that the catalogue no longer has is called by its name.
+    """
+    observed, expected = _known(observed), _known(expected)
+    feature = FEATURES.get(feature_name)
+    if feature is not None:
+        return SENTENCES[feature.kind](feature, observed, expected)
+    was = "is not known" if observed is None else f"was {observed:,.4g}"
+    return f"{feature_name} {was}" + (
+        "" if expected is None else f", expected about {expected:,.4g}"
+    )
+
+
+def label(feature_name: str) -> str:
+    """A feature's name in words, for tables.
+
+    >>> label("merchant_fraud_rate_7d_delay_7d")
+    'fraud rate of the merchant over 7 days (delayed by 7)'
+    """
+    feature = FEATURES.get(feature_name)
+    if feature is None:
+        return feature_name
+    if feature.function is None or feature.entity is None:
+        return feature_name.replace("_", " ")
+    what = {
+        Function.COUNT: "transactions",
+        Function.MEAN: f"mean {feature.measure}",
+        Function.FRAUD_RATE: "fraud rate",
+        Function.SECONDS_SINCE_LAST: "quiet before the transaction",
+    }[feature.function]
+    return f"{what} of the {feature.entity.name}{_over(feature.window)}"
