@@ -1,24 +1,12 @@
-"""A delivery: where it is, whether it is ready, and its rows as the source has them.
-
-CSV is read as text, with a header, quotes that may span lines, and records that do not fit kept
-for the quarantine. Parquet folders of the form `<date column>=<date>` are read for the dates of
-the command only, so a night costs a night; their files' schemas are merged. A Delta source is
-read at the version it has when the command begins.
-"""
+"""Whether a delivery is ready, and what the lake remembers of earlier ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, get_args
 
 import fsspec
-from delta import DeltaTable
-from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -28,182 +16,22 @@ from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run
 from jobs.lake.tables import NIGHTS, RUNS
 from jobs.lake.tables import TRANSACTIONS as TRANSACTIONS_TABLE
-from jobs.mapping import EVENT_DATE, Mapping
+from jobs.mapping import Mapping
 from jobs.quality.pseudonyms import check_key
+from jobs.source import (
+    ATTRIBUTE_TYPES,
+    UNREADABLE,
+    USABLE,
+    Delivery,
+    SourceTable,
+    first_line,
+    labels_of,
+    read_source,
+    source_types,
+    transactions_of,
+)
 
-Format = Literal["delta", "parquet", "csv"]
-UNREADABLE = (PySparkException, Py4JJavaError)
-# Text that Spark gives for the folder of rows without a date.
-NO_DATE = "__HIVE_DEFAULT_PARTITION__"
-
-_TEXT = (T.StringType,)
-_WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
-_NUMBER = (*_WHOLE, T.FloatType, T.DoubleType, T.DecimalType)
-_TIME = (T.TimestampType, T.TimestampNTZType)
-USABLE: dict[str, tuple[type[T.DataType], ...]] = {
-    "id": _TEXT + _WHOLE + (T.DecimalType,),
-    "time": _TEXT + _TIME,
-    "date": (*_TEXT, *_TIME, T.DateType),
-    "amount": _TEXT + _NUMBER,
-    "flag": (*_TEXT, *_NUMBER, T.BooleanType),
-    "numeric": _TEXT + _NUMBER,
-    "categorical": (*_TEXT, *_WHOLE, T.BooleanType),
-}
-ATTRIBUTE_TYPES = {"numeric": "double", "categorical": "string"}
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What `ingest` is told: where rows come from and what they mean."""
-
-    source: str
-    format: Format
-    mapping: Mapping
-    allow_empty: bool = False
-    """Whether a night without a row is published, rather than failing gate 1."""
-
-    def __post_init__(self) -> None:
-        if self.format not in get_args(Format):
-            raise UsageProblem(
-                f"There is no format {self.format!r}.",
-                expected=f"one of {', '.join(get_args(Format))}.",
-                remedy="correct --format.",
-            )
-
-    @property
-    def uri(self) -> str:
-        """The source without a slash at its end; local paths are absolute."""
-        fs, path = fsspec.core.url_to_fs(self.source)
-        local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-        return (str(path) if local else self.source).rstrip("/")
-
-    def place(self, path: str) -> str:
-        """A place under the source; an empty path is the source itself."""
-        return f"{self.uri}/{path}" if path else self.uri
-
-    @property
-    def arguments(self) -> dict[str, object]:
-        """What `runs` keeps, enough to do it again."""
-        return {
-            "source": self.uri,
-            "format": self.format,
-            "mapping": self.mapping.name,
-            "mapping_content": self.mapping.model_dump_json(),
-            "allow_empty": self.allow_empty,
-        }
-
-
-@dataclass(frozen=True)
-class SourceTable:
-    """The transactions or the labels of a delivery, and the columns needed of them."""
-
-    kind: Literal["transactions", "labels"]
-    place: str
-    business_date: str | None
-    """The source column; unset: the event's own date."""
-    roles: tuple[tuple[str, str], ...]
-    """Source column and what it is used as, a key of `USABLE`."""
-
-    @property
-    def label(self) -> str:
-        """What the quarantine calls it."""
-        return f"{self.place}#{self.kind}"
-
-
-def transactions_of(delivery: Delivery) -> SourceTable:
-    """The delivery's transactions."""
-    mapping = delivery.mapping
-    part, columns = mapping.transactions, mapping.transactions.columns
-    by_event = part.business_date == EVENT_DATE
-    roles = [
-        (getattr(columns, name), "id") for name in ("transaction_id", "card_id", "merchant_id")
-    ]
-    roles += [(columns.event_time, "time"), (columns.amount, "amount")]
-    roles += [] if by_event else [(part.business_date, "date")]
-    roles += list(part.attributes.items())
-    if mapping.labels and mapping.labels.path is None:
-        roles += _label_roles(mapping)
-    return SourceTable(
-        "transactions",
-        delivery.place(part.path),
-        None if by_event else part.business_date,
-        tuple(roles),
-    )
-
-
-def labels_of(delivery: Delivery) -> SourceTable | None:
-    """The delivery's labels, when they have a source of their own."""
-    labels = delivery.mapping.labels
-    if labels is None or labels.path is None or labels.business_date is None:
-        return None
-    roles = (*_label_roles(delivery.mapping), (labels.business_date, "date"))
-    return SourceTable("labels", delivery.place(labels.path), labels.business_date, roles)
-
-
-def _label_roles(mapping: Mapping) -> list[tuple[str, str]]:
-    assert mapping.labels is not None
-    columns = mapping.labels.columns
-    wanted = [
-        (columns.transaction_id, "id"),
-        (columns.is_fraud, "flag"),
-        (columns.label_time, "time"),
-        (columns.source, "categorical"),
-    ]
-    return [(name, role) for name, role in wanted if name is not None]
-
-
-# -- reading -------------------------------------------------------------------------------------
-
-
-def read_source(
-    spark: SparkSession, delivery: Delivery, table: SourceTable, dates: Dates
-) -> DataFrame:
-    """All rows that may be of these dates: `raw` (a struct of the columns) and `malformed`."""
-    if delivery.format == "csv":
-        return _read_csv(spark, table.place)
-    if delivery.format == "delta":
-        version = DeltaTable.forPath(spark, table.place).history(1).collect()[0]["version"]
-        frame = spark.read.format("delta").option("versionAsOf", version).load(table.place)
-    else:
-        reader = spark.read.option("mergeSchema", "true")
-        folders = _folders_of(table, dates)
-        if folders:
-            reader = reader.option("basePath", table.place)
-        frame = reader.parquet(*(folders or [table.place]))
-    return frame.select(F.struct("*").alias("raw"), F.lit(False).alias("malformed"))
-
-
-def _read_csv(spark: SparkSession, place: str) -> DataFrame:
-    reader = (
-        spark.read.option("header", "true")
-        .option("multiLine", "true")
-        .option("escape", '"')
-        .option("inferSchema", "false")
-    )
-    header = reader.csv(place).schema
-    broken = "_malformed_record"
-    while broken in header.fieldNames():
-        broken = f"_{broken}"
-    texts = [T.StructField(name, T.StringType()) for name in header.fieldNames()]
-    frame = (
-        reader.schema(T.StructType([*texts, T.StructField(broken, T.StringType())]))
-        .option("columnNameOfCorruptRecord", broken)
-        # Each file's own header counts: columns in another order must not change places.
-        .option("enforceSchema", "false")
-        .csv(place)
-    )
-    return frame.select(F.struct("*").alias("raw"), F.col(broken).isNotNull().alias("malformed"))
-
-
-def _folders_of(table: SourceTable, dates: Dates) -> list[str]:
-    """Folders `<date column>=<date>` of these dates; none in a source laid out otherwise."""
-    if table.business_date is None:
-        return []
-    fs, _ = fsspec.core.url_to_fs(table.place)
-    days = [str(dates.first + timedelta(days=offset)) for offset in range(dates.num_nights)]
-    names = [f"{table.business_date}={day}" for day in (*days, NO_DATE)]
-    return [place for name in names if fs.exists(place := f"{table.place}/{name}")]
-
+__all__ = ["Delivery", "check_ready", "label_policy", "newest_ingest", "recorded_delivery"]
 
 # -- readiness -----------------------------------------------------------------------------------
 
@@ -296,13 +124,6 @@ def _types(
         ) from None
 
 
-def source_types(raw: DataFrame) -> dict[str, T.DataType]:
-    """Types of the source's columns."""
-    fields = raw.schema["raw"].dataType
-    assert isinstance(fields, T.StructType)
-    return {column.name: column.dataType for column in fields}
-
-
 def _changed(table: SourceTable, types: dict[str, T.DataType], before: dict[str, str]) -> list[str]:
     wrong = []
     for name, role in table.roles:
@@ -330,14 +151,6 @@ def _changed_attributes(lake: Lake, mapping: Mapping) -> list[str]:
         for name, kind in mapping.transactions.attributes.items()
         if table.get(name.lower(), ATTRIBUTE_TYPES[kind]) != ATTRIBUTE_TYPES[kind]
     ]
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of Spark says in one line: its innermost cause."""
-    text = str(error)
-    causes = [line for line in text.splitlines() if line.startswith("Caused by: ")]
-    line = causes[-1].removeprefix("Caused by: ") if causes else text.strip().split("\n", 1)[0]
-    return line[:500]
 
 
 # -- what the lake remembers ---------------------------------------------------------------------
@@ -397,9 +210,3 @@ def _types_before(lake: Lake, delivery: Delivery) -> dict[str, dict[str, str]]:
         return {}
     types: dict[str, dict[str, str]] = newest.figures.get("source_types", {})
     return types
-
-
-def mapped_types(table: SourceTable, types: dict[str, T.DataType]) -> dict[str, str]:
-    """Types of the mapped columns, as `runs` keeps them."""
-    names: Sequence[str] = [name for name, _ in table.roles]
-    return {name: types[name].simpleString() for name in names if name in types}

@@ -15,50 +15,37 @@ written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.delivery import (
-    ATTRIBUTE_TYPES,
-    UNREADABLE,
-    Delivery,
-    SourceTable,
-    check_ready,
-    first_line,
-    label_policy,
-    labels_of,
-    mapped_types,
-    read_source,
-    recorded_delivery,
-    source_types,
-    transactions_of,
-)
+from jobs.delivery import check_ready, label_policy, recorded_delivery
 from jobs.lake.delta_io import Dates
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
 from jobs.logs import say
+from jobs.quality.facts import NightFacts, Staged, by_reason, night_facts
 from jobs.quality.gate import Check, GateResult, require, validate
-from jobs.quality.intake import judged_labels, judged_transactions, of_dates, pseudonymised
+from jobs.quality.intake import judged_transactions, of_dates, pseudonymised
+from jobs.quality.label_intake import judged_labels
 from jobs.quality.suites import labels as label_suite
 from jobs.quality.suites import transactions as suite
-from jobs.quality.suites.transactions import NightFacts
+from jobs.source import (
+    ATTRIBUTE_TYPES,
+    UNREADABLE,
+    Delivery,
+    SourceTable,
+    first_line,
+    labels_of,
+    mapped_types,
+    read_source,
+    source_types,
+    transactions_of,
+)
 
 __all__ = ["Delivery", "check_ready", "label_policy", "recorded_delivery", "run"]
-
-
-@dataclass(frozen=True)
-class Staged:
-    """Judged rows as they were written aside, and what the source was counted to have."""
-
-    transactions: DataFrame
-    labels: DataFrame | None
-    rows_read: dict[date, int]
-    labels_read: dict[date, int]
 
 
 def run(night: Night, delivery: Delivery) -> None:
@@ -72,14 +59,13 @@ def run(night: Night, delivery: Delivery) -> None:
         try:
             staged = _stage(night, delivery, record)
             ready = _publishable(night, delivery, record, staged)
-            facts = _facts(night.dates, staged)
+            facts = night_facts(night.dates, staged)
             _note(record, facts, staged)
             require(_gate(night, delivery, facts, ready), record)
             for table, rows in ready.items():
                 _publish(night, record, table, rows)
         finally:
             lake.discard_staged(record.run_id)
-        say(f"ingest {night.dates}: done", run_id=record.run_id, **record.rows)
 
 
 # -- judging -------------------------------------------------------------------------------------
@@ -236,50 +222,6 @@ def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
 # -- counting and the gate -----------------------------------------------------------------------
 
 
-def _facts(dates: Dates, staged: Staged) -> list[NightFacts]:
-    """Counts of each night, from the source and from what was written aside."""
-    ours = _per_night(staged.transactions, {
-        "accepted": F.count_if("accepted"),
-        "refused": F.count_if(F.size("reasons") > 0),
-        "labelled": F.count_if(F.col("accepted") & F.col("is_fraud").isNotNull()
-                               & (F.size("label_reasons") == 0)),
-        "label_refused": F.count_if(F.col("accepted") & (F.size("label_reasons") > 0)),
-    })  # fmt: skip
-    told = {} if staged.labels is None else _per_night(staged.labels, {
-        "accepted": F.count_if("accepted"),
-        "dropped": F.count_if("dropped"),
-        "refused": F.count_if(F.size("reasons") > 0),
-    })  # fmt: skip
-    nights = (dates.first + timedelta(days=offset) for offset in range(dates.num_nights))
-    return [_night_facts(day, staged, ours.get(day, {}), told.get(day, {})) for day in nights]
-
-
-def _night_facts(
-    day: date, staged: Staged, ours: dict[str, int], told: dict[str, int]
-) -> NightFacts:
-    inside = staged.labels is None
-    accepted = ours.get("labelled", 0) if inside else told.get("accepted", 0)
-    refused = ours.get("label_refused", 0) if inside else told.get("refused", 0)
-    return NightFacts(
-        day,
-        rows_read=staged.rows_read.get(day, 0),
-        rows_accepted=ours.get("accepted", 0),
-        rows_quarantined=ours.get("refused", 0),
-        # Labels inside transactions are read with them, and conserved with them.
-        labels_read=accepted + refused if inside else staged.labels_read.get(day, 0),
-        labels_accepted=accepted,
-        labels_dropped=told.get("dropped", 0),
-        labels_quarantined=refused,
-    )
-
-
-def _per_night(rows: DataFrame, counts: dict[str, Any]) -> dict[date, dict[str, int]]:
-    counted = rows.groupBy("business_date").agg(*(c.alias(name) for name, c in counts.items()))
-    return {
-        row["business_date"]: {name: int(row[name]) for name in counts} for row in counted.collect()
-    }
-
-
 def _note(record: Run, facts: list[NightFacts], staged: Staged) -> None:
     """Put counts into the run's record; what grows with the nights is three numbers for each."""
     record.rows.update(
@@ -290,22 +232,17 @@ def _note(record: Run, facts: list[NightFacts], staged: Staged) -> None:
         labels_quarantined=sum(night.labels_quarantined for night in facts),
         label_duplicates_dropped=sum(night.labels_dropped for night in facts),
     )
-    record.figures["quarantined_by_reason"] = _by_reason(staged.transactions, "reasons")
+    record.figures["quarantined_by_reason"] = by_reason(staged.transactions, "reasons")
     refused_labels = (
-        _by_reason(staged.transactions, "label_reasons")
+        by_reason(staged.transactions, "label_reasons")
         if staged.labels is None
-        else _by_reason(staged.labels, "reasons")
+        else by_reason(staged.labels, "reasons")
     )
     record.figures["labels_quarantined_by_reason"] = refused_labels
     record.figures["by_night"] = {
         str(night.business_date): [night.rows_read, night.rows_accepted, night.rows_quarantined]
         for night in facts
     }
-
-
-def _by_reason(rows: DataFrame, column: str) -> dict[str, int]:
-    counts = rows.select(F.explode(column).alias("reason")).groupBy("reason").count().collect()
-    return {row["reason"]: row["count"] for row in sorted(counts, key=lambda row: row["reason"])}
 
 
 def _gate(

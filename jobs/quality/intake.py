@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from feature_defs.sources import TRANSACTIONS
-from jobs.delivery import SourceTable, source_types
 from jobs.lake.delta_io import Dates
 from jobs.mapping import Mapping
 from jobs.quality import parsing
@@ -27,21 +26,21 @@ from jobs.quality.duplicates import (
     content,
     judge_copies,
 )
+from jobs.quality.label_intake import with_label
+from jobs.quality.parsing import raw_column
 from jobs.quality.pseudonyms import pseudonym
-from jobs.quality.quarantine import raw_json
+from jobs.quality.quarantine import raw_of_refused
 from jobs.quality.rules import (
     IDS,
     Reason,
-    id_rules,
-    label_rules,
     reason,
     reasons,
     transaction_rules,
 )
+from jobs.source import SourceTable, source_types
 
 # What tells two transactions of one id apart, beside their attributes.
 CONTENT = ("event_time", "card_id", "merchant_id", "amount")
-DEFAULT_LABEL_SOURCE = "delivery"
 
 
 def of_dates(raw: DataFrame, table: SourceTable, mapping: Mapping, dates: Dates) -> DataFrame:
@@ -51,11 +50,11 @@ def of_dates(raw: DataFrame, table: SourceTable, mapping: Mapping, dates: Dates)
     """
     types = source_types(raw)
     if table.business_date is not None:
-        read = parsing.day(_raw(table.business_date), types[table.business_date])
+        read = parsing.day(raw_column(table.business_date), types[table.business_date])
         readable = read.isNotNull()
     else:
         name = mapping.transactions.columns.event_time
-        read = F.to_date(parsing.moment(_raw(name), types[name], mapping.zone).value)
+        read = F.to_date(parsing.moment(raw_column(name), types[name], mapping.zone).value)
         # What is wrong with the time is said by the rules for times.
         readable = F.lit(True)
     return (
@@ -70,10 +69,6 @@ def _ends(dates: Dates) -> tuple[date, date]:
     return dates.first, dates.last
 
 
-def _raw(name: str) -> Column:
-    return F.col("raw").getField(name)
-
-
 def pseudonymised(rows: DataFrame, columns: list[str], key: SecretStr | None) -> DataFrame:
     """Replace ids inside `raw`, before anything else sees them."""
     if not columns:
@@ -82,7 +77,7 @@ def pseudonymised(rows: DataFrame, columns: list[str], key: SecretStr | None) ->
     types = source_types(rows)
     raw = F.col("raw")
     for name in columns:
-        text = parsing.identifier(_raw(name), types[name])
+        text = parsing.identifier(raw_column(name), types[name])
         raw = raw.withField(f"`{name}`", pseudonym(text, key))
     return rows.withColumn("raw", raw)
 
@@ -100,7 +95,7 @@ def judged_transactions(
     """
     types = source_types(rows)
     attributes = tuple(mapping.transactions.attributes)
-    parsed = _with_label(_parsed(rows, mapping, types), mapping, types)
+    parsed = with_label(_parsed(rows, mapping, types), mapping, types)
     told = parsed.withColumn("reasons", reasons(transaction_rules(mapping, late_days)))
     known = [name for name in attributes if name in earlier.columns]
     before = earlier.select(*CONTENT, "transaction_id", "business_date", *known)
@@ -132,7 +127,7 @@ def judged_transactions(
     return (
         judged.withColumn("reasons", F.concat("reasons", copies))
         .withColumn("accepted", F.size("reasons") == 0)
-        .withColumn("raw", _raw_of_refused(rows, mapping))
+        .withColumn("raw", raw_of_refused(rows, mapping))
         .select(*ours, *attributes, *labels, "accepted", "reasons", "raw")
     )
 
@@ -143,27 +138,22 @@ def _key_or_own(name: str) -> Column:
     return F.coalesce(F.col(name), own)
 
 
-def _raw_of_refused(rows: DataFrame, mapping: Mapping) -> Column:
-    fields = rows.schema["raw"].dataType
-    assert isinstance(fields, T.StructType)
-    refused = (F.size("reasons") > 0) | (F.size("label_reasons") > 0)
-    return F.when(refused, raw_json(fields, pseudonymised=bool(mapping.pseudonymise)))
-
-
 def _parsed(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> DataFrame:
     columns = mapping.transactions.columns
-    happened = parsing.moment(_raw(columns.event_time), types[columns.event_time], mapping.zone)
-    amount = parsing.amount(_raw(columns.amount), types[columns.amount])
+    happened = parsing.moment(
+        raw_column(columns.event_time), types[columns.event_time], mapping.zone
+    )
+    amount = parsing.amount(raw_column(columns.amount), types[columns.amount])
     attributes = {
-        name: parsing.number(_raw(name), types[name])
+        name: parsing.number(raw_column(name), types[name])
         if kind == "numeric"
-        else _raw(name).cast("string")
+        else raw_column(name).cast("string")
         for name, kind in mapping.transactions.attributes.items()
     }
     return rows.withColumns(
         {
             **{
-                name: parsing.identifier(_raw(source), types[source])
+                name: parsing.identifier(raw_column(source), types[source])
                 for name in IDS
                 for source in [getattr(columns, name)]
             },
@@ -185,119 +175,5 @@ def _unparsable(read: dict[str, Column], mapping: Mapping, types: dict[str, T.Da
     wrong = F.lit(False)
     for name, kind in mapping.transactions.attributes.items():
         if kind == "numeric" and isinstance(types[name], T.StringType):
-            wrong = wrong | (parsing.given(_raw(name), types[name]) & read[name].isNull())
+            wrong = wrong | (parsing.given(raw_column(name), types[name]) & read[name].isNull())
     return wrong
-
-
-def _with_label(parsed: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> DataFrame:
-    """The label that a transaction's own row carries; a row without one is not labelled yet."""
-    labels = mapping.labels
-    if labels is None or labels.path is not None:
-        return parsed.withColumns(
-            {
-                "is_fraud": F.lit(None).cast("boolean"),
-                "label_time": F.lit(None).cast("timestamp"),
-                "label_source": F.lit(None).cast("string"),
-                "label_reasons": F.array().cast("array<string>"),
-            }
-        )
-    read = _label_columns(parsed, mapping, types)
-    return read.withColumn(
-        "label_reasons",
-        F.when(F.col("is_fraud_given"), reasons(label_rules())).otherwise(
-            F.array().cast("array<string>")
-        ),
-    )
-
-
-def _label_columns(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> DataFrame:
-    """`is_fraud`, `label_time` and `label_source`, parsed, with what their rules need."""
-    labels = mapping.labels
-    assert labels is not None
-    columns = labels.columns
-    source: Column = F.lit(None).cast("string")
-    if columns.source is not None:
-        source = parsing.identifier(_raw(columns.source), types[columns.source])
-    if columns.label_time is not None:
-        known = parsing.moment(_raw(columns.label_time), types[columns.label_time], mapping.zone)
-    else:
-        delay = F.make_dt_interval(days=F.lit(labels.label_delay_days))
-        # A time that is wrong is the transaction's to say.
-        known = parsing.Time(F.col("event_time") + delay, F.lit(True), F.lit(True))
-    flag = _raw(columns.is_fraud)
-    return rows.withColumns(
-        {
-            "is_fraud": parsing.flag(flag, types[columns.is_fraud]),
-            "is_fraud_given": parsing.given(flag, types[columns.is_fraud]),
-            "label_time": known.value,
-            "label_time_given": known.given,
-            "label_time_exists": known.exists,
-            "label_source": F.coalesce(source, F.lit(DEFAULT_LABEL_SOURCE)),
-        }
-    )
-
-
-def judged_labels(
-    rows: DataFrame, earlier: DataFrame, mapping: Mapping, late_days: int
-) -> DataFrame:
-    """Every label of a source of its own with its `reasons`, or `dropped` as told before.
-
-    Labels of earlier nights are compared for the `late_days` before; a copy of an older one is
-    kept as a second row, which says the same.
-    """
-    types = source_types(rows)
-    assert mapping.labels is not None
-    name = mapping.labels.columns.transaction_id
-    assert name is not None
-    parsed = _label_columns(rows, mapping, types).withColumn(
-        "transaction_id", parsing.identifier(_raw(name), types[name])
-    )
-    own_ids = [] if "transaction_id" in mapping.pseudonymise else ["transaction_id"]
-    rules = {
-        Reason.MALFORMED_RECORD: F.col("malformed"),
-        Reason.UNREADABLE_BUSINESS_DATE: ~F.col("business_date_readable"),
-        Reason.MISSING_TRANSACTION_ID: F.col("transaction_id").isNull(),
-        **id_rules(own_ids),
-        **label_rules(),
-    }
-    judged = judge_copies(
-        parsed.withColumn("reasons", reasons(rules))
-        .withColumn("copy_key", _label_key("label_source"))
-        .withColumn("content", content("is_fraud"))
-        .withColumn("passes", F.size("reasons") == 0),
-        earlier.select(
-            _label_key("source").alias("copy_key"),
-            "business_date",
-            content("is_fraud").alias("content"),
-        ),
-        late_days,
-    )
-    conflicts = F.col("copy").isin(CONFLICTING, EARLIER_CONFLICTING)
-    told = F.array_compact(F.array(reason(Reason.CONFLICTING_DUPLICATE, conflicts)))
-    again = F.coalesce(F.col("copy").isin(IDENTICAL, EARLIER_IDENTICAL), F.lit(False))
-    return (
-        judged.withColumn("reasons", F.concat("reasons", told))
-        .withColumn("label_reasons", F.col("reasons"))
-        .withColumn("dropped", (F.size("reasons") == 0) & again)
-        .withColumn("accepted", (F.size("reasons") == 0) & ~again)
-        .withColumn("raw", _raw_of_refused(rows, mapping))
-        .select(
-            "transaction_id",
-            "is_fraud",
-            "label_time",
-            "label_source",
-            "business_date",
-            "accepted",
-            "dropped",
-            "reasons",
-            "raw",
-        )
-    )
-
-
-def _label_key(source: str) -> Column:
-    """The key of a label as one text; a label without an id or a time is no copy of another."""
-    time = F.unix_micros("label_time").cast("string")
-    key = F.concat(F.col("transaction_id"), F.lit("\0"), time, F.lit("\0"), F.col(source))
-    own = F.concat(F.lit("\0"), F.monotonically_increasing_id().cast("string"))
-    return F.coalesce(key, own)

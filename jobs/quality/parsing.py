@@ -48,6 +48,11 @@ class Amount:
     is_finite: Column
 
 
+def raw_column(name: str) -> Column:
+    """A column of the source, which all stand in the struct `raw`."""
+    return F.col("raw").getField(name)
+
+
 def given(value: Column, type_: T.DataType) -> Column:
     """Whether a source value is there: neither null nor a blank text."""
     if isinstance(type_, T.StringType):

@@ -8,16 +8,25 @@ stand in any column.
 
 from __future__ import annotations
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.mapping import Mapping
 from jobs.quality.parsing import is_card_number
 from jobs.quality.rules import Reason
 
 WITHHELD = '{"withheld":"a malformed record of a pseudonymised source"}'
 _DIGIT_RUN = r"(?<![0-9])(?:[0-9][ -]?){9,15}([0-9]{4})(?![0-9])"
 _WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
+
+
+def raw_of_refused(rows: DataFrame, mapping: Mapping) -> Column:
+    """`raw` of a judged row: null unless it, or its label, was refused."""
+    fields = rows.schema["raw"].dataType
+    assert isinstance(fields, T.StructType)
+    refused = (F.size("reasons") > 0) | (F.size("label_reasons") > 0)
+    return F.when(refused, raw_json(fields, pseudonymised=bool(mapping.pseudonymise)))
 
 
 def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:

@@ -15,6 +15,7 @@ from statistics import median
 import great_expectations.expectations as gxe
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.quality.facts import NightFacts
 from jobs.quality.gate import Check, Expectation, GateResult, validate
 from jobs.quality.parsing import MAX_AMOUNT
 
@@ -23,25 +24,6 @@ MIN_HISTORY_NIGHTS = 7
 MAX_HISTORY_NIGHTS = 28
 VOLUME_FACTOR = 2.0
 MAX_NIGHTS_NAMED = 5
-
-
-@dataclass(frozen=True)
-class NightFacts:
-    """What was counted for one night."""
-
-    business_date: date
-    rows_read: int = 0
-    rows_accepted: int = 0
-    rows_quarantined: int = 0
-    labels_read: int = 0
-    labels_accepted: int = 0
-    labels_dropped: int = 0
-    labels_quarantined: int = 0
-
-    @property
-    def quarantined_share(self) -> float:
-        """Refused rows over rows read; 0 for a night without rows."""
-        return self.rows_quarantined / self.rows_read if self.rows_read else 0.0
 
 
 @dataclass(frozen=True)
