@@ -93,7 +93,9 @@ class Calibration:
         inside = np.interp(values, self.quantiles, self.probabilities, left=0.0)
         excess = np.maximum(values - top, 0.0) / self.tail_scale
         beyond = (1 - reached) * (1 + self.tail_shape * excess) ** (-1 / self.tail_shape)
-        scores: Floats = np.where(values > top, 1 - beyond, inside)
+        # Beyond every plausible value the tail rounds to 0; the score still stays below 1.
+        above = np.minimum(1 - beyond, np.nextafter(1.0, 0.0))
+        scores: Floats = np.where(values > top, above, inside)
         return scores
 
     def with_alert_thresholds(self, nights: Sequence[Sequence[float]]) -> Calibration:
@@ -162,7 +164,9 @@ def _check_table(probabilities: Floats, quantiles: Floats) -> None:
         raise _bad_table("values that are not finite")
     if np.any(np.diff(probabilities) <= 0) or np.any(np.diff(quantiles) < 0):
         raise _bad_table("values out of order")
-    if len(probabilities) and not (probabilities[0] >= 0 and probabilities[-1] < 1):
+    if len(probabilities) == 0:
+        raise _bad_table("no entry")
+    if not (probabilities[0] >= 0 and probabilities[-1] < 1):
         raise _bad_table("probabilities outside 0 to below 1")
 
 

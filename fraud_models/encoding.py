@@ -5,12 +5,15 @@ Fitted on quantiles of the training data and kept in the checkpoint. Per kind of
 - amounts, counts, durations: sign(x) log(1 + |x|), then centred on the median and divided by a
   robust standard deviation ((q90 - q10) / 2.563), floored so that an almost constant column
   cannot blow up;
+- amounts have a second channel without the logarithm: five times the usual amount is a small step
+  in logarithms and a large one in money;
 - rates: divided by their root mean square (floored): a fraud rate is zero nearly always, so
   quantile ranges say nothing about it;
 - hour of day and day of week: sine and cosine, two channels.
 
 A missing value encodes to 0, is told to the network by an indicator channel of its own and costs
-exactly 0 nats. Channels are ordered: one per plain column, then all sines, then all cosines.
+exactly 0 nats. Channels are ordered: one per plain column, all sines, all cosines, all amounts
+without logarithm.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,6 +36,7 @@ NUM_QUANTILES = 101
 # Distance between the 10th and the 90th percentile of a normal distribution, in deviations.
 DEVIATIONS_Q10_TO_Q90 = 2.563
 LOG_SCALE_FLOOR = 0.1
+LINEAR_SCALE_FLOOR = 0.01
 RATE_SCALE_FLOOR = 0.01
 HOURS_PER_DAY = 24.0
 DAYS_PER_WEEK = 7.0
@@ -70,7 +75,13 @@ class FeatureScale:
     name: str
     kind: Kind
     centre: float
+    """Median, after the logarithm where there is one."""
     scale: float
+    """One encoded unit, after the logarithm where there is one."""
+    linear_centre: float = 0.0
+    """Median in the column's own unit; of amounts."""
+    linear_scale: float = 1.0
+    """One encoded unit in the column's own; of amounts."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,8 @@ class Encoding:
     def channel_owner(self) -> tuple[int, ...]:
         """[C] column that each channel belongs to."""
         cyclic = self._cyclic
-        return (*(i for i in range(len(self.features)) if i not in cyclic), *cyclic, *cyclic)
+        plain = (i for i in range(len(self.features)) if i not in cyclic)
+        return (*plain, *cyclic, *cyclic, *self._amounts)
 
     @property
     def num_channels(self) -> int:
@@ -112,6 +124,10 @@ class Encoding:
     @property
     def _cyclic(self) -> tuple[int, ...]:
         return tuple(i for i, scale in enumerate(self.features) if scale.kind in CYCLES)
+
+    @property
+    def _amounts(self) -> tuple[int, ...]:
+        return tuple(i for i, scale in enumerate(self.features) if scale.kind is Kind.AMOUNT)
 
     def encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """[..., F] values, NaN for missing, to [..., C] channels and [..., F] presence (bool)."""
@@ -128,9 +144,12 @@ class Encoding:
         cyclic = torch.tensor(self._cyclic, device=values.device, dtype=torch.long)
         period = self._tensor([CYCLES[self.features[i].kind] for i in self._cyclic], values)
         angle = filled[..., cyclic] * (2 * math.pi / period)
-        channels = torch.cat(
-            [plain[..., owners[:num_plain]], torch.sin(angle), torch.cos(angle)], dim=-1
-        )
+        amounts = torch.tensor(self._amounts, device=values.device, dtype=torch.long)
+        middle = self._tensor([self.features[i].linear_centre for i in self._amounts], values)
+        unit = self._tensor([self.features[i].linear_scale for i in self._amounts], values)
+        linear = (filled[..., amounts] - middle) / unit
+        parts = [plain[..., owners[:num_plain]], torch.sin(angle), torch.cos(angle), linear]
+        channels = torch.cat(parts, dim=-1)
         return torch.where(present[..., owners], channels, torch.zeros_like(channels)), present
 
     def inputs(self, channels: Tensor, present: Tensor) -> Tensor:
@@ -143,7 +162,7 @@ class Encoding:
         num_plain = len(self.features) - len(self._cyclic)
         num_cyclic = len(self._cyclic)
         sine = channels[..., num_plain : num_plain + num_cyclic]
-        cosine = channels[..., num_plain + num_cyclic :]
+        cosine = channels[..., num_plain + num_cyclic : num_plain + 2 * num_cyclic]
         columns: list[Tensor] = []
         plain = cyclic = 0
         for scale in self.features:
@@ -182,6 +201,8 @@ class Encoding:
                     kind=Kind(item["kind"]),
                     centre=float(item["centre"]),
                     scale=float(item["scale"]),
+                    linear_centre=float(item["linear_centre"]),
+                    linear_scale=float(item["linear_scale"]),
                 )
                 for item in values["features"]
             )
@@ -202,6 +223,13 @@ def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
     if kind is Kind.RATE:
         scale = max(float(np.sqrt(np.mean(quantiles**2))), RATE_SCALE_FLOOR)
         return FeatureScale(name, kind, centre=0.0, scale=scale)
-    logged = np.sign(quantiles) * np.log1p(np.abs(quantiles))
-    spread = float(logged[90] - logged[10]) / DEVIATIONS_Q10_TO_Q90
-    return FeatureScale(name, kind, float(logged[50]), max(spread, LOG_SCALE_FLOOR))
+    centre, scale = _robust(np.sign(quantiles) * np.log1p(np.abs(quantiles)), LOG_SCALE_FLOOR)
+    if kind is not Kind.AMOUNT:
+        return FeatureScale(name, kind, centre, scale)
+    return FeatureScale(name, kind, centre, scale, *_robust(quantiles, LINEAR_SCALE_FLOOR))
+
+
+def _robust(quantiles: npt.NDArray[np.float64], floor: float) -> tuple[float, float]:
+    """Median and robust standard deviation."""
+    spread = float(quantiles[90] - quantiles[10]) / DEVIATIONS_Q10_TO_Q90
+    return float(quantiles[50]), max(spread, floor)

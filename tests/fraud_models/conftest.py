@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def make_stream(lengths: list[int], seed: int = 1, missing: float = 0.1) -> pa.R
 def split(batch: pa.RecordBatch, cuts: list[int]) -> Iterator[pa.RecordBatch]:
     """The same rows in several batches."""
     edges = sorted({0, batch.num_rows, *(cut % (batch.num_rows + 1) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         yield batch.slice(start, end - start)
 
 

@@ -27,6 +27,15 @@ WriteSnapshot = Callable[[list[int], int], str]
 LENGTHS = [5, 9, 14, 30, 8, 21, 6, 17, 12, 40, 11, 7]
 
 
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def importable_in_spawned_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 def config_of(**changes: Any) -> ModelConfig:
     config = small_config()
     return replace(config, optimisation=replace(config.optimisation, **changes))
@@ -42,7 +51,7 @@ def losses(summary: dict[str, Any]) -> list[tuple[float, float]]:
 
 def test_one_batch_can_be_overfitted(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
     uri = write_snapshot([8, 8], 1)
-    config = config_of(epochs=150, patience=150, learning_rate=0.02, batch_size=8)
+    config = config_of(epochs=60, patience=60, learning_rate=0.02, batch_size=8)
     summary = train(run_of(uri, tmp_path / "run", config))
     first, last = summary["history"][0]["train_loss"], summary["history"][-1]["train_loss"]
     assert last < first - 3.0
