@@ -152,7 +152,7 @@ def _label_roles(mapping: Mapping) -> list[tuple[str, str]]:
 def read_source(
     spark: SparkSession, delivery: Delivery, table: SourceTable, dates: Dates
 ) -> DataFrame:
-    """All rows that may be of these dates: `raw` (a struct of the columns) and `malformed`."""
+    """Rows that may be of these dates: `raw` (a struct of their columns), `malformed_record`."""
     if delivery.format == "csv":
         return _read_csv(spark, table.place)
     if delivery.format == "delta":
@@ -164,7 +164,8 @@ def read_source(
         if folders:
             reader = reader.option("basePath", table.place)
         frame = reader.parquet(*(folders or [table.place]))
-    return frame.select(F.struct("*").alias("raw"), F.lit(False).alias("malformed"))
+    nothing = F.lit(None).cast("string")
+    return frame.select(F.struct("*").alias("raw"), nothing.alias("malformed_record"))
 
 
 def _read_csv(spark: SparkSession, place: str) -> DataFrame:
@@ -186,7 +187,8 @@ def _read_csv(spark: SparkSession, place: str) -> DataFrame:
         .option("enforceSchema", "false")
         .csv(place)
     )
-    return frame.select(F.struct("*").alias("raw"), F.col(broken).isNotNull().alias("malformed"))
+    columns = F.struct(*(F.col(f"`{name}`") for name in header.fieldNames()))
+    return frame.select(columns.alias("raw"), F.col(broken).alias("malformed_record"))
 
 
 def _folders_of(table: SourceTable, dates: Dates) -> list[str]:

@@ -91,7 +91,7 @@ def judged_labels(
     )
     own_ids = [] if "transaction_id" in mapping.pseudonymise else ["transaction_id"]
     rules = {
-        Reason.MALFORMED_RECORD: F.col("malformed"),
+        Reason.MALFORMED_RECORD: F.col("malformed_record").isNotNull(),
         Reason.UNREADABLE_BUSINESS_DATE: ~F.col("business_date_readable"),
         Reason.MISSING_TRANSACTION_ID: F.col("transaction_id").isNull(),
         **id_rules(own_ids),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
 from pydantic import SecretStr
 from pyspark.sql import Column
-from pyspark.sql.pandas.functions import PandasUDFType, pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import StringType
 
 from feature_defs.problems import UsageProblem
@@ -36,8 +37,6 @@ def check_key(key: SecretStr | None) -> SecretStr:
 
 def pseudonym(value: Column, key: SecretStr) -> Column:
     """HMAC-SHA256 of a string column; null and blank stay as they are."""
-    import pandas as pd
-
     secret = key.get_secret_value().encode()
 
     def replace(ids: pd.Series) -> pd.Series:
@@ -52,6 +51,5 @@ def pseudonym(value: Column, key: SecretStr) -> Column:
             )
         )
 
-    # Types are given apart: annotations of a nested function are texts here.
-    hashed: Callable[[Column], Column] = pandas_udf(replace, StringType(), PandasUDFType.SCALAR)
+    hashed: Callable[[Column], Column] = pandas_udf(replace, StringType())
     return hashed(value)

@@ -30,14 +30,20 @@ def raw_of_refused(rows: DataFrame, mapping: Mapping) -> Column:
 
 
 def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:
-    """The source columns of a refused row (columns `raw`, `reasons`, `malformed`) as JSON."""
-    shown = F.struct(*(_shown(field).alias(field.name) for field in fields))
-    text = F.to_json(shown, {"ignoreNullFields": "false"})
-    risky = F.array_contains("reasons", Reason.CARD_NUMBER_IN_ID.code) | F.col("malformed")
+    """The source columns of a row (in `raw`, `reasons`, `malformed_record`) as JSON."""
+    malformed = F.col("malformed_record").isNotNull()
+    shown = [_shown(field).alias(field.name) for field in fields]
+    whole = F.col("malformed_record").alias("_malformed_record")
+    text = F.when(malformed, _json(*shown, whole)).otherwise(_json(*shown))
+    risky = F.array_contains("reasons", Reason.CARD_NUMBER_IN_ID.code) | malformed
     masked = F.when(risky, F.regexp_replace(text, _DIGIT_RUN, "****$1")).otherwise(text)
     if not pseudonymised:
         return masked
-    return F.when(F.col("malformed"), F.lit(WITHHELD)).otherwise(masked)
+    return F.when(malformed, F.lit(WITHHELD)).otherwise(masked)
+
+
+def _json(*columns: Column) -> Column:
+    return F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})
 
 
 def _shown(field: T.StructField) -> Column:
@@ -46,7 +52,4 @@ def _shown(field: T.StructField) -> Column:
         return value
     text = value.cast("string")
     masked = F.concat(F.lit("****"), F.right(F.trim(text), F.lit(4)))
-    if isinstance(field.dataType, T.StringType):
-        return F.when(is_card_number(text), masked).otherwise(text)
-    # A number stays a number unless it has to be masked, so the two stand in one text column.
     return F.when(is_card_number(text), masked).otherwise(text)

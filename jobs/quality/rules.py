@@ -74,7 +74,7 @@ def reasons(rules: Entries[Reason, Column]) -> Column:
 def transaction_rules(mapping: Mapping, late_days: int) -> dict[Reason, Column]:
     """What refuses a transaction."""
     return {
-        Reason.MALFORMED_RECORD: F.col("malformed"),
+        Reason.MALFORMED_RECORD: F.col("malformed_record").isNotNull(),
         Reason.UNREADABLE_BUSINESS_DATE: ~F.col("business_date_readable"),
         Reason.MISSING_TRANSACTION_ID: F.col("transaction_id").isNull(),
         Reason.MISSING_CARD_ID: F.col("card_id").isNull(),

@@ -1,0 +1,248 @@
+"""Ingest, whole: real files in, the lake's tables out, and nothing where gate 1 says no."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.problems import GateFailed, InputMissing, UsageProblem
+from feature_defs.sources import LabelPolicy
+from jobs import ingest
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.nights import hold
+from jobs.lake.tables import LABELS, NIGHTS, QUARANTINE, RUNS, TRANSACTIONS
+from jobs.mapping import Mapping
+
+pytestmark = pytest.mark.spark
+
+DAY = date(2024, 3, 1)
+NEXT = date(2024, 3, 2)
+HOSTILE = '<img src=x onerror="alert(1)">,\n=cmd()'
+DATA = (TRANSACTIONS, LABELS, QUARANTINE)
+
+
+def mapping(**changes: Any) -> Mapping:
+    content: dict[str, Any] = {
+        "name": "bank",
+        "currency": "EUR",
+        "refunds": "refused",
+        "transactions": {
+            "path": "tx",
+            "business_date": "day",
+            "columns": {
+                "transaction_id": "id", "event_time": "at", "card_id": "card",
+                "merchant_id": "shop", "amount": "amount",
+            },
+            "attributes": {"risk": "numeric", "channel": "categorical"},
+        },
+        "labels": {
+            "completeness": "frauds_only", "maturity_days": 30, "label_delay_days": 7,
+            "columns": {"is_fraud": "fraud"},
+        },
+        "readiness": {"marker": "done/{business_date}"},
+    }  # fmt: skip
+    return Mapping.model_validate({**content, **changes})
+
+
+def deliver(place: Path, day: date, num_rows: int, num_bad: int = 0, **changes: str) -> None:
+    """Write a day as CSV with its marker; the first rows have amounts that are no numbers."""
+    lines = ["id,at,card,shop,amount,day,risk,channel,fraud"]
+    for nth in range(num_rows):
+        amount = "12,5".replace(",", "_") if nth < num_bad else f"{nth}.25"
+        row = {
+            "id": f"{day}-{nth}", "at": f"{day} 10:{nth // 60:02}:{nth % 60:02}", "card": f"c{nth}",
+            "shop": "m", "amount": amount, "day": str(day), "risk": "0.5",
+            "channel": '"' + HOSTILE.replace('"', '""') + '"', "fraud": str(nth % 2), **changes,
+        }  # fmt: skip
+        lines.append(",".join(row.values()))
+    for folder in ("tx", "done"):
+        (place / folder).mkdir(parents=True, exist_ok=True)
+    (place / "tx" / f"{day}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (place / "done" / str(day)).touch()
+
+
+def run(lake: Lake, place: Path, dates: Dates, **changes: Any) -> None:
+    delivery = ingest.Delivery(str(place), "csv", **{"mapping": mapping(), **changes})
+    ingest.check_ready(lake, delivery, dates)
+    with hold(lake, dates) as night:
+        ingest.run(night, delivery)
+
+
+def last_run(lake: Lake) -> Any:
+    return lake.read(RUNS).orderBy(F.desc("started_at")).head()
+
+
+def rows_of(lake: Lake, *days: date) -> dict[str, int]:
+    return {
+        table.name: lake.read(table).where(F.col("business_date").isin(list(days))).count()
+        for table in DATA
+    }
+
+
+def staging_of(lake: Lake) -> list[Any]:
+    place = Path(lake.uri) / "_staging"
+    return list(place.iterdir()) if place.exists() else []
+
+
+def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
+    make_lake: Callable[..., Lake], tmp_path: Path
+) -> None:
+    lake, place = make_lake(), tmp_path / "source"
+    deliver(place, DAY, 100, num_bad=5)
+    run(lake, place, Dates(DAY, DAY))
+
+    assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
+    refused = lake.read(QUARANTINE).collect()
+    assert {tuple(row["reasons"]) for row in refused} == {("unparsable_amount",)}
+    raw = json.loads(refused[0]["raw"])
+    assert raw["amount"] == "12_5" and raw["channel"] == HOSTILE
+    assert refused[0]["source"] == f"{place}/tx#transactions"
+    accepted = lake.read(TRANSACTIONS)
+    assert {row["channel"] for row in accepted.select("channel").collect()} == {HOSTILE}
+    late = lake.read(LABELS).where("label_time < timestamp'2024-03-08 10:00:00Z'")
+    assert late.isEmpty()
+
+    record = last_run(lake)
+    assert record["status"] == "done"
+    assert {"read": 100, "accepted": 95, "quarantined": 5}.items() <= record["rows"].items()
+    figures = json.loads(record["figures"])
+    assert figures["quarantined_by_reason"] == {"unparsable_amount": 5}
+    assert figures["by_night"] == {str(DAY): [100, 95, 5]}
+    (gate,) = json.loads(record["gates"])
+    statuses = {check["name"]: check["status"] for check in gate["checks"]}
+    assert statuses.pop("volume") == "not applicable"
+    assert set(statuses.values()) == {"passed"}
+    assert ingest.recorded_delivery(lake) == ingest.Delivery(str(place), "csv", mapping())
+    assert ingest.label_policy(lake) == LabelPolicy(30)
+
+    # The same again, and a second date under the first one's rows, leave one copy of each.
+    deliver(place, NEXT, 10)
+    run(lake, place, Dates(DAY, NEXT))
+    assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
+    assert rows_of(lake, NEXT) == {"transactions": 10, "labels": 10, "quarantine": 0}
+
+    # One bad night of a range stops all, by name, and no table moves.
+    before = lake.versions(DATA)
+    deliver(place, NEXT, 10, num_bad=6)
+    with pytest.raises(GateFailed) as raised:
+        run(lake, place, Dates(DAY, NEXT))
+    assert "2024-03-02: 6 of 10 rows (60%)" in str(raised.value)
+    assert "2024-03-01" not in str(raised.value).split("quarantined_share")[1]
+    assert lake.versions(DATA) == before
+    assert staging_of(lake) == []
+    record = last_run(lake)
+    assert record["status"] == "failed" and "6 of 10" in record["gates"]
+
+    # An empty night fails unless it is allowed, and then replaces what was there.
+    deliver(place, NEXT, 0)
+    with pytest.raises(GateFailed, match="no rows"):
+        run(lake, place, Dates(NEXT, NEXT))
+    assert lake.versions(DATA) == before
+    run(lake, place, Dates(NEXT, NEXT), allow_empty=True)
+    assert rows_of(lake, NEXT) == {"transactions": 0, "labels": 0, "quarantine": 0}
+    assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
+
+
+def test_a_lost_row_fails_the_gate(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = ingest.judged_transactions
+
+    def losing(*arguments: Any) -> DataFrame:
+        return judged(*arguments).where("transaction_id <> '2024-03-01-3'")
+
+    monkeypatch.setattr(ingest, "judged_transactions", losing)
+    deliver(tmp_path, DAY, 10)
+    before = lake.versions(DATA)
+    with pytest.raises(GateFailed, match="conservation: failed, 2024-03-01: 10 read, 9 accepted"):
+        run(lake, tmp_path, Dates(DAY, DAY))
+    assert lake.versions(DATA) == before
+
+
+def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
+    lake: Lake, tmp_path: Path
+) -> None:
+    (tmp_path / "tx").mkdir()
+    lake.spark.sql(
+        "select 1 as id, 2.5D as shop, true as at, array(1) as risk, current_date() as day"
+    ).write.parquet(str(tmp_path / "tx" / "a"))
+    delivery = ingest.Delivery(str(tmp_path), "parquet", mapping(readiness=None))
+    before = lake.versions((*DATA, NIGHTS, RUNS))
+    shutil.move(tmp_path / "tx" / "a", tmp_path / "moved")
+    shutil.rmtree(tmp_path / "tx")
+    shutil.move(tmp_path / "moved", tmp_path / "tx")
+    with pytest.raises(UsageProblem) as raised:
+        ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    for name in ("card", "amount", "channel", "fraud"):
+        assert f"transactions.{name}" in raised.value.found.split("changed types")[0]
+    for name in ("shop is double", "at is boolean", "risk is array<int>"):
+        assert f"transactions.{name}" in raised.value.found.split("changed types")[1]
+    assert lake.versions((*DATA, NIGHTS, RUNS)) == before
+
+
+def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match="not there"):
+        run(lake, tmp_path / "nowhere", Dates(DAY, DAY))
+    deliver(tmp_path, DAY, 1)
+    with pytest.raises(InputMissing, match="not marked complete for 2024-03-02, 2024-03-03"):
+        run(lake, tmp_path, Dates(DAY, date(2024, 3, 3)))
+    with pytest.raises(UsageProblem, match="Not a Delta table"):
+        delivery = ingest.Delivery(str(tmp_path), "delta", mapping())
+        ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    with pytest.raises(InputMissing):
+        ingest.recorded_delivery(lake)
+
+
+def test_pseudonyms_need_a_key_which_is_written_nowhere(
+    make_lake: Callable[..., Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, secret = tmp_path / "source", "a-long-enough-secret"
+    deliver(place, DAY, 4, num_bad=1, card="4111111111111111")
+    using = mapping(pseudonymise=["transaction_id", "card_id"])
+    with pytest.raises(UsageProblem, match="FRAUD_PSEUDONYM_KEY"):
+        run(make_lake("without"), place, Dates(DAY, DAY), mapping=using)
+    monkeypatch.setenv("FRAUD_PSEUDONYM_KEY", secret)
+    lake = make_lake("with", max_quarantined_share=0.5)
+    run(lake, place, Dates(DAY, DAY), mapping=using)
+    assert rows_of(lake, DAY) == {"transactions": 3, "labels": 3, "quarantine": 1}
+    joined = lake.read(LABELS).join(lake.read(TRANSACTIONS), "transaction_id")
+    assert joined.count() == 3
+    texts = [str(lake.read(table).collect()) for table in (*DATA, RUNS, NIGHTS)]
+    texts += [
+        path.read_bytes().decode("latin-1") for path in Path(lake.uri).rglob("*") if path.is_file()
+    ]
+    for kept_out in (secret, "4111111111111111", "2024-03-01-1"):
+        assert not any(kept_out in text for text in texts)
+
+
+def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
+    source = mapping(readiness=None, labels=None)
+    frame = lake.spark.sql(
+        "select string(id) as id, timestamp'2024-03-01 10:00:00' as at, 'c' as card, 'm' as shop,"
+        " 1.5D as amount, 0.5D as risk, 'web' as channel, date'2024-03-01' as day from range(2000)"
+    )
+    frame.repartition(2).write.parquet(str(tmp_path / "tx"))
+    damaged = sorted((tmp_path / "tx").glob("*.parquet"))[1]
+    content = bytearray(damaged.read_bytes())
+    # The footer stays whole: only reading the rows shows it.
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    damaged.write_bytes(bytes(content))
+    for crc in (tmp_path / "tx").glob(".*.crc"):
+        crc.unlink()
+    delivery = ingest.Delivery(str(tmp_path), "parquet", source)
+    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    before = lake.versions(DATA)
+    with (
+        pytest.raises(GateFailed, match="delivery_readable: crashed"),
+        hold(lake, Dates(DAY, DAY)) as night,
+    ):
+        ingest.run(night, delivery)
+    assert lake.versions(DATA) == before
+    damaged.write_bytes(b"no parquet at all")
+    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
