@@ -205,15 +205,17 @@ def simulate(
 
     Example: fraud-scoring simulate --out bank --num-cards 1000 --days 60 --seed 1
     """
-    from jobs import simulate as job
+    from jobs.simulation.plan import SimulationPlan
 
-    plan = job.SimulationPlan(
+    plan = SimulationPlan(
         out=out,
         num_cards=num_cards,
         num_days=days,
         seed=seed,
         first_day=parse_day(first_day, "--first-day"),
     )
+    from jobs import simulate as job
+
     with _open_spark(settings) as spark:
         job.simulate(spark, plan)
     typer.echo(f"The deliveries of {days} days are in {out}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,8 +56,12 @@ def open_session(settings: Settings) -> SparkSession:
     from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
+    wanted = spark_settings(settings)
+    if wanted.get("spark.master", "").startswith("local"):
+        # Workers on this machine are the same Python, whatever comes first on the path.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = SparkConf().setAppName("fraud-scoring")
-    for name, value in spark_settings(settings).items():
+    for name, value in wanted.items():
         conf.set(name, value)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")

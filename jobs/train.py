@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from importlib.metadata import version as package_version
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ from pyspark.sql import functions as F
 
 from feature_defs.labels import known_before
 from feature_defs.point_in_time import Knowledge, known_labels
-from feature_defs.problems import UsageProblem
+from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.calibration import MAX_CARDS_PER_NIGHT, PROBABILITIES, Calibration
 from fraud_models.checkpoint import load_checkpoint, save_checkpoint
 from fraud_models.config import ModelConfig
@@ -34,7 +35,14 @@ from fraud_models.distributed import train_distributed
 from fraud_models.encoding import ColumnStatistics, Encoding
 from fraud_models.event_batch import PACKED_DDL, ContextLimits, pack_contexts
 from fraud_models.registry import CHALLENGER, EpochMetrics, Registration, Registry
-from fraud_models.snapshot import DATA_FOLDER, MANIFEST_FILE, Manifest, summarise, write_manifest
+from fraud_models.snapshot import (
+    DATA_FOLDER,
+    Manifest,
+    read_manifest,
+    summarise,
+    verify,
+    write_manifest,
+)
 from fraud_models.splits import TrainingDays, training_days
 from fraud_models.training import TrainingRun
 from jobs.contexts import RANKED_FIELDS, RankStream, apply_stream, context_dates, context_stream
@@ -101,6 +109,7 @@ class _Inputs:
             self.plan.num_workers,
             self.versions,
             self.fingerprints,
+            package_version("fraud-scoring"),
         ]
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -150,7 +159,7 @@ def _pin(lake: Lake, plan: TrainingPlan) -> _Inputs:
 def _train(lake: Lake, inputs: _Inputs, registry: Registry, run: Run) -> int:
     workplace = lake.path("_staging", f"train-{inputs.training_id}")
     snapshot, run_dir = f"{workplace}/snapshot", f"{workplace}/run"
-    if not lake.files.exists(f"{snapshot}/{MANIFEST_FILE}"):
+    if not _is_whole(snapshot, inputs.plan.num_workers):
         _write_snapshot(lake, inputs, snapshot)
     training = TrainingRun(snapshot, run_dir, inputs.plan.config)
     summary = train_distributed(lake.spark, training, inputs.plan.num_workers)
@@ -164,6 +173,15 @@ def _train(lake: Lake, inputs: _Inputs, registry: Registry, run: Run) -> int:
     version = registry.register(_registration(inputs, uri, sha256, summary))
     lake.files.rm(workplace, recursive=True)
     return version
+
+
+def _is_whole(snapshot: str, num_workers: int) -> bool:
+    """Whether an earlier attempt left a snapshot that can be used."""
+    try:
+        verify(snapshot, read_manifest(snapshot), num_workers)
+    except InputMissing:
+        return False
+    return True
 
 
 def _registration(inputs: _Inputs, uri: str, sha256: str, summary: dict[str, Any]) -> Registration:
