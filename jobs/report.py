@@ -22,7 +22,7 @@ from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.storage import write_bytes
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.nights import Night, hold
-from jobs.lake.runs import Run, append_runs
+from jobs.lake.runs import Run, recorded
 from jobs.lake.tables import NIGHTS, RUNS
 from jobs.mapping import Mapping
 from jobs.report_pages import detection, page, readings
@@ -84,16 +84,8 @@ def write(lake: Lake, day: date) -> str:
 
 def _write_recorded(lake: Lake, record: NightRecord) -> str:
     """Write the page of an unfinished night, with a record that leaves the night open."""
-    own = Run("report", Dates(record.day, record.day), {})
-    try:
-        uri = _write(lake, record, own)
-    except BaseException as error:
-        own.finish(error)
-        append_runs(lake, [own])
-        raise
-    own.finish()
-    append_runs(lake, [own])
-    return uri
+    with recorded(lake, "report", Dates(record.day, record.day), {}) as own:
+        return _write(lake, record, own)
 
 
 def _write(lake: Lake, record: NightRecord, own: Run) -> str:

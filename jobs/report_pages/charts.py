@@ -72,18 +72,19 @@ def score_tails(tails: Tails, threshold: float | None) -> Markup:
 
     def draw(axes: Sequence[Axes]) -> None:
         ax = axes[0]
-        decades = [place / BINS_PER_DECADE for place in range(len(tails.tonight))]
-        rarity = [10**decade for decade in decades]
-        ax.plot(rarity, [1 / times for times in rarity], "--", color=QUIET, label="as calibrated")
-        for counts, colour, name in (
-            (tails.before, INK, "nights before"),
-            (tails.tonight, ACCENT, "this night"),
-        ):
-            shares = _exceeding(counts)
-            seen = [(x, share) for x, share in zip(rarity, shares, strict=True) if share > 0]
-            if seen:
-                ax.plot(*zip(*seen, strict=True), color=colour, linewidth=2, label=name)
-        if threshold is not None and threshold < 1:
+        rarity = [10 ** (place / BINS_PER_DECADE) for place in range(len(tails.tonight))]
+        lines = {
+            "nights before": (INK, _seen(rarity, tails.before)),
+            "this night": (ACCENT, _seen(rarity, tails.tonight)),
+        }
+        last = max(x for _, points in lines.values() for x, _ in points)
+        # A little beyond the rarest score, and at least to 1 in 1,000.
+        end = max(last, 1e3) * 2
+        ax.plot([1, end], [1, 1 / end], "--", color=QUIET, label="as calibrated")
+        for name, (colour, points) in lines.items():
+            if points:
+                ax.plot(*zip(*points, strict=True), color=colour, linewidth=2, label=name)
+        if threshold is not None and 0 <= threshold < 1:
             ax.axvline(1 / (1 - threshold), color=WARM, linewidth=1.2, label="alert threshold")
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -112,10 +113,11 @@ def precision_per_night(nights: Sequence[Detected]) -> Markup:
     return _chart("precision", "Alerts that turned out to be fraud", draw, height=2.5)
 
 
-def _exceeding(counts: Sequence[int]) -> list[float]:
-    """Share of all that lies in this bin or a later one."""
+def _seen(rarity: Sequence[float], counts: Sequence[int]) -> list[tuple[float, float]]:
+    """Per rarity the share of scores at least as rare, as far as there are any."""
     total = sum(counts)
-    return [sum(counts[place:]) / total if total else 0.0 for place in range(len(counts))]
+    shares = ((x, sum(counts[place:])) for place, x in enumerate(rarity))
+    return [(x, num / total) for x, num in shares if num]
 
 
 def _dates(ax: Axes, days: Sequence[date]) -> None:
@@ -137,9 +139,14 @@ def _powers(ax: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.10g} %"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_percent(value)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _plain_percent(share: float) -> str:
+    text = f"{100 * share:.10f}"
+    return text.rstrip("0").rstrip(".") + " %"
 
 
 def _chart(name: str, title: str, draw: Any, *, panels: int = 1, height: float) -> Markup:

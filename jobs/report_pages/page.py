@@ -123,6 +123,7 @@ def render(facts: Facts) -> str:
         count=lambda value: f"{value:,}",
         figure=lambda value: "-" if value is None else f"{value:.3f}",
         long_date=_long_date,
+        moment=lambda text, day: text.removeprefix(f"{day} "),
     )
     return environment.get_template("report.html").render(
         facts=facts,

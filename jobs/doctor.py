@@ -1,0 +1,219 @@
+"""Say what is wrong with this machine or this lake, and what to do about it.
+
+Reads   the environment; the lake's tables, staging and registry when a lake is named
+Writes  nothing
+Fails   never: a check that crashes is a finding with the text of its error
+
+    fraud-scoring doctor --lake L
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.findings import GIB, Finding, checked, crashed, disk
+from jobs.runtime import delta_jars, find_java, java_version
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+__all__ = ["Finding", "examine", "show"]
+
+PACKAGES = ("feature_defs", "fraud_models", "jobs")
+DISTRIBUTION = "fraud-scoring"
+SETUP = "run `make setup`, or install Java 17 and set JAVA_HOME."
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Check the machine, and the lake when one is named. Never raises."""
+    findings = [
+        checked("Java", _java),
+        checked("Delta's jars", _jars),
+        checked("packages", _packages),
+        checked("memory", lambda: _memory(settings)),
+        checked("GPUs", _gpus),
+        checked("disk", lambda: disk("disk", Path(tempfile.gettempdir()))),
+    ]
+    try:
+        with _session(settings) as spark:
+            findings.append(Finding("Spark", "ok", f"Spark {spark.version} starts"))
+            findings.append(checked("executors", lambda: _executors(spark)))
+            findings += _examine_lake(spark, settings)
+    except Exception as error:
+        findings.append(crashed("Spark", error))
+    return findings
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table, and what to do about those that are not fine."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "check", "found"):
+        table.add_column(heading)
+    for finding in findings:
+        # Text takes nothing for markup: an error or a path may hold brackets.
+        found = Text(finding.found)
+        if finding.remedy:
+            found.append(f"\n-> {finding.remedy}", style="bold")
+        table.add_row(Text(finding.status, colours[finding.status]), finding.name, found)
+    Console().print(table)
+
+
+# -- the machine ---------------------------------------------------------------------------------
+
+
+def _java() -> Finding:
+    home = find_java()
+    if home is None:
+        return Finding("Java", "wrong", "no Java 17 or 21 was found", SETUP)
+    version = java_version(home / "bin" / "java")
+    if version is None:
+        return Finding("Java", "wrong", f"the Java in {home} does not run", SETUP)
+    return Finding("Java", "ok", f"Java {version} in {home}")
+
+
+def _jars() -> Finding:
+    jars = delta_jars()
+    return Finding("Delta's jars", "ok", f"{len(jars)} in {jars[0].parent}")
+
+
+def installed() -> tuple[str, str, tuple[str, ...]]:
+    """Folder of the packages, the version installed, and the names of packages that lie elsewhere.
+
+    Runs on the driver and on executors, which must agree.
+    """
+    folders = {}
+    for name in PACKAGES:
+        file = import_module(name).__file__
+        folders[name] = str(Path(file).resolve().parent.parent) if file else "no folder"
+    home = folders["jobs"]
+    strays = tuple(f"{name} in {folder}" for name, folder in folders.items() if folder != home)
+    return home, metadata.version(DISTRIBUTION), strays
+
+
+def _packages() -> Finding:
+    home, version, strays = installed()
+    if strays:
+        return Finding(
+            "packages",
+            "wrong",
+            f"jobs {version} lies in {home}, but {', '.join(strays)}",
+            "install fraud-scoring into an environment of its own; something else has these names.",
+        )
+    return Finding("packages", "ok", f"fraud-scoring {version} in {home}")
+
+
+def _executors(spark: SparkSession) -> Finding:
+    """Whether executors have the packages of the driver."""
+    context = spark.sparkContext
+    places = context.parallelize(range(context.defaultParallelism), context.defaultParallelism)
+    theirs = set(places.map(lambda _: installed()).collect())
+    versions = sorted({version for _, version, _ in theirs})
+    strays = sorted({stray for _, _, names in theirs for stray in names})
+    ours = metadata.version(DISTRIBUTION)
+    if strays or versions != [ours]:
+        return Finding(
+            "executors",
+            "wrong",
+            f"executors have fraud-scoring {', '.join(versions)} and the driver {ours}"
+            + (f"; {', '.join(strays)}" if strays else ""),
+            "give driver and executors the same environment or image.",
+        )
+    homes = sorted({home for home, _, _ in theirs})
+    return Finding("executors", "ok", f"fraud-scoring {ours} in {', '.join(homes)}")
+
+
+def _memory(settings: Settings) -> Finding:
+    wanted = _bytes(settings.driver_memory)
+    available = _available_memory()
+    if available is None:
+        return Finding("memory", "ok", "this system does not say how much memory is free")
+    found = f"{available / GIB:.1f} GiB free; the driver may take {settings.driver_memory}"
+    if available < wanted:
+        remedy = "set driver_memory (FRAUD_DRIVER_MEMORY) lower, or end other programs."
+        return Finding("memory", "warning", found, remedy)
+    return Finding("memory", "ok", found)
+
+
+def _available_memory() -> int | None:
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    for line in meminfo.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _bytes(text: str) -> int:
+    """Bytes of a size as Spark writes it.
+
+    >>> _bytes("4g") == 4 * GIB, _bytes("512m") == GIB // 2
+    (True, True)
+    """
+    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+    number = text.strip().lower().removesuffix("b")
+    factor = units.get(number[-1:], 1)
+    return int(number.rstrip("kmgt")) * factor
+
+
+def _gpus() -> Finding:
+    import torch
+
+    count = torch.cuda.device_count()
+    if count == 0:
+        return Finding("GPUs", "ok", "none; training runs on the CPU")
+    names = ", ".join(torch.cuda.get_device_name(place) for place in range(count))
+    return Finding("GPUs", "ok", f"{count}: {names}")
+
+
+# -- Spark and the lake --------------------------------------------------------------------------
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[SparkSession]:
+    """A session; one that was there before stays."""
+    from pyspark.sql import SparkSession
+
+    from jobs.session import open_session
+
+    was_there = SparkSession.getActiveSession() is not None
+    spark = open_session(settings)
+    try:
+        yield spark
+    finally:
+        if not was_there:
+            spark.stop()
+
+
+def _examine_lake(spark: SparkSession, settings: Settings) -> list[Finding]:
+    if not settings.lake:
+        return [Finding("lake", "ok", "none was named, so none was examined")]
+    from jobs import lake_checks
+    from jobs.lake.delta_io import Lake
+
+    lake = Lake(spark, settings)
+    first = checked("lake", lambda: lake_checks.is_lake(lake))
+    if first.status == "wrong":
+        return [first]
+    checks: tuple[tuple[str, Callable[[Lake], Finding]], ...] = (
+        ("tables", lake_checks.tables),
+        ("nights", lake_checks.nights),
+        ("staging", lake_checks.staging),
+        ("late rows", lake_checks.late_rows),
+        ("registry", lake_checks.registry),
+    )
+    return [first, *(checked(name, partial(check, lake)) for name, check in checks)]

@@ -1,0 +1,107 @@
+"""The doctor finds what is wrong, finds nothing in a healthy lake, and never raises."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobs import doctor
+from jobs.findings import Finding, checked
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+DAY = date(2018, 8, 8)
+
+
+def settings_of(lake: str = "", **changes: Any) -> Any:
+    from jobs.settings import load_settings
+
+    return load_settings(None, {"lake": lake, **changes})
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def test_a_check_that_crashes_is_a_finding() -> None:
+    def crash() -> Finding:
+        raise RuntimeError("the disk sang\nand danced")
+
+    found = checked("disk", crash)
+    assert (found.status, found.found) == ("wrong", "RuntimeError: the disk sang")
+
+
+def test_packages_lie_in_one_place() -> None:
+    home, version, strays = doctor.installed()
+    assert Path(home, "feature_defs").is_dir()
+    assert version
+    assert strays == ()
+
+
+def test_no_java_is_wrong_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_java", lambda: None)
+    found = doctor._java()
+    assert found.status == "wrong"
+    assert "make setup" in found.remedy
+
+
+def test_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.show([Finding("x [red]", "wrong", "[bold]y[/bold]", "do [it]")])
+    out = capsys.readouterr().out
+    assert "[bold]y[/bold]" in out
+    assert "do [it]" in out
+
+
+@pytest.mark.spark
+def test_a_machine_without_a_lake(spark: SparkSession) -> None:
+    findings = by_name(doctor.examine(settings_of()))
+    assert findings["Spark"].status == "ok"
+    assert findings["executors"].status == "ok"
+    assert findings["Java"].status == "ok"
+    assert "tables" not in findings
+    assert spark.range(1).count() == 1, "the session that was there goes on"
+
+
+@pytest.mark.spark
+def test_a_folder_that_is_no_lake(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "holiday.txt").touch()
+    findings = by_name(doctor.examine(settings_of(str(tmp_path))))
+    assert findings["lake"].status == "wrong"
+    assert "not a lake" in findings["lake"].found
+    assert findings["lake"].remedy
+
+
+@pytest.mark.spark
+def test_a_healthy_lake(filled_lake: Lake) -> None:
+    findings = by_name(doctor.examine(filled_lake.settings))
+    assert [name for name, finding in findings.items() if finding.status == "wrong"] == []
+    assert findings["staging"].found == "empty"
+    assert findings["registry"].status == "warning"
+
+
+@pytest.mark.spark
+def test_what_dead_runs_and_late_rows_leave(filled_lake: Lake) -> None:
+    from jobs import lake_checks
+    from jobs.lake.tables import TRANSACTIONS
+
+    Path(filled_lake.uri, "_staging", "features-dead").mkdir(parents=True)
+    shutil.rmtree(Path(filled_lake.uri, "metrics"))
+    filled_lake.spark.sql(
+        f"UPDATE delta.`{filled_lake.uri}/nights` SET holder = 'gone', "
+        f"lease_until = TIMESTAMP'2018-08-08 05:00:00' WHERE business_date = DATE'{DAY}'"
+    )
+    assert lake_checks.staging(filled_lake).status == "warning"
+    assert "features-dead" in lake_checks.staging(filled_lake).found
+    assert lake_checks.tables(filled_lake).found == "metrics is missing"
+    assert f"died in {DAY}" in lake_checks.nights(filled_lake).found
+    late = lake_checks.late_rows(filled_lake)
+    expected = filled_lake.read(TRANSACTIONS).where("to_date(event_time) < business_date").count()
+    assert expected > 0
+    assert late.found.startswith(f"{expected} for published nights")

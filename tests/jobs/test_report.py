@@ -1,0 +1,335 @@
+"""The night's page: what it says of every kind of night, and that nothing hostile gets through."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from feature_defs.catalogue import FEATURES
+from feature_defs.definitions import Kind
+from feature_defs.problems import InputMissing
+from jobs.lake.delta_io import Dates
+from jobs.lake.runs import Run
+from jobs.report_pages import page, words
+from jobs.report_pages.detection import Detected
+from jobs.report_pages.readings import NUM_BINS, Alert, Event, Metric, Refusal, Tails, Volume
+from jobs.report_pages.verdict import NightRecord, gates, verdict
+
+if TYPE_CHECKING:
+    from jobs.lake.delta_io import Lake
+
+DAY = date(2018, 8, 8)
+HOSTILE = '<script>alert("x")</script>\'"&'
+FAILED = {
+    "gate": "gate 1",
+    "passed": False,
+    "checks": [
+        {
+            "name": "quarantined_share",
+            "sentence": "At most 20 % of the rows are refused.",
+            "severity": "fail",
+            "status": "failed",
+            "observed": f"0.37 {HOSTILE}",
+        }
+    ],
+}
+
+
+def run_of(job: str, **changes: Any) -> Run:
+    return Run(job, Dates(DAY, DAY), {}, **{"run_id": f"{job}-1", "status": "done", **changes})
+
+
+def failed_run(job: str, error: str, **changes: Any) -> Run:
+    return run_of(job, status="failed", error=error, **changes)
+
+
+def night_of(*jobs: str, attempts: tuple[Run, ...] = ()) -> NightRecord:
+    finished = {job: run_of(job) for job in jobs}
+    return NightRecord(
+        DAY, {"transactions": 4}, "3" if "score" in jobs else None, finished, attempts
+    )
+
+
+ALL_JOBS = ("ingest", "features", "score", "publish", "alerts")
+
+
+def alert(rank: int) -> Alert:
+    event = Event(f"t{rank}", "2018-08-08 03:12:00", HOSTILE, Decimal("412.00"), 0.99996)
+    earlier = replace(event, transaction_id=f"e{rank}", score=None)
+    reasons = (*((name, 3.0, 1.0) for name in list(FEATURES)[:2]), (HOSTILE, None, 2.0))
+    return Alert(
+        rank=rank,
+        card_id=HOSTILE if rank == 1 else f"=card{rank}",
+        transaction_id=f"t{rank}",
+        num_transactions=2,
+        score=0.99996,
+        amount=Decimal("412.000"),
+        reasons=reasons,
+        events=(event, *(earlier for _ in range(9))),
+    )
+
+
+def facts(record: NightRecord, num_alerts: int = 0, **changes: Any) -> page.Facts:
+    base = page.Facts(
+        lake_uri=f"/lake/{HOSTILE}",
+        record=record,
+        volumes=[Volume(DAY - timedelta(days=n), 1000 + n, 3, 20, 5) for n in range(28, -1, -1)],
+        refusals=[Refusal("unparsable_amount", 20, (HOSTILE,))],
+        alerts=[alert(rank) for rank in range(1, num_alerts + 1)],
+        tails=Tails((100,) * NUM_BINS, (2800,) * NUM_BINS, {DAY: ("3",)}, False),
+        detected=[],
+        evaluation=[],
+        alert_budget=100,
+    )
+    return replace(base, **changes)
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+def test_a_full_page_is_small_and_asks_nothing_of_any_host() -> None:
+    html = page.render(facts(night_of(*ALL_JOBS), num_alerts=100))
+    assert len(html.encode()) < 1_500_000
+    assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
+    assert "<script" not in html
+    assert not re.search(r"<(img|link|iframe|object|embed|base)\b", html)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert re.findall(r'href="(?!#)([^"]+)"', html) == ["alerts.csv"]
+
+
+def test_the_same_night_gives_the_same_page() -> None:
+    night = facts(night_of(*ALL_JOBS), num_alerts=2)
+    assert page.render(night) == page.render(night)
+
+
+def test_hostile_text_stays_text() -> None:
+    failure = failed_run("ingest", f"GateFailed: {HOSTILE}", gates=[FAILED])
+    for night in (
+        facts(night_of(*ALL_JOBS), num_alerts=2),
+        facts(night_of(attempts=(failure,))),
+    ):
+        html = page.render(night)
+        assert "<script" not in html
+        assert "&lt;script&gt;" in html
+
+
+def test_ids_of_the_charts_do_not_meet() -> None:
+    html = page.render(facts(night_of(*ALL_JOBS), 1, detected=[Detected(DAY, 5, 2)]))
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
+
+
+def test_cells_of_the_list_are_no_formulas() -> None:
+    text = page.alerts_csv(facts(night_of(*ALL_JOBS), num_alerts=2))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert rows[0]["card_id"] == HOSTILE
+    assert rows[1]["card_id"] == "'=card2"
+    assert rows[1]["amount"] == "412.000"
+    assert rows[1]["rarity"] == "1 in 25,000"
+    assert text.endswith("\r\n")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_every_start_of_a_formula_is_disarmed(start: str) -> None:
+    dangerous = replace(alert(1), card_id=f"{start}1+1")
+    text = page.alerts_csv(facts(night_of(*ALL_JOBS), alerts=[dangerous]))
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert row["card_id"] == f"'{start}1+1"
+
+
+def test_an_empty_published_night_has_a_page() -> None:
+    nothing = facts(
+        night_of(*ALL_JOBS),
+        volumes=[Volume(DAY)],
+        refusals=[],
+        tails=Tails((0,) * NUM_BINS, (0,) * NUM_BINS, {}, False),
+    )
+    html = page.render(nothing)
+    assert "score passed the threshold this night" in html
+    assert "No transaction of this night was scored" in html
+
+
+def test_detection_is_measured_on_mature_nights_only() -> None:
+    metric = Metric("3", DAY, DAY, "average_precision", 0.181, 0.16, 0.2)
+    without = page.render(facts(night_of(*ALL_JOBS), evaluation=[metric]))
+    assert "not this night" in without
+    assert "0.181" in without
+    measured = [Detected(DAY - timedelta(days=8), 5, 2)]
+    with_it = page.render(facts(night_of(*ALL_JOBS), evaluation=[metric], detected=measured))
+    assert "40 %" in with_it
+    assert "not this night" not in with_it
+
+
+# -- the verdict -----------------------------------------------------------------------------------
+
+
+def test_a_stopped_night_says_first_that_nothing_was_published_and_why() -> None:
+    failure = failed_run("ingest", "GateFailed: stopped", gates=[FAILED])
+    html = page.render(facts(night_of(attempts=(failure,))))
+    told = html.index("Nothing was published: stopped by gate 1")
+    assert told < html.index("At most 20 % of the rows are refused.") < html.index("At a glance")
+
+
+def test_verdicts() -> None:
+    no_champion = failed_run("score", "InputMissing: no champion")
+    crash = failed_run("features", "ValueError: broken")
+    assert verdict(night_of(*ALL_JOBS)).kind == "published"
+    assert verdict(night_of("ingest", "features", attempts=(no_champion,))).kind == "no model"
+    assert verdict(night_of("ingest", "features")).kind == "no model"
+    assert verdict(night_of("ingest", attempts=(crash,))).kind == "stopped"
+    assert verdict(night_of("ingest")).kind == "unfinished"
+
+
+def test_a_failure_that_was_made_good_is_history() -> None:
+    failure = failed_run("ingest", "GateFailed: x", gates=[FAILED])
+    record = night_of(*ALL_JOBS, attempts=(failure,))
+    assert record.failure is None
+    html = page.render(facts(record))
+    assert "Attempts that failed before" in html
+
+
+def test_an_overruled_gate_is_neither_passed_nor_failed() -> None:
+    record = night_of(*ALL_JOBS)
+    record.finished["ingest"].gates = [{**FAILED, "overruled": {"reason": "bank holiday"}}]
+    (view,) = gates(record)
+    assert (view.status, view.reason) == ("overruled", "bank holiday")
+    assert "bank holiday" in page.render(facts(record))
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(FEATURES))
+def test_every_feature_has_words(name: str) -> None:
+    for observed, expected in ((3.0, 1.0), (None, 2.0), (0.4, None), (float("nan"), -1.0)):
+        text = words.sentence(name, observed, expected)
+        assert text
+        assert "nan" not in text.lower()
+        assert "None" not in text
+        assert "-1" not in text or FEATURES[name].kind is Kind.AMOUNT
+    assert words.label(name)
+
+
+def test_words_by_kind() -> None:
+    said = {
+        ("transaction_amount", 412.0, 38.0): "paid 412.00, expected about 38.00",
+        ("transaction_hour_of_day", 3.2, 14.0): "at 03:12, expected around 14:00",
+        ("transaction_day_of_week", 6.0, 2.0): "on a Sunday, expected a Wednesday",
+        ("card_seconds_since_last_30d", 240.0, 32400.0): (
+            "first transaction after 4 min of quiet, expected 9 h"
+        ),
+        ("card_seconds_since_last_30d", None, 3600.0): (
+            "no earlier transaction within 30 days, expected 1 h"
+        ),
+        ("merchant_fraud_rate_7d_delay_7d", 0.62, 0.0): (
+            "the merchant's fraud rate over 7 days (delayed by 7) was 62 %, expected 0 %"
+        ),
+        ("card_count_1d", 9.0, 2.4): (
+            "the card's number of transactions over 1 day was 9, expected about 2.4"
+        ),
+        ("card_amount_mean_7d", 210.0, 40.0): (
+            "the card's mean amount over 7 days was 210.00, expected about 40.00"
+        ),
+        ("card_long_gone_3d", 3.25, 1.0): "card_long_gone_3d was 3.25, expected about 1",
+    }
+    for reason, sentence in said.items():
+        assert words.sentence(*reason) == sentence
+
+
+@pytest.mark.parametrize("score", [-1.0, 0.0, 0.5, 0.9999999999, 1.0])
+def test_any_score_has_a_rarity(score: float) -> None:
+    assert words.tail(score)
+
+
+# -- from the lake ---------------------------------------------------------------------------------
+
+
+@pytest.mark.spark
+def test_a_finished_night(filled_lake: Lake) -> None:
+    from jobs import report
+    from jobs.lake.nights import hold
+
+    with hold(filled_lake, Dates(DAY, DAY)) as night:
+        place = report.run(night)
+        assert "report" in night.finished
+    html = Path(place).read_text(encoding="utf-8")
+    assert place.endswith("/_reports/2018-08-08/report.html")
+    assert "Published" in html
+    assert "1 in 100,000" in html
+    assert "The amount is no number." in html
+    assert "<script" not in html
+    # Labels come after seven days, so the first nights have matured.
+    assert "whose labels had matured" in html
+    rows = list(csv.DictReader(Path(place).with_name("alerts.csv").open(encoding="utf-8")))
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert all(row["merchant_id"].startswith("'=m") for row in rows)
+
+
+@pytest.mark.spark
+def test_recent_events_end_with_the_alerted_one(filled_lake: Lake) -> None:
+    from jobs.report_pages import readings
+
+    place = readings.Place(filled_lake, DAY, {})
+    for found in readings.alerts(place):
+        assert found.event is not None
+        assert found.event.amount == found.amount
+        assert len(found.events) <= readings.EVENTS_PER_ALERT
+        times = [event.event_time for event in found.events]
+        assert times == sorted(times, reverse=True)
+        assert found.event.score == found.score
+
+
+@pytest.mark.spark
+def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
+    from feature_defs.problems import GateFailed
+    from jobs import report
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS
+
+    with (
+        pytest.raises(GateFailed),
+        hold(lake, Dates(DAY, DAY)) as night,
+        night.job("ingest") as record,
+    ):
+        record.gates.append(FAILED)
+        record.figures = {
+            "by_night": {str(DAY): [100, 63, 37]},
+            "quarantined_by_reason": {"unparsable_amount": 37},
+        }
+        raise GateFailed("gate 1 stopped it.", expected="a pass.", remedy="mend it.")
+    html = Path(report.write_failed(lake, DAY)).read_text(encoding="utf-8")
+    assert "Nothing was published: stopped by gate 1" in html
+    assert "The amount is no number." in html
+    assert "of 100 rows read" in html
+    assert lake.read(NIGHTS).collect()[0]["state"] == "open"
+    with pytest.raises(InputMissing, match="never begun"):
+        report.write(lake, DAY + timedelta(days=1))
+    with (
+        pytest.raises(InputMissing, match="never begun"),
+        hold(lake, Dates(DAY + timedelta(days=1), DAY + timedelta(days=1))) as other,
+    ):
+        report.run(other)
+
+
+@pytest.mark.spark
+def test_a_night_without_a_champion_stays_open(lake: Lake) -> None:
+    from jobs import report
+    from jobs.lake.nights import hold
+
+    with hold(lake, Dates(DAY, DAY)) as night:
+        with night.job("ingest"):
+            pass
+        with night.job("features"):
+            pass
+        html = Path(report.run(night)).read_text(encoding="utf-8")
+        assert "report" not in night.finished
+    assert "no model was in service" in html
