@@ -1,0 +1,227 @@
+"""Why a transaction has its score: every feature, and what the card did before.
+
+Reads   scores, and at the pins of the transaction's night: features, transactions, the model
+Writes  nothing
+Fails   when the transaction was never scored, or its model or versions are gone
+
+The score is computed again from the recorded versions, so the answer also says whether the
+published figure holds.
+
+    fraud-scoring explain --lake L 1234567
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Row
+from pyspark.sql import functions as F
+
+from feature_defs.problems import InputMissing
+from fraud_models.event_batch import iter_contexts
+from fraud_models.registry import ModelVersion
+from fraud_models.scoring import cached_scorer
+from jobs.contexts import context_dates, context_stream
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.tables import FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS
+from jobs.model_store import open_registry, read_checkpoint
+from jobs.report_pages.words import sentence
+
+NUM_RECENT_EVENTS = 10
+# Batch shapes change floating point; the same figure within this is the same.
+RELATIVE_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class FeatureContribution:
+    """One feature's part in a reconstruction error."""
+
+    feature: str
+    observed: float | None
+    expected: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that is known about one score."""
+
+    transaction_id: str
+    business_date: date
+    event_time: datetime
+    card_id: str
+    merchant_id: str
+    amount: Any
+    score: float
+    reconstruction_error: float
+    recomputed_error: float
+    model_version: str
+    run_id: str
+    versions: dict[str, int]
+    contributions: tuple[FeatureContribution, ...]
+    recent: tuple[Row, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the published error is what the recorded versions give."""
+        return math.isclose(
+            self.reconstruction_error, self.recomputed_error, rel_tol=RELATIVE_TOLERANCE
+        )
+
+
+def run(lake: Lake, transaction_id: str) -> Explanation:
+    """Explain the newest score of a transaction.
+
+    Raises:
+        InputMissing: it was never scored, or what it was scored from is gone.
+    """
+    scored = _scored(lake, transaction_id)
+    day = scored["business_date"]
+    night = lake.read(NIGHTS).where(F.col("business_date") == F.lit(day)).head()
+    versions = dict(night["pins"]) if night else {}
+    if FEATURES_TABLE.name not in versions or TRANSACTIONS.name not in versions:
+        raise InputMissing(
+            f"The night {day} has no recorded versions of its tables.",
+            expected="the row of `nights` that its jobs wrote.",
+            remedy="restore the table `nights`.",
+        )
+    model = open_registry(lake).resolve(scored["model_version"])
+    contributions = _contributions(lake, scored, versions[FEATURES_TABLE.name], model)
+    return Explanation(
+        transaction_id=transaction_id,
+        business_date=day,
+        event_time=scored["event_time"],
+        card_id=scored["card_id"],
+        merchant_id=scored["merchant_id"],
+        amount=scored["amount"],
+        score=scored["score"],
+        reconstruction_error=scored["reconstruction_error"],
+        recomputed_error=math.fsum(item.contribution for item in contributions),
+        model_version=scored["model_version"],
+        run_id=scored["run_id"],
+        versions=versions,
+        contributions=contributions,
+        recent=_recent(lake, scored, versions[TRANSACTIONS.name]),
+    )
+
+
+def _scored(lake: Lake, transaction_id: str) -> Row:
+    found: Row | None = (
+        lake.read(SCORES)
+        .where(F.col("transaction_id") == transaction_id)
+        .orderBy(F.desc("business_date"))
+        .head()
+    )
+    if found is None:
+        raise InputMissing(
+            f"No published score is about a transaction {transaction_id!r}.",
+            expected="the `transaction_id` of a row of `scores`.",
+            remedy="look the id up in the report, or publish its night first.",
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _ExplainStream:
+    """Runs on executors: every feature of the one target event."""
+
+    model: ModelVersion
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        scorer = cached_scorer(self.model.uri, self.model.sha256)
+        for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+            events = scorer.score_events(batch)
+            for observed, expected, errors in zip(
+                events.observed, events.expected, events.errors, strict=True
+            ):
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        pa.array(scorer.columns, pa.string()),
+                        pa.array(observed, mask=np.isnan(observed)),
+                        pa.array(expected),
+                        pa.array(errors),
+                    ],
+                    names=["feature", "observed", "expected", "contribution"],
+                )
+
+
+def _contributions(
+    lake: Lake, scored: Row, version: int, model: ModelVersion
+) -> tuple[FeatureContribution, ...]:
+    """Every feature of the model, largest contribution first."""
+    config = read_checkpoint(model).config
+    night = Dates(scored["business_date"], scored["business_date"])
+    reach = context_dates(night, config)
+    card = lake.read(FEATURES_TABLE, version).where(
+        F.expr(reach.sql) & (F.col("card_id") == scored["card_id"])
+    )
+    target = (F.col("transaction_id") == scored["transaction_id"]).cast("int")
+    stream = context_stream(card, night, config, role=target)
+    schema = "feature string, observed double, expected double, contribution double"
+    rows = stream.mapInArrow(_ExplainStream(model), schema).collect()
+    found = [FeatureContribution(*row) for row in rows]
+    return tuple(sorted(found, key=lambda item: -item.contribution))
+
+
+def _recent(lake: Lake, scored: Row, version: int) -> tuple[Row, ...]:
+    """The card's last events up to this one, newest first."""
+    rows = (
+        lake.read(TRANSACTIONS, version)
+        .where(F.col("card_id") == scored["card_id"])
+        .where(F.col("business_date") <= F.lit(scored["business_date"]))
+        .where(F.col("event_time") <= F.lit(scored["event_time"]))
+        .orderBy(F.desc("event_time"), F.desc("transaction_id"))
+        .select("event_time", "transaction_id", "merchant_id", "amount")
+        .limit(NUM_RECENT_EVENTS)
+        .collect()
+    )
+    return tuple(rows)
+
+
+def show(explanation: Explanation) -> None:
+    """Print an explanation; ids are shown as they are, not as markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    it = explanation
+    console.print(
+        Text(
+            f"Transaction {it.transaction_id}: card {it.card_id} paid {it.amount} at merchant "
+            f"{it.merchant_id}, {it.event_time:%Y-%m-%d %H:%M:%S} UTC, night {it.business_date}"
+        )
+    )
+    verdict = "holds" if it.holds else "DOES NOT HOLD"
+    console.print(
+        Text(
+            f"Score {it.score:.6f}, reconstruction error {it.reconstruction_error:.4f} nats by "
+            f"model version {it.model_version} ({it.run_id}); computed again from the recorded "
+            f"versions: {it.recomputed_error:.4f}, so it {verdict}."
+        )
+    )
+    table = Table("feature", "observed", "expected", "nats", "in words")
+    for part in it.contributions:
+        table.add_row(
+            part.feature,
+            "missing" if part.observed is None else f"{part.observed:,.3f}",
+            f"{part.expected:,.3f}",
+            f"{part.contribution:.3f}",
+            Text(sentence(part.feature, part.observed, part.expected)),
+        )
+    console.print(table)
+    recent = Table("time (UTC)", "transaction", "merchant", "amount", title="Recent events")
+    for row in it.recent:
+        recent.add_row(
+            f"{row['event_time']:%Y-%m-%d %H:%M:%S}",
+            Text(row["transaction_id"]),
+            Text(row["merchant_id"]),
+            str(row["amount"]),
+        )
+    console.print(recent)
