@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -74,17 +74,19 @@ def run(night: Night) -> None:
     with night.job("monitor") as record:
         for table in (FEATURES_TABLE, SCORES, TRANSACTIONS):
             record.versions_in[table.name] = night.pin(table.name)
-        first = night.dates.first - timedelta(days=HISTORY_NIGHTS)
+        before = Dates(
+            night.dates.first - timedelta(days=HISTORY_NIGHTS),
+            night.dates.first - timedelta(days=1),
+        )
+        scores = _history(night, SCORES)
+        published = _published(night, before)
         figures = {
-            "reference": {
-                "first": str(first),
-                "last": str(night.dates.first - timedelta(days=1)),
-            },
+            "reference": {"first": str(before.first), "last": str(before.last)},
             "features": _feature_drift(night),
-            "scores": _score_drift(night),
-            "calibration": _calibration(night),
-            "late": _late(night),
-            "alerts": _alerts(night),
+            "scores": _score_drift(night, scores),
+            "calibration": _calibration(scores.where(night.dates.sql)),
+            "late": _late(night, published),
+            "alerts": _alerts(night, published),
         }
         record.figures = figures
         record.gates.append(judge(figures).as_record())
@@ -108,8 +110,8 @@ def _feature_drift(night: Night) -> dict[str, Any]:
     return drift(Compared(frame, night.dates.first, columns, "earlier nights have features"))
 
 
-def _score_drift(night: Night) -> dict[str, Any]:
-    frame = _history(night, SCORES).where(F.col("model_version") == F.lit(night.model_version))
+def _score_drift(night: Night, scores: DataFrame) -> dict[str, Any]:
+    frame = scores.where(F.col("model_version") == F.lit(night.model_version))
     columns = ("score", "ranking_value")
     return drift(
         Compared(frame, night.dates.first, columns, "earlier nights were scored by this model")
@@ -119,9 +121,8 @@ def _score_drift(night: Night) -> dict[str, Any]:
 # -- calibration, late rows, alerts --------------------------------------------------------------
 
 
-def _calibration(night: Night) -> dict[str, Any]:
+def _calibration(scores: DataFrame) -> dict[str, Any]:
     """Share of the night's scores in the tail, beside what a calibrated model would show."""
-    scores = night.lake.read(SCORES, night.pin(SCORES.name)).where(night.dates.sql)
     row = scores.agg(
         F.count("*").alias("all"),
         *(
@@ -143,41 +144,42 @@ def _calibration(night: Night) -> dict[str, Any]:
     return {"status": MEASURED, "why": "", "num_scores": row["all"], "levels": levels}
 
 
-def _late(night: Night) -> dict[str, Any]:
+def _published(night: Night, before: Dates) -> set[date]:
+    """Earlier nights that have alerts, or could have had: a quiet night counts too."""
+    done = F.col("jobs")["alerts"].isNotNull()
+    rows = night.lake.read(NIGHTS).where(before.sql).where(done).select("business_date").collect()
+    return {row["business_date"] for row in rows}
+
+
+def _late(night: Night, published: set[date]) -> dict[str, Any]:
     """Rows of this delivery whose events belong to nights that were published without them."""
-    transactions = night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name))
     event_date = F.to_date("event_time").alias("event_date")
-    late = (
-        transactions.where(night.dates.sql)
-        .select(event_date)
-        .where(F.col("event_date") < F.lit(night.dates.first))
-        .groupBy("event_date")
-        .count()
-    )
-    published = night.lake.read(NIGHTS).where(F.col("jobs")["publish"].isNotNull())
     rows = (
-        late.join(published, late["event_date"] == published["business_date"], "left_semi")
+        night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name))
+        .where(night.dates.sql)
+        .groupBy(event_date)
+        .count()
         .orderBy("event_date")
         .collect()
     )
-    by_date = {str(row["event_date"]): row["count"] for row in rows}
+    by_date = {
+        str(row["event_date"]): row["count"] for row in rows if row["event_date"] in published
+    }
     return {"num_rows": sum(by_date.values()), "by_event_date": by_date}
 
 
-def _alerts(night: Night) -> dict[str, Any]:
+def _alerts(night: Night, published: set[date]) -> dict[str, Any]:
     """Alerts of the night beside the mean of the published nights before it."""
-    day = night.dates.first
-    before = Dates(day - timedelta(days=HISTORY_NIGHTS), day - timedelta(days=1))
-    # A published night without alerts counts, so nights come from `nights`.
-    published = night.lake.read(NIGHTS).where(before.sql).where(F.col("jobs")["alerts"].isNotNull())
-    num_nights = published.count()
     rows = _history(night, ALERTS, pinned=False).groupBy("business_date").count().collect()
     per_night = {row["business_date"]: row["count"] for row in rows}
-    num_alerts = per_night.pop(day, 0)
-    mean = sum(per_night.values()) / num_nights if num_nights else None
-    figures = {"num_alerts": num_alerts, "mean_before": mean, "num_nights": num_nights}
-    if num_nights < LEAST_NIGHTS:
-        return {**too_few(num_nights, "earlier nights have alerts"), **figures}
+    before = [per_night.get(day, 0) for day in published]
+    figures = {
+        "num_alerts": per_night.get(night.dates.first, 0),
+        "mean_before": sum(before) / len(before) if before else None,
+        "num_nights": len(before),
+    }
+    if len(before) < LEAST_NIGHTS:
+        return {**too_few(len(before), "earlier nights have alerts"), **figures}
     return {"status": MEASURED, "why": "", **figures}
 
 

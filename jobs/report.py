@@ -13,7 +13,7 @@ and why. Such a night stays open, so its page is recorded in `runs` but does not
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date
 
 from pyspark.sql import Row
 from pyspark.sql import functions as F
@@ -111,7 +111,7 @@ def _facts(lake: Lake, record: NightRecord) -> page.Facts:
         alerts=readings.alerts(place) if published else [],
         tails=readings.tails(place),
         detected=detection.detected(place, maturity_days=_maturity_days(record)),
-        evaluation=readings.evaluation(place, record.model_version),
+        evaluation=detection.evaluation(place, record.model_version),
         alert_budget=lake.settings.alert_budget,
     )
 
@@ -167,8 +167,9 @@ def _run(row: Row) -> Run:
         arguments=json.loads(row["arguments"]),
         run_id=row["run_id"],
         status=row["status"],
-        started_at=row["started_at"].astimezone(),
-        finished_at=row["finished_at"].astimezone(),
+        # Spark hands out times of this machine's zone, without saying so.
+        started_at=row["started_at"].astimezone(UTC),
+        finished_at=row["finished_at"].astimezone(UTC),
         versions_in=row["versions_in"],
         versions_out=row["versions_out"],
         rows=row["rows"],

@@ -4,22 +4,26 @@ A night counts once its labels have matured at 00:00 UTC of the report's date: w
 transactions of its alerted cards have a label of their own, or, where only frauds are labelled,
 when the days are over after which no label means genuine. Labels by investigators say what an
 alert was, but not that a night is mature: they exist for alerts alone.
+
+Until a night has matured, the page shows the model's latest evaluation in place of these.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.labels import known_before
-from jobs.lake.tables import ALERTS, LABELS, TRANSACTIONS
+from jobs.lake.tables import ALERTS, LABELS, METRICS, TRANSACTIONS
 from jobs.report_pages.readings import HISTORY_NIGHTS, Place
 
 # Labels of a night may take as long as a month; this many days back are searched.
 LABEL_SEARCH_DAYS = 60
+METRIC_ROWS = 500
 MATURE_SHARE = 0.99
 INVESTIGATION = "investigation"
 
@@ -36,6 +40,23 @@ class Detected:
     def precision(self) -> float:
         """Share of the alerted cards that were defrauded that night (CP@k)."""
         return self.num_frauds / self.num_alerts
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of an evaluation."""
+
+    model: str
+    first_date: date
+    last_date: date
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def is_of(self, model_version: str | None) -> bool:
+        """Whether the figure is about this model version, by the name `evaluate` gives it."""
+        return self.model == candidate_name(model_version)
 
 
 def detected(place: Place, maturity_days: int | None) -> list[Detected]:
@@ -96,3 +117,34 @@ def _mature(day: date, night: date, share: float, maturity_days: int | None) -> 
     if maturity_days is None:
         return share >= MATURE_SHARE
     return night + timedelta(days=maturity_days + 1) <= day
+
+
+def candidate_name(model_version: str | None) -> str:
+    """What `evaluate` calls a model version in `metrics`."""
+    return f"version_{model_version}"
+
+
+def evaluation(place: Place, model_version: str | None) -> list[Metric]:
+    """Figures of the newest evaluation that judged this model; of the newest one if none did."""
+    rows: list[Any] = (
+        place.lake.read(METRICS)
+        .orderBy(F.desc("evaluated_at"), "run_id", "model", "name")
+        .limit(METRIC_ROWS)
+        .collect()
+    )
+    name = candidate_name(model_version)
+    judged = [row["run_id"] for row in rows if row["model"] == name]
+    newest = (judged or [row["run_id"] for row in rows] or [None])[0]
+    return [
+        Metric(
+            row["model"],
+            row["first_date"],
+            row["last_date"],
+            row["name"],
+            row["value"],
+            row["interval_low"],
+            row["interval_high"],
+        )
+        for row in rows
+        if row["run_id"] == newest
+    ]

@@ -14,14 +14,14 @@ from datetime import date
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from jobs.lake.nights import JOBS
 from jobs.lake.runs import Run
 from jobs.quality.rules import sentence as sentence_of_rule
 from jobs.report_pages import words
-from jobs.report_pages.detection import Detected
-from jobs.report_pages.readings import ALERTS_ON_PAGE, Alert, Metric, Refusal, Tails, Volume
+from jobs.report_pages.detection import Detected, Metric
+from jobs.report_pages.readings import ALERTS_ON_PAGE, Alert, Refusal, Tails, Volume
 from jobs.report_pages.verdict import NightRecord, earlier_failures, gates, verdict
 
 CSV_COLUMNS = (
@@ -122,6 +122,7 @@ def render(facts: Facts) -> str:
         in_words=words.label,
         count=lambda value: f"{value:,}",
         figure=lambda value: "-" if value is None else f"{value:.3f}",
+        coded=coded,
         long_date=_long_date,
         moment=lambda text, day: text.removeprefix(f"{day} "),
     )
@@ -132,12 +133,28 @@ def render(facts: Facts) -> str:
         verdict=verdict(facts.record),
         gates=gates(facts.record),
         runs=_runs(facts.record),
+        judged=any(metric.is_of(facts.record.model_version) for metric in facts.evaluation),
         failures=earlier_failures(facts.record),
         alerts=facts.alerts[:ALERTS_ON_PAGE],
         reasons=reasons_in_words,
         drift=drift_rows(facts.drift),
         charts=_charts(facts),
         sentence_of_rule=sentence_of_rule,
+    )
+
+
+def coded(text: str) -> Markup:
+    """Text with what stands between backticks as code; all of it escaped.
+
+    >>> coded("run `a<b`")
+    Markup('run <code>a&lt;b</code>')
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(parts)
     )
 
 

@@ -8,10 +8,9 @@ pins are read at its pins; `alerts` and `quarantine` are read as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -20,13 +19,12 @@ from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import night_records
 from jobs.lake.nights import PINNED
 from jobs.lake.runs import Run
-from jobs.lake.tables import ALERTS, METRICS, QUARANTINE, SCORES, TRANSACTIONS, Table
+from jobs.lake.tables import ALERTS, QUARANTINE, SCORES, TRANSACTIONS, Table
 
 HISTORY_NIGHTS = 28
 ALERTS_ON_PAGE = 100
 EVENTS_PER_ALERT = 10
 RAW_CHARACTERS = 300
-METRIC_ROWS = 500
 # Scores are counted by -log10(1 - score), four bins to a power of ten, the last one open.
 BINS_PER_DECADE = 4
 NUM_BINS = 8 * BINS_PER_DECADE
@@ -40,12 +38,16 @@ class Place:
     lake: Lake
     day: date
     pins: Mapping[str, int]
+    # Tables opened so far: finding the files of a version costs more than reading a night.
+    _opened: dict[str, DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def nights(self, table: Table, days_before: int) -> DataFrame:
         """Rows of a table from `days_before` days before the night up to the night."""
         dates = Dates(self.day - timedelta(days=days_before), self.day)
-        version = self.pins.get(table.name) if table in PINNED else None
-        return self.lake.read(table, version).where(dates.sql)
+        if table.name not in self._opened:
+            version = self.pins.get(table.name) if table in PINNED else None
+            self._opened[table.name] = self.lake.read(table, version)
+        return self._opened[table.name].where(dates.sql)
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,6 @@ class Tails:
     before: tuple[int, ...]
     models: Mapping[date, tuple[str, ...]]
     in_sample: bool
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One figure of an evaluation."""
-
-    model: str
-    first_date: date
-    last_date: date
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 def volumes(place: Place, ingest: Run | None) -> list[Volume]:
@@ -286,28 +275,3 @@ def tails(place: Place) -> Tails:
         {day: tuple(sorted(versions)) for day, versions in models.items()},
         any(row["in_sample"] for row in rows if row["business_date"] == place.day),
     )
-
-
-def evaluation(place: Place, model_version: str | None) -> list[Metric]:
-    """Figures of the newest evaluation that judged this model; of the newest one if none did."""
-    rows: list[Any] = (
-        place.lake.read(METRICS)
-        .orderBy(F.desc("evaluated_at"), "run_id", "model", "name")
-        .limit(METRIC_ROWS)
-        .collect()
-    )
-    judged = [row["run_id"] for row in rows if row["model"] == model_version]
-    newest = (judged or [row["run_id"] for row in rows] or [None])[0]
-    return [
-        Metric(
-            row["model"],
-            row["first_date"],
-            row["last_date"],
-            row["name"],
-            row["value"],
-            row["interval_low"],
-            row["interval_high"],
-        )
-        for row in rows
-        if row["run_id"] == newest
-    ]

@@ -207,7 +207,7 @@ def _metric_rows() -> list[dict[str, Any]]:
             "interval_high": factor * value + 0.02,
             "evaluated_at": midnight(date(2018, 7, 15)),
         }
-        for model, factor in ((MODEL, 1.0), ("isolation_forest", 0.9))
+        for model, factor in ((f"version_{MODEL}", 1.0), ("isolation_forest", 0.9))
         for name, value in figures.items()
     ]
 

@@ -59,23 +59,23 @@ def test_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) ->
     assert "do [it]" in out
 
 
-@pytest.mark.spark
-def test_a_machine_without_a_lake(spark: SparkSession) -> None:
-    findings = by_name(doctor.examine(settings_of()))
-    assert findings["Spark"].status == "ok"
-    assert findings["executors"].status == "ok"
-    assert findings["Java"].status == "ok"
-    assert "tables" not in findings
-    assert spark.range(1).count() == 1, "the session that was there goes on"
+def test_without_a_lake_the_machine_alone_is_examined() -> None:
+    (found,) = doctor._examine_lake(None, settings_of())  # type: ignore[arg-type]
+    assert (found.name, found.status) == ("lake", "ok")
 
 
 @pytest.mark.spark
 def test_a_folder_that_is_no_lake(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "holiday.txt").touch()
     findings = by_name(doctor.examine(settings_of(str(tmp_path))))
+    assert findings["Spark"].status == "ok"
+    assert findings["executors"].status == "ok"
+    assert findings["Java"].status == "ok"
     assert findings["lake"].status == "wrong"
     assert "not a lake" in findings["lake"].found
     assert findings["lake"].remedy
+    assert "tables" not in findings
+    assert spark.range(1).count() == 1, "the session that was there goes on"
 
 
 @pytest.mark.spark

@@ -19,8 +19,8 @@ from feature_defs.problems import InputMissing
 from jobs.lake.delta_io import Dates
 from jobs.lake.runs import Run
 from jobs.report_pages import page, words
-from jobs.report_pages.detection import Detected
-from jobs.report_pages.readings import NUM_BINS, Alert, Event, Metric, Refusal, Tails, Volume
+from jobs.report_pages.detection import Detected, Metric
+from jobs.report_pages.readings import NUM_BINS, Alert, Event, Refusal, Tails, Volume
 from jobs.report_pages.verdict import NightRecord, gates, verdict
 
 if TYPE_CHECKING:
@@ -159,9 +159,9 @@ def test_an_empty_published_night_has_a_page() -> None:
 
 
 def test_detection_is_measured_on_mature_nights_only() -> None:
-    metric = Metric("3", DAY, DAY, "average_precision", 0.181, 0.16, 0.2)
+    metric = Metric("version_3", DAY, DAY, "average_precision", 0.181, 0.16, 0.2)
     without = page.render(facts(night_of(*ALL_JOBS), evaluation=[metric]))
-    assert "not this night" in without
+    assert "The champion&#39;s evaluation on 2018-08-08 to 2018-08-08, not this night" in without
     assert "0.181" in without
     measured = [Detected(DAY - timedelta(days=8), 5, 2)]
     with_it = page.render(facts(night_of(*ALL_JOBS), evaluation=[metric], detected=measured))
@@ -187,6 +187,12 @@ def test_verdicts() -> None:
     assert verdict(night_of("ingest", "features")).kind == "no model"
     assert verdict(night_of("ingest", attempts=(crash,))).kind == "stopped"
     assert verdict(night_of("ingest")).kind == "unfinished"
+
+
+def test_a_page_alone_begins_no_night() -> None:
+    assert not night_of().begun
+    assert not night_of(attempts=(run_of("report"),)).begun
+    assert night_of(attempts=(failed_run("ingest", "GateFailed: x"),)).begun
 
 
 def test_a_failure_that_was_made_good_is_history() -> None:
@@ -272,20 +278,19 @@ def test_a_finished_night(filled_lake: Lake) -> None:
     rows = list(csv.DictReader(Path(place).with_name("alerts.csv").open(encoding="utf-8")))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
     assert all(row["merchant_id"].startswith("'=m") for row in rows)
+    _check_events(filled_lake)
 
 
-@pytest.mark.spark
-def test_recent_events_end_with_the_alerted_one(filled_lake: Lake) -> None:
+def _check_events(lake: Lake) -> None:
+    """Recent events end with the alerted one, newest first, with their scores."""
     from jobs.report_pages import readings
 
-    place = readings.Place(filled_lake, DAY, {})
-    for found in readings.alerts(place):
+    for found in readings.alerts(readings.Place(lake, DAY, {})):
         assert found.event is not None
-        assert found.event.amount == found.amount
-        assert len(found.events) <= readings.EVENTS_PER_ALERT
+        assert (found.event.amount, found.event.score) == (found.amount, found.score)
         times = [event.event_time for event in found.events]
         assert times == sorted(times, reverse=True)
-        assert found.event.score == found.score
+        assert len(times) <= readings.EVENTS_PER_ALERT
 
 
 @pytest.mark.spark
@@ -313,11 +318,6 @@ def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
     assert lake.read(NIGHTS).collect()[0]["state"] == "open"
     with pytest.raises(InputMissing, match="never begun"):
         report.write(lake, DAY + timedelta(days=1))
-    with (
-        pytest.raises(InputMissing, match="never begun"),
-        hold(lake, Dates(DAY + timedelta(days=1), DAY + timedelta(days=1))) as other,
-    ):
-        report.run(other)
 
 
 @pytest.mark.spark
