@@ -45,13 +45,13 @@ class NetworkConfig:
     """Name of a file in `fraud_models/networks`."""
     hidden_width: int = 64
     """Units of each LSTM layer and of the decoder's hidden layer."""
-    code_width: int = 6
+    code_width: int = 4
     """Z: numbers per event between encoder and decoder; at most half the number of columns."""
     num_layers: int = 1
     """LSTM layers."""
     dropout: float = 0.0
     """Share of the LSTM's outputs that is dropped in training, 0 to below 1."""
-    scale_floor: float = 0.1
+    scale_floor: float = 0.4
     """Least likelihood scale of a channel, in encoded units (about standard deviations)."""
     degrees_of_freedom: float = 3.0
     """Of the Student-t likelihood; fewer means heavier tails."""
@@ -71,7 +71,7 @@ class NetworkConfig:
 class OptimisationConfig:
     """How the network learns."""
 
-    epochs: int = 12
+    epochs: int = 6
     """Most passes over the snapshot."""
     batch_size: int = 64
     """Sequences per step, over all ranks together."""
@@ -79,7 +79,7 @@ class OptimisationConfig:
     """Most events per step and rank, padding included; bounds memory."""
     learning_rate: float = 3e-3
     """Of Adam at the start; it falls along a half cosine to a twentieth."""
-    patience: int = 3
+    patience: int = 2
     """Epochs without a better validation loss before training stops."""
     seed: int = 7
     """Of weights, shuffling and dropout."""

@@ -1,9 +1,9 @@
 """Network architectures, one file each: `nn.Module` only, no data, no training, no files.
 
 >>> from fraud_models.recipes import lstm_autoencoder
->>> network = build(lstm_autoencoder().network, num_inputs=34, num_channels=18)
+>>> network = build(lstm_autoencoder().network, num_inputs=38, num_channels=22)
 >>> network.code_width
-6
+4
 """
 
 from __future__ import annotations

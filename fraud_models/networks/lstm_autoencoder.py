@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from fraud_models.config import NetworkConfig
 
-INITIAL_SCALE = 0.7
+# Above the floor, before training.
+INITIAL_SCALE = 0.2
 
 
 class LstmAutoencoder(nn.Module):
