@@ -185,9 +185,7 @@ def label(feature_name: str) -> str:
     'fraud rate of the merchant over 7 days (delayed by 7)'
     """
     feature = FEATURES.get(feature_name)
-    if feature is None:
-        return feature_name
-    if feature.function is None or feature.entity is None:
+    if feature is None or feature.function is None or feature.entity is None:
         return feature_name.replace("_", " ")
     what = {
         Function.COUNT: "transactions",
