@@ -14,7 +14,6 @@ import pandas as pd
 from pydantic import SecretStr
 from pyspark.sql import Column
 from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.types import StringType
 
 from feature_defs.problems import UsageProblem
 
@@ -51,5 +50,5 @@ def pseudonym(value: Column, key: SecretStr) -> Column:
             )
         )
 
-    hashed: Callable[[Column], Column] = pandas_udf(replace, StringType())
+    hashed: Callable[[Column], Column] = pandas_udf(replace, "string")  # type: ignore[call-overload]
     return hashed(value)
