@@ -72,7 +72,7 @@ def small_config() -> ModelConfig:
     base = lstm_autoencoder()
     return replace(
         base,
-        network=NetworkConfig(hidden_width=12, code_width=2),
+        network=NetworkConfig(hidden_width=12, code_width=2, scale_floor=0.1),
         optimisation=replace(
             base.optimisation, epochs=3, batch_size=8, events_per_batch=4096, patience=3
         ),
@@ -100,6 +100,12 @@ def small_calibration() -> Calibration:
     """As if ranking values were exponential with mean 2."""
     quantiles = [-2.0 * float(np.log1p(-p)) for p in PROBABILITIES]
     return Calibration.fit(PROBABILITIES, quantiles, 100_000)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Threads of tiny models only wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
