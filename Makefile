@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick lint wheel constraints clean
+.PHONY: setup demo test test-quick lint handbook-check bench-scoring wheel constraints clean
 
 setup: $(READY)
 
@@ -30,6 +30,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# make handbook-check LAKE=L REFERENCE=handbook_features_2018-04-01_2018-05-15.parquet
+handbook-check: setup
+	$(BIN)/python tests/benchmarks/handbook_features.py --lake $(LAKE) --reference $(REFERENCE)
+
+bench-scoring: setup
+	$(BIN)/python tests/benchmarks/scoring_paths.py
 
 wheel: setup
 	$(BIN)/uv build --wheel --out-dir dist

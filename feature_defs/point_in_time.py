@@ -120,10 +120,12 @@ def _entities() -> list[Entity]:
 def _of_the_transaction(feature: Feature) -> Column:
     moment = F.col("event_time")
     if feature is TRANSACTION_AMOUNT:
-        return F.col("_minor").cast("double") / MINOR_UNITS
+        amount: Column = F.col("_minor").cast("double") / MINOR_UNITS
+        return amount
     if feature is TRANSACTION_HOUR_OF_DAY:
         seconds = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY)).cast("double") / MICROS_PER_SECOND
-        return seconds / 3600
+        hours: Column = seconds / 3600
+        return hours
     assert feature is TRANSACTION_DAY_OF_WEEK
     return F.weekday(moment).cast("double")
 

@@ -96,7 +96,9 @@ class RankStream:
 def apply_stream(stream: DataFrame, function: Stream, added: str) -> DataFrame:
     """Map a sorted stream; the result has the keys and the `added` columns (Spark DDL)."""
     keys = stream.select(*KEYS).schema
-    schema = StructType([*keys.fields, *StructType.fromDDL(added).fields])
+    parsed = StructType.fromDDL(added)
+    assert isinstance(parsed, StructType)
+    schema = StructType([*keys.fields, *parsed.fields])
     return stream.mapInArrow(function, schema)
 
 

@@ -18,7 +18,7 @@ from datetime import date, timedelta
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 
 from feature_defs.labels import known_before
 from feature_defs.point_in_time import Knowledge, known_labels
@@ -196,7 +196,10 @@ def _forest(features: DataFrame, model: ModelVersion) -> Column:
     def oddness(*values: pd.Series) -> pd.Series:
         return pd.Series(forest_scores(forest, pd.concat(values, axis=1).to_numpy()))
 
-    return pandas_udf(oddness, "double")(*(F.col(name).cast("double") for name in columns))
+    # The stubs know functions of a fixed number of columns only.
+    score = pandas_udf(oddness, "double")  # type: ignore[call-overload]
+    scored: Column = score(*(F.col(name).cast("double") for name in columns))
+    return scored
 
 
 def _write_metrics(lake: Lake, evaluation: Evaluation, run: Run) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,8 @@ def run(lake: Lake, transaction_id: str) -> Explanation:
     return Explanation(
         transaction_id=transaction_id,
         business_date=day,
-        event_time=scored["event_time"],
+        # Spark gives times in the zone of this machine.
+        event_time=scored["event_time"].astimezone(UTC),
         card_id=scored["card_id"],
         merchant_id=scored["merchant_id"],
         amount=scored["amount"],
@@ -219,7 +220,7 @@ def show(explanation: Explanation) -> None:
     recent = Table("time (UTC)", "transaction", "merchant", "amount", title="Recent events")
     for row in it.recent:
         recent.add_row(
-            f"{row['event_time']:%Y-%m-%d %H:%M:%S}",
+            f"{row['event_time'].astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             Text(row["transaction_id"]),
             Text(row["merchant_id"]),
             str(row["amount"]),

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     """MLflow tracking URI; unset: the SQLite store under `<lake>/_registry`."""
 
     source: str | None = None
-    """Source of `nightly`; unset: what the lake's first `ingest` recorded. Likewise the next two."""
+    """Where `nightly` reads; unset: what the first `ingest` recorded. Likewise the next two."""
     source_format: Literal["delta", "parquet", "csv"] | None = None
     mapping: str | None = None
 

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 from delta.exceptions import DeltaConcurrentModificationException
@@ -225,7 +225,8 @@ def _held(fresh: Night) -> Night:
     if others:
         fresh._save(release=True)
         held = "; ".join(
-            f"{row['business_date']} by {row['holder']} until {row['lease_until']:%H:%M} UTC"
+            f"{row['business_date']} by {row['holder']} until "
+            f"{row['lease_until'].astimezone(UTC):%H:%M} UTC"
             for row in sorted(others, key=lambda row: row["business_date"])[:5]
         )
         raise NightHeld(

@@ -56,14 +56,16 @@ KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id
 
 FEATURES_TABLE = Table(
     "features",
-    tuple(TRANSACTIONS_SOURCE.column(name) for name in KEYS)
-    + tuple(Column(feature.name, feature.type) for feature in FEATURES.values()),
+    (
+        *(TRANSACTIONS_SOURCE.column(name) for name in KEYS),
+        *(Column(feature.name, feature.type) for feature in FEATURES.values()),
+    ),
 )
 
 SCORES = Table(
     "scores",
-    tuple(TRANSACTIONS_SOURCE.column(name) for name in KEYS)
-    + (
+    (
+        *(TRANSACTIONS_SOURCE.column(name) for name in KEYS),
         Column("reconstruction_error", "double", nullable=False),
         Column("ranking_value", "double", nullable=False),
         Column("score", "double", nullable=False),

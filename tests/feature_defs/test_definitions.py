@@ -67,7 +67,7 @@ def test_what_cannot_be_meant_is_refused(build: object, words: str) -> None:
 
 
 def test_misspelt_columns_are_refused_with_those_there_are() -> None:
-    with pytest.raises(KeyError, match="amuont.*it has: transaction_id"):
+    with pytest.raises(KeyError, match=r"amuont.*it has: transaction_id"):
         FeatureView(CARD, TRANSACTIONS, (mean("amuont", days(1)),), "")
     with pytest.raises(KeyError, match="terminal"):
         FeatureView(Entity("terminal", "terminal"), TRANSACTIONS, (count(days(1)),), "")

@@ -1,0 +1,345 @@
+"""One small bank, one trained model, and everything that may happen to its nights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from feature_defs.problems import GateFailed, InputMissing, UsageProblem
+from jobs.settings import load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+pytestmark = [pytest.mark.spark, pytest.mark.distributed, pytest.mark.slow]
+
+FIRST = date(2024, 1, 1)
+NUM_CARDS, NUM_DAYS = 60, 45
+LAST = FIRST + timedelta(days=NUM_DAYS - 1)
+HISTORY_LAST = LAST - timedelta(days=1)
+AS_OF = LAST - timedelta(days=15)
+BUDGET = 5
+
+
+def open_at(spark: SparkSession, place: Path) -> Lake:
+    from jobs.lake.delta_io import Lake
+
+    return Lake(spark, load_settings(None, {"lake": str(place), "alert_budget": BUDGET}))
+
+
+def delivery_of(bank: Path) -> Any:
+    from jobs.delivery import Delivery
+    from jobs.mapping import load_mapping
+
+    return Delivery(str(bank), "parquet", load_mapping("simulated"))
+
+
+def versions(lake: Lake) -> dict[str, int]:
+    from jobs.lake.tables import TABLES
+
+    return lake.versions(TABLES.values())
+
+
+@pytest.fixture(scope="module")
+def bank(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Deliveries of 45 days."""
+    from jobs.simulate import simulate
+    from jobs.simulation.plan import SimulationPlan
+
+    place = tmp_path_factory.mktemp("bank") / "deliveries"
+    simulate(spark, SimulationPlan(str(place), NUM_CARDS, NUM_DAYS, seed=5, first_day=FIRST))
+    return place
+
+
+@pytest.fixture(scope="module")
+def history(spark: SparkSession, bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with all nights but the last, ingested and with features; no model."""
+    from jobs import features, ingest
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+
+    lake = open_at(spark, tmp_path_factory.mktemp("history") / "lake")
+    lake.create()
+    with hold(lake, Dates(FIRST, HISTORY_LAST)) as night:
+        ingest.run(night, delivery_of(bank))
+        features.run(night)
+    return Path(lake.uri)
+
+
+def small_plan(num_workers: int = 2) -> Any:
+    from fraud_models.recipes import recipe
+    from jobs.train import TrainingPlan
+
+    config = recipe("lstm_autoencoder")
+    config = replace(
+        config, train_days=21, optimisation=replace(config.optimisation, epochs=2, batch_size=16)
+    )
+    return TrainingPlan(AS_OF, "lstm_autoencoder", config, num_workers)
+
+
+@pytest.fixture(scope="module")
+def trained(spark: SparkSession, history: Path) -> Path:
+    """The same lake with a challenger, put into service by hand."""
+    from fraud_models.registry import CHAMPION
+    from jobs import train
+    from jobs.model_store import open_registry
+
+    lake = open_at(spark, history)
+    version = train.run(lake, small_plan())
+    open_registry(lake).set_alias(CHAMPION, version)
+    return history
+
+
+@pytest.fixture(scope="module")
+def night_done(spark: SparkSession, trained: Path) -> Path:
+    """The same lake after its last night."""
+    from jobs import nightly
+
+    nightly.run(open_at(spark, trained), LAST)
+    return trained
+
+
+@pytest.fixture
+def copied(spark: SparkSession, night_done: Path, tmp_path: Path) -> Callable[[], Lake]:
+    """Copies of the finished lake; its model stays where it was registered."""
+
+    def copy() -> Lake:
+        place = tmp_path / "lake"
+        shutil.copytree(night_done, place)
+        return open_at(spark, place)
+
+    return copy
+
+
+def test_without_a_champion_ingest_and_features_run(
+    spark: SparkSession, history: Path, tmp_path: Path
+) -> None:
+    from jobs import nightly
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.lineage import night_records
+
+    place = tmp_path / "lake"
+    shutil.copytree(history, place, ignore=shutil.ignore_patterns("_registry", "_models"))
+    lake = open_at(spark, place)
+    with pytest.raises(InputMissing, match="no champion") as raised:
+        nightly.run(lake, LAST)
+    assert raised.value.exit_code == 4
+    assert set(night_records(lake, Dates(LAST, LAST))[LAST]) == {"ingest", "features"}
+    assert (place / "_reports" / str(LAST) / "report.html").exists()
+
+
+def test_a_night_without_delivery_is_not_begun(spark: SparkSession, trained: Path) -> None:
+    from jobs import nightly
+
+    lake = open_at(spark, trained)
+    before = versions(lake)
+    with pytest.raises(InputMissing) as raised:
+        nightly.run(lake, LAST + timedelta(days=30))
+    assert raised.value.exit_code == 4
+    assert versions(lake) == before
+
+
+def test_the_model_says_what_it_was_made_from(spark: SparkSession, trained: Path) -> None:
+    from jobs import train
+    from jobs.model_store import open_registry, read_checkpoint
+
+    lake = open_at(spark, trained)
+    model = open_registry(lake).resolve("challenger")
+    checkpoint = read_checkpoint(model)
+    assert checkpoint.as_of == str(AS_OF)
+    assert set(checkpoint.columns) == set(checkpoint.config.columns)
+    assert set(checkpoint.data_versions) == {"transactions", "labels", "features"}
+    assert checkpoint.calibration is not None
+    # The same training again: found, not repeated.
+    assert train.run(lake, small_plan()) == model.version
+    assert len(open_registry(lake).versions()) == 1
+
+
+def test_the_night_is_whole(spark: SparkSession, night_done: Path) -> None:
+    from jobs.lake.tables import ALERTS, NIGHTS, SCORES, TRANSACTIONS
+
+    lake = open_at(spark, night_done)
+    accepted = lake.read(TRANSACTIONS).where(f"business_date = '{LAST}'")
+    scores = lake.read(SCORES)
+    assert scores.count() == accepted.count() > 0
+    assert scores.join(accepted, "transaction_id").count() == accepted.count()
+    assert scores.where("score < 0 OR score >= 1 OR size(reasons) != 3 OR in_sample").count() == 0
+    alerts = lake.read(ALERTS).orderBy("rank").collect()
+    assert 0 < len(alerts) <= BUDGET
+    assert [row["rank"] for row in alerts] == list(range(1, len(alerts) + 1))
+    assert len({row["card_id"] for row in alerts}) == len(alerts)
+    assert [row["score"] for row in alerts] == sorted((r["score"] for r in alerts), reverse=True)
+    row = lake.read(NIGHTS).where(f"business_date = '{LAST}'").collect()[0]
+    assert row["state"] == "done"
+    assert row["holder"] is None
+    assert row["pins"]["scores"] == lake.version(SCORES)
+    assert row["model_version"] == "1"
+    folder = night_done / "_reports" / str(LAST)
+    assert {path.name for path in folder.iterdir()} == {"report.html", "alerts.csv"}
+    assert not list((night_done / "_staging").iterdir())
+
+
+def test_a_night_takes_at_most_twelve_commits(spark: SparkSession, night_done: Path) -> None:
+    from jobs.lake.tables import NIGHTS, TABLES
+
+    lake = open_at(spark, night_done)
+    began = lake.read(NIGHTS).where(f"business_date = '{LAST}'").collect()[0]["jobs"]
+    started = json.loads(began["ingest"])["started_at"][:19].replace("T", " ")
+    num_commits = 0
+    for table in TABLES.values():
+        history = lake.delta_table(table).history()
+        num_commits += history.where(f"timestamp >= TIMESTAMP'{started}'").count()
+    # The claim came just before the first job started.
+    assert num_commits + 1 <= 12
+
+
+def test_a_finished_night_run_again_changes_nothing(spark: SparkSession, night_done: Path) -> None:
+    from jobs import nightly
+
+    lake = open_at(spark, night_done)
+    before = versions(lake)
+    page = nightly.run(lake, LAST)
+    assert versions(lake) == before
+    assert Path(page).exists()
+
+
+def test_a_score_can_be_explained(spark: SparkSession, night_done: Path) -> None:
+    from jobs import explain
+    from jobs.lake.tables import SCORES
+
+    lake = open_at(spark, night_done)
+    row = lake.read(SCORES).orderBy("score", ascending=False).head()
+    assert row is not None
+    found = explain.run(lake, row["transaction_id"])
+    assert found.holds
+    assert len(found.contributions) == 16
+    top = [part.feature for part in found.contributions[:3]]
+    assert top == [reason["feature"] for reason in row["reasons"]]
+    assert found.recent[0]["transaction_id"] == row["transaction_id"]
+    explain.show(found)
+    with pytest.raises(InputMissing, match="No published score"):
+        explain.run(lake, "unheard of")
+
+
+def test_nights_scored_in_one_pass_equal_nights_scored_one_by_one(
+    spark: SparkSession, night_done: Path
+) -> None:
+    from pyspark.sql import functions as F
+
+    from jobs.contexts import score_nights
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.tables import FEATURES_TABLE
+    from jobs.model_store import open_registry
+
+    lake = open_at(spark, night_done)
+    model = open_registry(lake).resolve("champion")
+    version = lake.version(FEATURES_TABLE)
+    # A context period ends inside: 2024-02-01 is day 19754 = 705 * 28 + 14; 2024-02-15 begins one.
+    first = LAST - timedelta(days=2)
+    together = score_nights(lake, Dates(first, LAST), version, model).collect()
+    assert len({row["transaction_id"] for row in together}) == len(together)
+    errors = {row["transaction_id"]: row["reconstruction_error"] for row in together}
+    num_compared = 0
+    for offset in range(3):
+        day = first + timedelta(days=offset)
+        for row in score_nights(lake, Dates(day, day), version, model).collect():
+            wanted = errors[row["transaction_id"]]
+            assert row["reconstruction_error"] == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+            num_compared += 1
+    assert num_compared == len(together) > 0
+    in_sample = score_nights(lake, Dates(AS_OF - timedelta(days=1), AS_OF), version, model)
+    marked = {
+        row[0]: row[1]
+        for row in in_sample.select("business_date", "in_sample").distinct().collect()
+    }
+    assert marked == {AS_OF - timedelta(days=1): True, AS_OF: False}
+    assert in_sample.where(F.col("num_context_events") < 0).count() == 0
+
+
+def test_gate_4_shows_nothing_that_is_not_whole(copied: Callable[[], Lake]) -> None:
+    from jobs import publish, score
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import SCORES
+
+    lake = copied()
+    before = lake.version(SCORES)
+    with hold(lake, Dates(LAST, LAST)) as night:
+        score.run(night)
+        staged = Path(lake.path("_staging", night.finished["score"].run_id, SCORES.name))
+        max(staged.glob("part-*.parquet"), key=lambda part: part.stat().st_size).unlink()
+        with pytest.raises(GateFailed, match="every accepted transaction has a score"):
+            publish.run(night)
+    assert lake.version(SCORES) == before
+    with hold(lake, Dates(LAST, LAST)) as night:
+        lake.discard_staged(night.finished["score"].run_id)
+        with pytest.raises(InputMissing, match="not there any more"):
+            publish.run(night)
+
+
+def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> None:
+    from fraud_models.registry import CHAMPION, Registration
+    from jobs import score
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.model_store import open_registry, read_checkpoint
+
+    lake = copied()
+    registry = open_registry(lake)
+    model = registry.resolve(CHAMPION)
+    from fraud_models.checkpoint import save_checkpoint
+
+    trained = read_checkpoint(model)
+    changed = dict(trained.columns)
+    names = list(changed)[:2]
+    changed[names[0]], changed[names[1]] = "other meaning", "another"
+    uri = lake.path("_models", "foreign")
+    sha256 = save_checkpoint(uri, replace(trained, columns=changed))
+    version = registry.register(Registration(uri, sha256, "foreign", {}, {}))
+
+    def score_with(number: int) -> None:
+        with hold(lake, Dates(LAST, LAST)) as night:
+            night.model_version = str(number)
+            score.run(night)
+
+    with pytest.raises(InputMissing) as raised:
+        score_with(version)
+    assert all(name in str(raised.value) for name in names)
+    weights = Path(uri) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputMissing, match="weights"):
+        score_with(version)
+
+
+def test_evaluation_decides_what_is_promoted(copied: Callable[[], Lake]) -> None:
+    from jobs import evaluate, promote
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.tables import METRICS
+
+    lake = copied()
+    judged = Dates(AS_OF, AS_OF + timedelta(days=6))
+    with pytest.raises(UsageProblem, match="has seen nights"):
+        evaluate.run(lake, Dates(AS_OF - timedelta(days=1), AS_OF), "challenger")
+    with pytest.raises(InputMissing, match="too few labels are mature"):
+        evaluate.run(lake, Dates(AS_OF, LAST), "challenger")
+    found = evaluate.run(lake, judged, "challenger")
+    evaluate.show(found)
+    assert set(found.by_candidate) == {"version_1", "isolation_forest"}
+    ours, forest = found.by_candidate["version_1"], found.by_candidate["isolation_forest"]
+    assert ours.num_transactions == forest.num_transactions > 0
+    assert ours.num_frauds > 0
+    assert 0.5 < ours.roc_auc <= 1
+    assert lake.read(METRICS).where("model = 'isolation_forest'").count() == 5
+    # Version 1 is the champion already; without one, the forest is to be beaten.
+    assert promote.run(lake, "challenger") == 1
+    with pytest.raises(InputMissing, match="99"):
+        promote.run(lake, "99")
