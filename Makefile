@@ -35,8 +35,9 @@ lint: setup
 handbook-check: setup
 	$(BIN)/python tests/benchmarks/handbook_features.py --lake $(LAKE) --reference $(REFERENCE)
 
+# make bench-scoring LAKE=L DATE=2018-08-08
 bench-scoring: setup
-	$(BIN)/python tests/benchmarks/scoring_paths.py
+	$(BIN)/python tests/benchmarks/scoring_paths.py --lake $(LAKE) --date $(DATE)
 
 wheel: setup
 	$(BIN)/uv build --wheel --out-dir dist

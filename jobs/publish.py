@@ -38,7 +38,7 @@ def run(night: Night) -> None:
         run.model_version = scoring.model_version
         run.versions_in[TRANSACTIONS.name] = night.pin(TRANSACTIONS.name)
         accepted = lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)).where(F.expr(dates.sql))
-        staged = lake.read_staged(scoring.run_id, SCORES.name)
+        staged = lake.read_staged(scoring.run_id, SCORES)
         require(_gate(accepted, staged), run)
         run.rows["scores"] = scoring.rows["scores"]
         run.versions_out[SCORES.name] = lake.publish(SCORES, staged, dates, run.run_id)

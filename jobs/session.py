@@ -41,6 +41,9 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "fraud-scoring-warehouse"),
     }
+    if "spark.driver.extraJavaOptions" not in settings.spark:
+        quiet = Path(__file__).with_name("log4j2.properties")
+        ours["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={quiet.as_uri()}"
     if settings.master or "PYSPARK_GATEWAY_PORT" not in os.environ:
         ours["spark.master"] = settings.master or f"local[{cores}]"
     if not ours.get("spark.master", "").startswith("local"):

@@ -208,9 +208,9 @@ class Lake:
         """Whether rows were staged completely under this name."""
         return bool(self.files.exists(self.path("_staging", run_id, name, "_SUCCESS")))
 
-    def read_staged(self, run_id: str, name: str) -> DataFrame:
-        """Rows staged earlier."""
-        return self.spark.read.parquet(self.path("_staging", run_id, name))
+    def read_staged(self, run_id: str, table: Table) -> DataFrame:
+        """Rows that an earlier job staged for a table."""
+        return self.spark.read.schema(table.ddl).parquet(self.path("_staging", run_id, table.name))
 
     def discard_staged(self, run_id: str) -> None:
         """Remove what a run has staged."""

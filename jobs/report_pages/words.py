@@ -112,12 +112,12 @@ def _whose(feature: Feature) -> str:
 
 
 def _amount(feature: Feature, observed: float | None, expected: float | None) -> str:
-    about = "" if expected is None else f", expected about {money(expected)}"
+    about = "" if expected is None else f", expected about {money(round(expected, 2))}"
     if feature.function is not Function.MEAN:
         paid = "paid an unknown amount" if observed is None else f"paid {money(observed)}"
         return paid + about
     subject = f"{_whose(feature)} mean {feature.measure}{_over(feature.window)}"
-    was = "is not known" if observed is None else f"was {money(observed)}"
+    was = "is not known" if observed is None else f"was {money(round(observed, 2))}"
     return f"{subject} {was}{about}"
 
 

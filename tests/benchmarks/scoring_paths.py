@@ -1,0 +1,144 @@
+"""Two ways through a night's contexts, alternating, on the same rows and the same model.
+
+`stream`: a map over partitions sorted by card and time (what `score` does).
+`packed`: Spark collects each context into arrays, an iterator pandas UDF scores them, the scores
+are exploded again.
+
+Both must give the same errors; the last line is one JSON object with the ratio of the medians.
+
+    python tests/benchmarks/scoring_paths.py --lake L --date 2018-08-08
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
+
+NUM_RUNS = 5
+CONTEXTS_PER_BATCH = 512
+
+
+def packed_scores(stream: DataFrame, model: Any, columns: tuple[str, ...]) -> DataFrame:
+    """`transaction_id, reconstruction_error` by the iterator pandas UDF."""
+    from fraud_models.event_batch import TARGET, EventBatch
+    from fraud_models.scoring import cached_scorer
+
+    @pandas_udf("array<double>")
+    def errors_of(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:
+        scorer = cached_scorer(model.uri, model.sha256)
+        for rows in batches:
+            found: list[Any] = []
+            for start in range(0, len(rows), CONTEXTS_PER_BATCH):
+                part = rows.iloc[start : start + CONTEXTS_PER_BATCH]
+                lengths = [len(roles) for roles in part["roles"]]
+                batch = EventBatch.from_packed(
+                    [np.concatenate(v).astype(np.float32).tobytes() for v in part["values"]],
+                    [np.asarray(r, dtype=np.uint8).tobytes() for r in part["roles"]],
+                    len(columns),
+                )
+                flat = np.full((len(part), max(lengths)), np.nan)
+                flat[batch.roles == TARGET] = scorer.score_events(batch).reconstruction_error
+                found += [flat[n, :length] for n, length in enumerate(lengths)]
+            yield pd.Series(found)
+
+    event = F.struct(
+        "event_time",
+        "transaction_id",
+        "role",
+        F.array(*(F.col(name).cast("float") for name in columns)).alias("values"),
+    )
+    contexts = (
+        stream.groupBy("card_id", "period")
+        .agg(F.sort_array(F.collect_list(event)).alias("events"))
+        .where(F.exists("events", lambda item: item["role"] == 1))
+    )
+    scored = contexts.withColumn(
+        "errors",
+        errors_of(
+            F.struct(F.col("events.values").alias("values"), F.col("events.role").alias("roles"))
+        ),
+    )
+    zipped = F.arrays_zip(
+        F.col("events.transaction_id").alias("transaction_id"),
+        F.col("events.role").alias("role"),
+        F.col("errors").alias("reconstruction_error"),
+    )
+    rows = scored.select(F.inline(zipped)).where("role = 1")
+    return rows.select("transaction_id", "reconstruction_error")
+
+
+def main(
+    lake: Annotated[str, typer.Option(help="A lake with a champion.")],
+    day: Annotated[str, typer.Option("--date", help="A night with features.")],
+) -> None:
+    """Time both paths; ends with 1 when they disagree."""
+    from jobs.contexts import (
+        SCORED_FIELDS,
+        ScoreStream,
+        apply_stream,
+        context_dates,
+        context_stream,
+    )
+    from jobs.lake.delta_io import Dates, Lake
+    from jobs.lake.tables import FEATURES_TABLE
+    from jobs.model_store import open_registry, read_checkpoint
+    from jobs.session import open_session
+    from jobs.settings import load_settings
+
+    settings = load_settings(None, {"lake": lake})
+    spark = open_session(settings)
+    opened = Lake(spark, settings)
+    model = open_registry(opened).resolve("champion")
+    config = read_checkpoint(model).config
+    night = Dates(date.fromisoformat(day), date.fromisoformat(day))
+    reach = context_dates(night, config)
+    features = opened.read(FEATURES_TABLE).where(F.expr(reach.sql)).persist()
+    features.count()
+    stream = context_stream(features, night, config, role=F.lit(1))
+    paths: dict[str, Callable[[], DataFrame]] = {
+        "stream": lambda: apply_stream(stream, ScoreStream(model), SCORED_FIELDS).select(
+            "transaction_id", "reconstruction_error"
+        ),
+        "packed": lambda: packed_scores(stream, model, config.columns),
+    }
+    both = paths["stream"]().join(
+        paths["packed"]().withColumnRenamed("reconstruction_error", "other"), "transaction_id"
+    )
+    difference = F.abs(F.col("reconstruction_error") - F.col("other"))
+    seen = both.agg(
+        F.count("*").alias("rows"),
+        F.max(difference / F.greatest(F.lit(1.0), F.abs("other"))).alias("worst"),
+    ).collect()[0]
+    seconds: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(NUM_RUNS):
+        for name, path in paths.items():
+            begun = time.monotonic()
+            path().write.format("noop").mode("overwrite").save()
+            seconds[name].append(time.monotonic() - begun)
+    spark.stop()
+    medians = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+    figures = {
+        "rows": seen["rows"],
+        "worst_relative_difference": seen["worst"],
+        "median_seconds": medians,
+        "packed_over_stream": round(medians["packed"] / medians["stream"], 3),
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
+    agree = seen["rows"] > 0 and seen["worst"] <= 1e-5
+    raise typer.Exit(0 if agree else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
