@@ -20,7 +20,7 @@ from datetime import UTC, date, timedelta
 from typing import Any
 
 from delta.exceptions import DeltaConcurrentModificationException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing, NightHeld
@@ -180,6 +180,8 @@ def hold(lake: Lake, dates: Dates) -> Iterator[Night]:
 
 def _claim(lake: Lake, dates: Dates) -> Night:
     holder = f"{new_run_id('hold')}@{socket.gethostname()}:{os.getpid()}"
+    # Nights that are plainly held cost no commit; the MERGE decides between two that ask at once.
+    _refuse_held(dates, lake.read(NIGHTS).where(dates.sql).where("lease_until > now()").collect())
     fresh = Night(lake, dates, holder, lake.versions(PINNED), None, {})
     free = "t.holder IS NULL OR t.lease_until < s.now"
     for attempt in range(CLAIM_ATTEMPTS):
@@ -218,22 +220,28 @@ def _claim(lake: Lake, dates: Dates) -> Night:
     return _held(fresh)
 
 
+def _refuse_held(dates: Dates, held: list[Row]) -> None:
+    if not held:
+        return
+    by_whom = "; ".join(
+        f"{row['business_date']} by {row['holder']} until "
+        f"{row['lease_until'].astimezone(UTC):%H:%M} UTC"
+        for row in sorted(held, key=lambda row: row["business_date"])[:5]
+    )
+    raise NightHeld(
+        f"Another run holds {len(held)} of the nights {dates}: {by_whom}.",
+        expected="nights that nobody works on.",
+        remedy="wait until that run has ended; a dead run's lease ends by itself.",
+    )
+
+
 def _held(fresh: Night) -> Night:
     """Read back what the claim has won."""
     rows = fresh.lake.read(NIGHTS).where(fresh.dates.sql).collect()
     others = [row for row in rows if row["holder"] != fresh.holder]
     if others:
         fresh._save(release=True)
-        held = "; ".join(
-            f"{row['business_date']} by {row['holder']} until "
-            f"{row['lease_until'].astimezone(UTC):%H:%M} UTC"
-            for row in sorted(others, key=lambda row: row["business_date"])[:5]
-        )
-        raise NightHeld(
-            f"Another run holds {len(others)} of the nights {fresh.dates}: {held}.",
-            expected="nights that nobody works on.",
-            remedy="wait until that run has ended; a dead run's lease ends by itself.",
-        )
+    _refuse_held(fresh.dates, others)
     pins: dict[str, int] = {}
     for row in rows:
         for name, version in row["pins"].items():
