@@ -1,62 +1,11 @@
-"""Figures on small inputs, pure: ranking quality of a score against mature labels.
-
-Large tables are first reduced where they are (distinct scores with cumulative counts, top cards
-per night) and come here small.
-"""
+"""Card precision on small inputs, pure: each night's table is first cut down to its top cards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-
-Counts = npt.ArrayLike
-
-
-def average_precision(true_positives: Counts, false_positives: Counts) -> float:
-    """Area under the precision-recall steps.
-
-    Both arrays hold cumulative counts at each distinct score, by falling score: all rows with at
-    least that score. NaN when there is no fraud.
-
-    >>> average_precision([1, 1, 2], [0, 1, 1])
-    0.8333333333333333
-    """
-    tp, fp = _counts(true_positives), _counts(false_positives)
-    if len(tp) == 0 or tp[-1] == 0:
-        return float("nan")
-    precision = tp / (tp + fp)
-    recall_steps = np.diff(tp, prepend=0.0) / tp[-1]
-    return float(np.sum(precision * recall_steps))
-
-
-def roc_auc(true_positives: Counts, false_positives: Counts) -> float:
-    """Probability that a fraud scores above a genuine event, ties counted half.
-
-    Takes the same arrays as `average_precision`. NaN unless there are both kinds.
-
-    >>> roc_auc([1, 1, 2], [0, 1, 1])
-    0.5
-    """
-    tp, fp = _counts(true_positives), _counts(false_positives)
-    if len(tp) == 0 or tp[-1] == 0 or fp[-1] == 0:
-        return float("nan")
-    below = np.concatenate(([0.0], tp[:-1]))
-    area = np.sum(np.diff(fp, prepend=0.0) * (tp + below) / 2)
-    return float(area / (tp[-1] * fp[-1]))
-
-
-def cumulative_counts(
-    scores: npt.ArrayLike, is_fraud: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cumulative (frauds, genuine) at each distinct score, by falling score."""
-    values = np.asarray(scores, dtype=np.float64)
-    fraud = np.asarray(is_fraud, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    last = np.append(np.diff(values[order]) != 0, True) if len(values) else np.empty(0, dtype=bool)
-    return np.cumsum(fraud[order])[last], np.cumsum(1 - fraud[order])[last]
 
 
 def card_precision_at_k(nights: Sequence[pd.DataFrame], k: int) -> float:
@@ -85,7 +34,3 @@ def card_precision_per_night(nights: Sequence[pd.DataFrame], k: int) -> list[flo
         detected |= found
         precisions.append(len(found) / k)
     return precisions
-
-
-def _counts(values: Counts) -> npt.NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64)

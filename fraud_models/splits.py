@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import pandas as pd
-
-from feature_defs.labels import context_start, known_before
-from feature_defs.problems import UsageProblem
+from feature_defs.labels import context_start
 from fraud_models.config import ModelConfig
 
 # The handbook's protocol: frauds of the training week and the week of the delay count.
@@ -47,38 +44,6 @@ def training_days(as_of: date, config: ModelConfig) -> TrainingDays:
     )
 
 
-def evaluation_nights(first: date, last: date) -> tuple[date, ...]:
-    """All nights from first to last, both included.
-
-    Raises:
-        UsageProblem: the last night lies before the first.
-    """
-    if last < first:
-        raise UsageProblem(
-            f"The nights run from {first} to {last}.",
-            expected="a last night that is not before the first.",
-            remedy="exchange --from and --to.",
-        )
-    return tuple(first + timedelta(days=day) for day in range((last - first).days + 1))
-
-
 def is_out_of_sample(as_of: date, night: date) -> bool:
     """Whether a model trained as of a day saw nothing of a night."""
     return as_of <= night
-
-
-def compromised_cards(frauds: pd.DataFrame, night: date, first_night: date) -> frozenset[str]:
-    """Cards that investigators had blocked when the night began.
-
-    `frauds` has one row per fraud: `card_id`, `event_time`, `label_time` (UTC, with or without
-    zone). A card is out when one of its frauds was known at the night's 00:00 and happened at or
-    after the first evaluated night - 14 days.
-    """
-    known = _utc(frauds["label_time"]) <= pd.Timestamp(known_before(night))
-    start = known_before(first_night - timedelta(days=KNOWN_FRAUD_LOOKBACK_DAYS))
-    recent = _utc(frauds["event_time"]) >= pd.Timestamp(start)
-    return frozenset(frauds.loc[known & recent, "card_id"])
-
-
-def _utc(times: pd.Series[pd.Timestamp]) -> pd.Series[pd.Timestamp]:
-    return pd.to_datetime(times, utc=True)

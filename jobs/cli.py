@@ -5,26 +5,19 @@ Exit codes: 0 done; 2 bad usage or settings; 3 a gate failed; 4 an input is miss
 ready; 5 another run holds this night; 1 anything unexpected.
 """
 
-import functools
-import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_defs.problems import Problem, UsageProblem
+from feature_defs.problems import Problem
+from jobs.cli_options import open_lake, open_spark, parse_dates, parse_day, with_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from jobs.lake.delta_io import Dates, Lake
+    from jobs.lake.delta_io import Dates
     from jobs.settings import Settings
 else:
-    # typer evaluates the annotations of commands; only `command` below looks at this one.
+    # typer evaluates the annotations of commands; only `with_settings` looks at this one.
     Settings = object
 
 app = typer.Typer(
@@ -72,114 +65,8 @@ def _give_up(problem: Problem, *, debug: bool) -> None:
     typer.secho(str(problem), err=True, fg="red")
 
 
-def parse_day(text: str, flag: str) -> date:
-    """A date as the command line gives it.
-
-    Raises:
-        UsageProblem: it is no date.
-    """
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        raise UsageProblem(
-            f"{flag} {text!r} is no date.",
-            expected="a day that exists, written YYYY-MM-DD.",
-            remedy="correct the date.",
-        ) from None
-
-
-def parse_dates(day: str | None, first: str | None, last: str | None) -> "Dates":
-    """One night (`--date`) or a range (`--from`, `--to`).
-
-    Raises:
-        UsageProblem: neither, both, or half of a range was given.
-    """
-    from jobs.lake.delta_io import Dates
-
-    if day and not first and not last:
-        only = parse_day(day, "--date")
-        return Dates(only, only)
-    if first and last and not day:
-        return Dates(parse_day(first, "--from"), parse_day(last, "--to"))
-    raise UsageProblem(
-        "It is not clear which nights are meant.",
-        expected="either --date D, or --from D --to D.",
-        remedy="give one of the two.",
-    )
-
-
-def _common(
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
-    lake: Annotated[str | None, typer.Option(help="Path or URI of the lake.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="json or text.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
-) -> "Settings":
-    """What every command can be told; the settings follow from it."""
-    from jobs.logs import set_up_logs
-    from jobs.settings import load_settings
-
-    flags = {"lake": lake, "log_format": log_format, "debug": debug or None}
-    settings = load_settings(config, flags)
-    set_up_logs(settings.log_format)
-    return settings
-
-
-def command(job: Callable[..., None]) -> Callable[..., None]:
-    """Register a sub-command whose first parameter, the settings, comes from the common options."""
-    _, *own = inspect.signature(job).parameters.values()
-    common = inspect.signature(_common).parameters
-
-    @functools.wraps(job)
-    def run(**given: Any) -> None:
-        settings = _common(**{name: given.pop(name) for name in common})
-        job(settings, **given)
-
-    parameters = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in (*own, *common.values())
-    ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del run.__wrapped__
-    app.command()(run)
-    return run
-
-
-@contextmanager
-def _open_spark(settings: Settings) -> Iterator["SparkSession"]:
-    """A Spark session, closed at the end."""
-    from jobs.session import open_session
-
-    spark = open_session(settings)
-    try:
-        yield spark
-    finally:
-        spark.stop()
-
-
-@contextmanager
-def _open_lake(settings: Settings, *, must_exist: bool = True) -> Iterator["Lake"]:
-    """The lake, with a Spark session of its own.
-
-    Raises:
-        UsageProblem: no lake is named, or (with `must_exist`) there is none at its place.
-    """
-    if not settings.lake:
-        raise UsageProblem(
-            "No lake is named.",
-            expected="--lake, FRAUD_LAKE or `lake` in the file given by --config.",
-            remedy="say where the lake is.",
-        )
-    from jobs.lake.delta_io import Lake
-
-    with _open_spark(settings) as spark:
-        lake = Lake(spark, settings)
-        if must_exist:
-            lake.require()
-        yield lake
-
-
-@command
+@app.command()
+@with_settings
 def demo(settings: Settings) -> None:
     """The whole product in one command, on a small simulated bank.
 
@@ -188,11 +75,12 @@ def demo(settings: Settings) -> None:
     from jobs import demo as job
 
     settings = settings.model_copy(update={"lake": settings.lake or job.DEFAULT_LAKE})
-    with _open_lake(settings, must_exist=False) as opened:
+    with open_lake(settings, must_exist=False) as opened:
         job.run(opened)
 
 
-@command
+@app.command()
+@with_settings
 def simulate(
     settings: Settings,
     out: Annotated[str, typer.Option("--out", help="Where the deliveries go.")],
@@ -216,12 +104,13 @@ def simulate(
     )
     from jobs import simulate as job
 
-    with _open_spark(settings) as spark:
+    with open_spark(settings) as spark:
         job.simulate(spark, plan)
     typer.echo(f"The deliveries of {days} days are in {out}.")
 
 
-@command
+@app.command()
+@with_settings
 def ingest(
     settings: Settings,
     source: Annotated[str, typer.Option("--source", help="Path or URI of the delivery.")],
@@ -246,7 +135,7 @@ def ingest(
     from jobs.mapping import load_mapping
 
     delivery = Delivery(source, source_format, load_mapping(mapping), allow_empty)
-    with _open_lake(settings, must_exist=False) as opened:
+    with open_lake(settings, must_exist=False) as opened:
         check_ready(opened, delivery, dates)
         opened.create()
         with hold(opened, dates) as night:
@@ -260,11 +149,12 @@ def _night_job(name: str, settings: Settings, dates: "Dates") -> None:
     from jobs.lake.nights import hold
 
     job = importlib.import_module(f"jobs.{name}")
-    with _open_lake(settings) as opened, hold(opened, dates) as night:
+    with open_lake(settings) as opened, hold(opened, dates) as night:
         job.run(night)
 
 
-@command
+@app.command()
+@with_settings
 def features(
     settings: Settings,
     day: OptionalDay = None,
@@ -278,7 +168,8 @@ def features(
     _night_job("features", settings, parse_dates(day, first, last))
 
 
-@command
+@app.command()
+@with_settings
 def train(
     settings: Settings,
     as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
@@ -293,14 +184,16 @@ def train(
     moment = parse_day(as_of, "--as-of")
     from fraud_models.recipes import recipe as find_recipe
     from jobs import train as job
+    from jobs.training_snapshot import TrainingPlan
 
-    plan = job.TrainingPlan(moment, recipe, find_recipe(recipe), num_workers)
-    with _open_lake(settings) as opened:
+    plan = TrainingPlan(moment, recipe, find_recipe(recipe), num_workers)
+    with open_lake(settings) as opened:
         version = job.run(opened, plan)
     typer.echo(f"Model version {version} is the challenger.")
 
 
-@command
+@app.command()
+@with_settings
 def evaluate(
     settings: Settings,
     first: Annotated[str, typer.Option("--from", help="First night.")],
@@ -314,12 +207,13 @@ def evaluate(
     dates = parse_dates(None, first, last)
     from jobs import evaluate as job
 
-    with _open_lake(settings) as opened:
+    with open_lake(settings) as opened:
         evaluation = job.run(opened, dates, model)
     job.show(evaluation)
 
 
-@command
+@app.command()
+@with_settings
 def promote(
     settings: Settings,
     model: Model = "challenger",
@@ -330,12 +224,13 @@ def promote(
     """
     from jobs import promote as job
 
-    with _open_lake(settings) as opened:
+    with open_lake(settings) as opened:
         version = job.run(opened, model)
     typer.echo(f"Model version {version} is the champion.")
 
 
-@command
+@app.command()
+@with_settings
 def score(settings: Settings, day: Day) -> None:
     """Score every transaction of a night with the champion; the scores are staged.
 
@@ -344,7 +239,8 @@ def score(settings: Settings, day: Day) -> None:
     _night_job("score", settings, parse_dates(day, None, None))
 
 
-@command
+@app.command()
+@with_settings
 def publish(settings: Settings, day: Day) -> None:
     """Gate 4, then the staged scores of a night in one commit.
 
@@ -353,7 +249,8 @@ def publish(settings: Settings, day: Day) -> None:
     _night_job("publish", settings, parse_dates(day, None, None))
 
 
-@command
+@app.command()
+@with_settings
 def alerts(settings: Settings, day: Day) -> None:
     """One alert per card, at most as many as can be investigated.
 
@@ -362,7 +259,8 @@ def alerts(settings: Settings, day: Day) -> None:
     _night_job("alerts", settings, parse_dates(day, None, None))
 
 
-@command
+@app.command()
+@with_settings
 def monitor(settings: Settings, day: Day) -> None:
     """Drift of inputs, scores and calibration against the last 28 nights, and late rows.
 
@@ -371,7 +269,8 @@ def monitor(settings: Settings, day: Day) -> None:
     _night_job("monitor", settings, parse_dates(day, None, None))
 
 
-@command
+@app.command()
+@with_settings
 def report(settings: Settings, day: Day) -> None:
     """Write the page that the risk team opens in the morning, and the alert list as CSV.
 
@@ -380,12 +279,13 @@ def report(settings: Settings, day: Day) -> None:
     only = parse_day(day, "--date")
     from jobs import report as job
 
-    with _open_lake(settings) as opened:
+    with open_lake(settings) as opened:
         page = job.write(opened, only)
     typer.echo(f"The report is in {page}")
 
 
-@command
+@app.command()
+@with_settings
 def nightly(settings: Settings, day: Day) -> None:
     """All of a night's jobs in order, resuming after the last one that finished.
 
@@ -394,12 +294,13 @@ def nightly(settings: Settings, day: Day) -> None:
     only = parse_day(day, "--date")
     from jobs import nightly as job
 
-    with _open_lake(settings) as opened:
+    with open_lake(settings) as opened:
         page = job.run(opened, only)
     typer.echo(f"The report is in {page}")
 
 
-@command
+@app.command()
+@with_settings
 def explain(
     settings: Settings,
     transaction_id: Annotated[str, typer.Argument(help="A scored transaction.")],
@@ -410,12 +311,13 @@ def explain(
     """
     from jobs import explain as job
 
-    with _open_lake(settings) as opened:
+    with open_lake(settings) as opened:
         explanation = job.run(opened, transaction_id)
     job.show(explanation)
 
 
-@command
+@app.command()
+@with_settings
 def doctor(settings: Settings) -> None:
     """What is wrong with this machine or this lake, and what to do.
 

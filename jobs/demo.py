@@ -27,6 +27,7 @@ from jobs.lake.nights import hold
 from jobs.mapping import load_mapping
 from jobs.model_store import open_registry
 from jobs.simulation.plan import SimulationPlan
+from jobs.training_snapshot import TrainingPlan
 
 DEFAULT_LAKE = "demo-lake"
 NUM_CARDS, NUM_DAYS, SEED = 400, 75, 11
@@ -86,7 +87,7 @@ def _put_model_into_service(lake: Lake, history: Dates) -> None:
     if CHAMPION in registry.list_aliases():
         return
     as_of = history.last - timedelta(days=JUDGED_DAYS + LABEL_DAYS - 1)
-    train.run(lake, train.TrainingPlan(as_of, RECIPE, recipe(RECIPE), NUM_WORKERS))
+    train.run(lake, TrainingPlan(as_of, RECIPE, recipe(RECIPE), NUM_WORKERS))
     judged = Dates(as_of, as_of + timedelta(days=JUDGED_DAYS - 1))
     evaluate.show(evaluate.run(lake, judged, CHALLENGER))
     promote.run(lake, CHALLENGER)

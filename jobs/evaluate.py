@@ -114,17 +114,22 @@ def _judged_rows(lake: Lake, dates: Dates, run: Run) -> DataFrame:
     labelled = near.join(labels, "transaction_id", "left")
     nights = labelled.where(F.expr(dates.sql))
     _check_mature(nights, dates, str(moment))
-    out = _out_from(labelled, early)
+    rows = in_play(nights.where(F.col("is_fraud").isNotNull()), labelled, dates.first)
+    return rows.select("business_date", "transaction_id", "card_id", "is_fraud")
+
+
+def in_play(rows: DataFrame, labelled: DataFrame, first: date) -> DataFrame:
+    """Rows of cards that nobody had reason to block when their night began, 00:00 UTC.
+
+    A card is out from the `label_time` of its first known fraud on; frauds from more than two
+    weeks before the first night are forgotten, as in the handbook's protocol.
+    """
+    since = known_before(first - timedelta(days=KNOWN_FRAUD_LOOKBACK_DAYS))
+    recent = F.col("is_fraud") & (F.col("event_time") >= F.lit(since))
+    out = labelled.where(recent).groupBy("card_id").agg(F.min("label_time").alias("out_from"))
     begins = F.col("business_date").cast("timestamp")
-    rows = nights.where(F.col("is_fraud").isNotNull()).join(out, "card_id", "left")
-    in_play = F.col("out_from").isNull() | (F.col("out_from") > begins)
-    return rows.where(in_play).select("business_date", "transaction_id", "card_id", "is_fraud")
-
-
-def _out_from(labelled: DataFrame, early: date) -> DataFrame:
-    """Per card the moment when one of its frauds became known; frauds before `early` are old."""
-    recent = F.col("is_fraud") & (F.col("event_time") >= F.lit(known_before(early)))
-    return labelled.where(recent).groupBy("card_id").agg(F.min("label_time").alias("out_from"))
+    known = F.col("out_from").isNotNull() & (F.col("out_from") <= begins)
+    return rows.join(out, "card_id", "left").where(~known).drop("out_from")
 
 
 def _check_mature(nights: DataFrame, dates: Dates, moment: str) -> None:

@@ -77,7 +77,7 @@ def history(spark: SparkSession, bank: Path, tmp_path_factory: pytest.TempPathFa
 
 def small_plan(num_workers: int = 2) -> Any:
     from fraud_models.recipes import recipe
-    from jobs.train import TrainingPlan
+    from jobs.training_snapshot import TrainingPlan
 
     config = recipe("lstm_autoencoder")
     config = replace(

@@ -1,0 +1,125 @@
+"""What all commands share: common options, dates, settings, the session and the lake."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_defs.problems import UsageProblem
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Dates, Lake
+    from jobs.settings import Settings
+
+
+def parse_day(text: str, flag: str) -> date:
+    """A date as the command line gives it.
+
+    Raises:
+        UsageProblem: it is no date.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise UsageProblem(
+            f"{flag} {text!r} is no date.",
+            expected="a day that exists, written YYYY-MM-DD.",
+            remedy="correct the date.",
+        ) from None
+
+
+def parse_dates(day: str | None, first: str | None, last: str | None) -> "Dates":
+    """One night (`--date`) or a range (`--from`, `--to`).
+
+    Raises:
+        UsageProblem: neither, both, or half of a range was given.
+    """
+    from jobs.lake.delta_io import Dates
+
+    if day and not first and not last:
+        only = parse_day(day, "--date")
+        return Dates(only, only)
+    if first and last and not day:
+        return Dates(parse_day(first, "--from"), parse_day(last, "--to"))
+    raise UsageProblem(
+        "It is not clear which nights are meant.",
+        expected="either --date D, or --from D --to D.",
+        remedy="give one of the two.",
+    )
+
+
+def _common(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    lake: Annotated[str | None, typer.Option(help="Path or URI of the lake.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or text.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
+) -> "Settings":
+    """What every command can be told; the settings follow from it."""
+    from jobs.logs import set_up_logs
+    from jobs.settings import load_settings
+
+    flags = {"lake": lake, "log_format": log_format, "debug": debug or None}
+    settings = load_settings(config, flags)
+    set_up_logs(settings.log_format)
+    return settings
+
+
+def with_settings(job: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter, the settings, comes from the options all commands have."""
+    _, *own = inspect.signature(job).parameters.values()
+    common = inspect.signature(_common).parameters
+
+    @functools.wraps(job)
+    def run(**given: Any) -> None:
+        settings = _common(**{name: given.pop(name) for name in common})
+        job(settings, **given)
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*own, *common.values())
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del run.__wrapped__
+    return run
+
+
+@contextmanager
+def open_spark(settings: "Settings") -> Iterator["SparkSession"]:
+    """A Spark session, closed at the end."""
+    from jobs.session import open_session
+
+    spark = open_session(settings)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+@contextmanager
+def open_lake(settings: "Settings", *, must_exist: bool = True) -> Iterator["Lake"]:
+    """The lake, with a Spark session of its own.
+
+    Raises:
+        UsageProblem: no lake is named, or (with `must_exist`) there is none at its place.
+    """
+    if not settings.lake:
+        raise UsageProblem(
+            "No lake is named.",
+            expected="--lake, FRAUD_LAKE or `lake` in the file given by --config.",
+            remedy="say where the lake is.",
+        )
+    from jobs.lake.delta_io import Lake
+
+    with open_spark(settings) as spark:
+        lake = Lake(spark, settings)
+        if must_exist:
+            lake.require()
+        yield lake

@@ -1,0 +1,187 @@
+"""The training snapshot: contexts of pinned versions as Parquet files, with their manifest.
+
+Files are equal but for a few rows and hold one row group each, so that every training process
+has the same to read. Nothing in it was known after the day that the training is as of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from importlib.metadata import version as package_version
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.labels import known_before
+from feature_defs.point_in_time import Knowledge, known_labels
+from feature_defs.problems import InputMissing, UsageProblem
+from fraud_models.config import ModelConfig
+from fraud_models.encoding import ColumnStatistics, Encoding
+from fraud_models.event_batch import PACKED_DDL, ContextLimits, pack_contexts
+from fraud_models.snapshot import (
+    DATA_FOLDER,
+    Manifest,
+    read_manifest,
+    summarise,
+    verify,
+    write_manifest,
+)
+from fraud_models.splits import TrainingDays, training_days
+from jobs.contexts import context_dates, context_stream
+from jobs.delivery import label_policy
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.tables import FEATURES_TABLE, LABELS
+
+# Files per rank: enough to mix, few enough that each is worth a read.
+FILES_PER_WORKER = 8
+BYTES_PER_FILE = 64 * 2**20
+QUANTILE_ACCURACY = 20_000
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What is to be trained."""
+
+    as_of: date
+    recipe: str
+    config: ModelConfig
+    num_workers: int
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise UsageProblem(
+                f"--num-workers is {self.num_workers}.",
+                expected="one training process or more.",
+                remedy="give a number of workers that the machine has cores or GPUs for.",
+            )
+
+    @property
+    def days(self) -> TrainingDays:
+        """What is context, what trains, what validates."""
+        return training_days(self.as_of, self.config)
+
+    @property
+    def targets(self) -> Dates:
+        """Nights whose events train or validate."""
+        return Dates(self.days.train_from, self.as_of - timedelta(days=1))
+
+    @property
+    def validation(self) -> Dates:
+        """Nights that validate and calibrate."""
+        return Dates(self.days.validation_from, self.as_of - timedelta(days=1))
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Pinned input of one training."""
+
+    plan: TrainingPlan
+    versions: dict[str, int]
+    fingerprints: dict[str, str]
+
+    @property
+    def training_id(self) -> str:
+        """Same data, config and number of workers: same training."""
+        parts = [
+            self.plan.config.to_dict(),
+            str(self.plan.as_of),
+            self.plan.num_workers,
+            self.versions,
+            self.fingerprints,
+            package_version("fraud-scoring"),
+        ]
+        text = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_whole(snapshot: str, num_workers: int) -> bool:
+    """Whether an earlier attempt left a snapshot that can be used."""
+    try:
+        verify(snapshot, read_manifest(snapshot), num_workers)
+    except InputMissing:
+        return False
+    return True
+
+
+def write_snapshot(lake: Lake, inputs: TrainingInputs, uri: str) -> None:
+    """Contexts of the training days as Parquet files of one row group, with their manifest."""
+    config = inputs.plan.config
+    events = _events_with_role(lake, inputs)
+    statistics = _statistics(events.where("role_of_event = 1"), config)
+    encoding = Encoding.fit(config.columns, statistics)
+    stream = context_stream(events, inputs.plan.targets, config, F.col("role_of_event"))
+    packed = stream.mapInArrow(_Pack(config), PACKED_DDL)
+    num_events = max(item.num_rows for item in statistics.values())
+    num_bytes = num_events * len(config.columns) * 4
+    per_worker = max(FILES_PER_WORKER, num_bytes // BYTES_PER_FILE // inputs.plan.num_workers)
+    # Dealt round robin, so that files are equal but for a few rows.
+    files = packed.repartition(int(per_worker) * inputs.plan.num_workers)
+    files.write.mode("overwrite").parquet(f"{uri}/{DATA_FOLDER}")
+    manifest = Manifest(
+        summary=summarise(uri),
+        columns=inputs.fingerprints,
+        encoding=encoding,
+        data_versions=inputs.versions,
+        as_of=str(inputs.plan.as_of),
+        world_size=inputs.plan.num_workers,
+    )
+    write_manifest(uri, manifest)
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """Runs on executors: contexts of a sorted stream as rows of a snapshot."""
+
+    config: ModelConfig
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return pack_contexts(batches, self.config.columns, ContextLimits.of(self.config))
+
+
+def _events_with_role(lake: Lake, inputs: TrainingInputs) -> DataFrame:
+    """Events that were known before `as_of`, with their role in training."""
+    plan, days = inputs.plan, inputs.plan.days
+    moment = known_before(plan.as_of)
+    reach = context_dates(plan.targets, plan.config)
+    features = lake.read(FEATURES_TABLE, inputs.versions[FEATURES_TABLE.name]).where(
+        F.expr(reach.sql) & (F.col("event_time") < F.lit(moment))
+    )
+    known = Knowledge(
+        transactions=features,
+        labels=lake.read(LABELS, inputs.versions[LABELS.name]),
+        policy=label_policy(lake),
+    )
+    frauds = known_labels(known, moment).where("is_fraud").select("transaction_id", "is_fraud")
+    role = (
+        F.when(F.col("is_fraud"), 0)
+        .when(F.col("event_time") < F.lit(known_before(days.train_from)), 0)
+        .when(F.col("event_time") < F.lit(known_before(days.validation_from)), 1)
+        .otherwise(2)
+    )
+    return features.join(frauds, "transaction_id", "left").withColumn("role_of_event", role)
+
+
+def _statistics(events: DataFrame, config: ModelConfig) -> dict[str, ColumnStatistics]:
+    """Quantiles and nulls of every column over the training events, in one job."""
+    probabilities = F.array(*(F.lit(step / 100) for step in range(101)))
+    aggregates = [F.count("*").alias("num_rows")]
+    for name in config.columns:
+        value = F.col(name).cast("double")
+        aggregates.append(F.count(value).alias(f"{name} there"))
+        aggregates.append(
+            F.percentile_approx(value, probabilities, QUANTILE_ACCURACY).alias(f"{name} quantiles")
+        )
+    row = events.agg(*aggregates).collect()[0]
+    return {
+        name: ColumnStatistics(
+            num_rows=row["num_rows"],
+            num_null=row["num_rows"] - row[f"{name} there"],
+            quantiles=tuple(row[f"{name} quantiles"] or ()),
+        )
+        for name in config.columns
+    }
