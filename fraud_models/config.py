@@ -55,12 +55,14 @@ class NetworkConfig:
     """Least likelihood scale of a channel, in encoded units (about standard deviations)."""
     degrees_of_freedom: float = 3.0
     """Of the Student-t likelihood; fewer means heavier tails."""
+    amount_degrees_of_freedom: float = 30.0
+    """The same for amounts: nearly Gaussian, so that a very large payment is very odd."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_width", "code_width", "num_layers"):
             if getattr(self, name) < 1:
                 _refuse(name, getattr(self, name), "1 or more.")
-        for name in ("scale_floor", "degrees_of_freedom"):
+        for name in ("scale_floor", "degrees_of_freedom", "amount_degrees_of_freedom"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "a number above 0.")
         if not 0 <= self.dropout < 1:

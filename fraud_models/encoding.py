@@ -2,18 +2,17 @@
 
 Fitted on quantiles of the training data and kept in the checkpoint. Per kind of feature:
 
-- amounts, counts, durations: sign(x) log(1 + |x|), then centred on the median and divided by a
-  robust standard deviation ((q90 - q10) / 2.563), floored so that an almost constant column
-  cannot blow up;
-- amounts have a second channel without the logarithm: five times the usual amount is a small step
-  in logarithms and a large one in money;
+- counts, durations: sign(x) log(1 + |x|), then centred on the median and divided by a robust
+  standard deviation ((q90 - q10) / 2.563), floored so that an almost constant column cannot blow
+  up;
+- amounts: the same without the logarithm: five times the usual amount is a small step in
+  logarithms and a large one in money, and in logarithms the smallest payments look oddest;
 - rates: divided by their root mean square (floored): a fraud rate is zero nearly always, so
   quantile ranges say nothing about it;
 - hour of day and day of week: sine and cosine, two channels.
 
 A missing value encodes to 0, is told to the network by an indicator channel of its own and costs
-exactly 0 nats. Channels are ordered: one per plain column, all sines, all cosines, all amounts
-without logarithm.
+exactly 0 nats. Channels are ordered: one per plain column, all sines, all cosines.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from torch import Tensor
 from feature_defs.catalogue import feature
 from feature_defs.definitions import Kind
 from feature_defs.problems import Problem, UsageProblem
+from fraud_models.config import NetworkConfig
 
 NUM_QUANTILES = 101
 # Distance between the 10th and the 90th percentile of a normal distribution, in deviations.
@@ -43,7 +43,7 @@ DAYS_PER_WEEK = 7.0
 # Inputs beyond this many deviations look alike to the network; the likelihood sees them whole.
 INPUT_LIMIT = 8.0
 
-LOGARITHMIC = frozenset({Kind.AMOUNT, Kind.COUNT, Kind.DURATION_S})
+LOGARITHMIC = frozenset({Kind.COUNT, Kind.DURATION_S})
 CYCLES = {Kind.HOUR_OF_DAY: HOURS_PER_DAY, Kind.DAY_OF_WEEK: DAYS_PER_WEEK}
 
 
@@ -78,10 +78,6 @@ class FeatureScale:
     """Median, after the logarithm where there is one."""
     scale: float
     """One encoded unit, after the logarithm where there is one."""
-    linear_centre: float = 0.0
-    """Median in the column's own unit; of amounts."""
-    linear_scale: float = 1.0
-    """One encoded unit in the column's own; of amounts."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,13 @@ class Encoding:
         """[C] column that each channel belongs to."""
         cyclic = self._cyclic
         plain = (i for i in range(len(self.features)) if i not in cyclic)
-        return (*plain, *cyclic, *cyclic, *self._amounts)
+        return (*plain, *cyclic, *cyclic)
+
+    def freedom(self, network: NetworkConfig) -> Tensor:
+        """[C] degrees of freedom of each channel's likelihood."""
+        of_kind = {Kind.AMOUNT: network.amount_degrees_of_freedom}
+        kinds = (self.features[owner].kind for owner in self.channel_owner)
+        return torch.tensor([of_kind.get(kind, network.degrees_of_freedom) for kind in kinds])
 
     @property
     def num_channels(self) -> int:
@@ -124,10 +126,6 @@ class Encoding:
     @property
     def _cyclic(self) -> tuple[int, ...]:
         return tuple(i for i, scale in enumerate(self.features) if scale.kind in CYCLES)
-
-    @property
-    def _amounts(self) -> tuple[int, ...]:
-        return tuple(i for i, scale in enumerate(self.features) if scale.kind is Kind.AMOUNT)
 
     def encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """[..., F] values, NaN for missing, to [..., C] channels and [..., F] presence (bool)."""
@@ -144,11 +142,7 @@ class Encoding:
         cyclic = torch.tensor(self._cyclic, device=values.device, dtype=torch.long)
         period = self._tensor([CYCLES[self.features[i].kind] for i in self._cyclic], values)
         angle = filled[..., cyclic] * (2 * math.pi / period)
-        amounts = torch.tensor(self._amounts, device=values.device, dtype=torch.long)
-        middle = self._tensor([self.features[i].linear_centre for i in self._amounts], values)
-        unit = self._tensor([self.features[i].linear_scale for i in self._amounts], values)
-        linear = (filled[..., amounts] - middle) / unit
-        parts = [plain[..., owners[:num_plain]], torch.sin(angle), torch.cos(angle), linear]
+        parts = [plain[..., owners[:num_plain]], torch.sin(angle), torch.cos(angle)]
         channels = torch.cat(parts, dim=-1)
         return torch.where(present[..., owners], channels, torch.zeros_like(channels)), present
 
@@ -201,8 +195,6 @@ class Encoding:
                     kind=Kind(item["kind"]),
                     centre=float(item["centre"]),
                     scale=float(item["scale"]),
-                    linear_centre=float(item["linear_centre"]),
-                    linear_scale=float(item["linear_scale"]),
                 )
                 for item in values["features"]
             )
@@ -223,10 +215,10 @@ def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
     if kind is Kind.RATE:
         scale = max(float(np.sqrt(np.mean(quantiles**2))), RATE_SCALE_FLOOR)
         return FeatureScale(name, kind, centre=0.0, scale=scale)
-    centre, scale = _robust(np.sign(quantiles) * np.log1p(np.abs(quantiles)), LOG_SCALE_FLOOR)
-    if kind is not Kind.AMOUNT:
-        return FeatureScale(name, kind, centre, scale)
-    return FeatureScale(name, kind, centre, scale, *_robust(quantiles, LINEAR_SCALE_FLOOR))
+    if kind is Kind.AMOUNT:
+        return FeatureScale(name, kind, *_robust(quantiles, LINEAR_SCALE_FLOOR))
+    logged = np.sign(quantiles) * np.log1p(np.abs(quantiles))
+    return FeatureScale(name, kind, *_robust(logged, LOG_SCALE_FLOOR))
 
 
 def _robust(quantiles: npt.NDArray[np.float64], floor: float) -> tuple[float, float]:

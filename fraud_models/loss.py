@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 
-def channel_nats(channels: Tensor, location: Tensor, scale: Tensor, freedom: float) -> Tensor:
-    """[..., C] nats of each channel, 0 where the location is exact.
+def channel_nats(channels: Tensor, location: Tensor, scale: Tensor, freedom: Tensor) -> Tensor:
+    """[..., C] nats of each channel (Student-t), 0 where the location is exact.
+
+    `freedom` [C] is each channel's degrees of freedom: fewer means a heavier tail.
 
     >>> x, zero, one = torch.tensor([0.0, 1.0]), torch.zeros(2), torch.ones(2)
-    >>> [round(v, 4) for v in channel_nats(x, zero, one, 3.0).tolist()]
+    >>> [round(v, 4) for v in channel_nats(x, zero, one, 3 * one).tolist()]
     [0.0, 0.5754]
     """
     standardised = (channels - location) / scale

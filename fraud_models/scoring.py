@@ -98,6 +98,7 @@ class Scorer:
         self._network.load_state_dict(dict(checkpoint.weights))
         self._network.eval()
         self._owner = torch.tensor(encoding.channel_owner)
+        self._freedom = encoding.freedom(checkpoint.config.network)
 
     def score_events(self, batch: EventBatch) -> ScoredEvents:
         """Score the events with role 1.
@@ -112,8 +113,7 @@ class Scorer:
             codes = self._network.encode(encoding.inputs(channels, present))
             chosen = (torch.from_numpy(sequence), torch.from_numpy(step))
             location = self._network.decode(codes[chosen])
-            freedom = self.checkpoint.config.network.degrees_of_freedom
-            nats = channel_nats(channels[chosen], location, self._network.scale(), freedom)
+            nats = channel_nats(channels[chosen], location, self._network.scale(), self._freedom)
             errors = feature_nats(nats, present[chosen], self._owner).double().numpy()
             expected = encoding.decode(location).double().numpy()
         total = errors.sum(axis=1)

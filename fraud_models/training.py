@@ -104,11 +104,12 @@ class _Progress:
 class _Objective(nn.Module):
     """Encoded batch to weighted nats: what DDP wraps, so that every parameter takes part."""
 
-    def __init__(self, network: LstmAutoencoder, encoding: Encoding, freedom: float) -> None:
+    def __init__(self, network: LstmAutoencoder, encoding: Encoding, freedom: Tensor) -> None:
         super().__init__()
         self.network = network
         self.encoding = encoding
-        self.freedom = freedom
+        self.register_buffer("freedom", freedom, persistent=False)
+        self.freedom: Tensor
         self.register_buffer("owner", torch.tensor(encoding.channel_owner), persistent=False)
         self.owner: Tensor
 
@@ -150,7 +151,7 @@ class _Trainer:
         encoding = self.manifest.encoding
         torch.manual_seed(self.config.optimisation.seed)
         network = build(self.config.network, encoding.num_inputs, encoding.num_channels)
-        freedom = self.config.network.degrees_of_freedom
+        freedom = encoding.freedom(self.config.network)
         self.network = network.to(ranks.device)
         self.objective = _Objective(self.network, encoding, freedom).to(ranks.device)
         self.replica = ranks.replicate(self.objective)

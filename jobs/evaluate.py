@@ -23,6 +23,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from feature_defs.labels import known_before
 from feature_defs.point_in_time import Knowledge, known_labels
 from feature_defs.problems import InputMissing, UsageProblem
+from feature_defs.sequences import CARD_EVENTS
 from fraud_models.baselines import fit_isolation_forest, forest_scores
 from fraud_models.registry import CHAMPION, ModelVersion, Registry
 from fraud_models.splits import KNOWN_FRAUD_LOOKBACK_DAYS, is_out_of_sample, training_days
@@ -181,10 +182,10 @@ def _with_values(
 
 
 def _forest(features: DataFrame, model: ModelVersion) -> Column:
-    """Oddness by an isolation forest, fitted on the days that the model was trained on."""
+    """Oddness by an isolation forest over all columns, fitted on the model's training days."""
     checkpoint = read_checkpoint(model)
     days = training_days(date.fromisoformat(checkpoint.as_of), checkpoint.config)
-    columns = list(checkpoint.config.columns)
+    columns = list(CARD_EVENTS.columns)
     trained_on = F.col("business_date").between(
         F.lit(days.train_from), F.lit(days.as_of - timedelta(days=1))
     )

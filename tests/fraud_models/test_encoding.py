@@ -40,7 +40,10 @@ def test_missing_values_are_zero_told_apart_and_free() -> None:
     assert inputs.shape == (2, encoding.num_inputs)
     assert inputs[:, encoding.num_channels :].tolist() == [[0.0] * 4, [1.0] * 4]
     nats = channel_nats(
-        channels, torch.full_like(channels, 3.0), torch.ones(encoding.num_channels), 3.0
+        channels,
+        torch.full_like(channels, 3.0),
+        torch.ones(encoding.num_channels),
+        torch.tensor(3.0),
     )
     features = feature_nats(nats, present, torch.tensor(encoding.channel_owner))
     assert (features[1] == 0).all()

@@ -221,7 +221,7 @@ def test_a_score_can_be_explained(spark: SparkSession, night_done: Path) -> None
     assert row is not None
     found = explain.run(lake, row["transaction_id"])
     assert found.holds
-    assert len(found.contributions) == 16
+    assert len(found.contributions) == 12
     top = [part.feature for part in found.contributions[:3]]
     assert top == [reason["feature"] for reason in row["reasons"]]
     assert found.recent[0]["transaction_id"] == row["transaction_id"]
