@@ -216,7 +216,7 @@ def _write_metrics(lake: Lake, evaluation: Evaluation, run: Run) -> None:
             candidate,
             evaluation.dates.first,
             evaluation.dates.last,
-            name,
+            f"cp_at_{evaluation.k}" if name == "cp_at_k" else name,
             float(value),
             None,
             None,
