@@ -92,7 +92,7 @@ def _check_there(delivery: Delivery, dates: Dates) -> None:
     if open_:
         raise InputMissing(
             f"The delivery {delivery.uri} is not marked complete for {', '.join(open_)}.",
-            expected=f"a file {readiness.marker} for each date.",
+            expected=f"a file such as {delivery.place(marks[days[0]])} for each date.",
             remedy="wait until the delivery is complete and start again.",
         )
 

@@ -24,6 +24,7 @@ from jobs.delivery import Delivery, check_ready
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import night_records
 from jobs.lake.nights import hold
+from jobs.logs import say
 from jobs.mapping import load_mapping
 from jobs.model_store import open_registry
 from jobs.simulation.plan import SimulationPlan
@@ -47,14 +48,13 @@ def run(lake: Lake) -> str:
     if "alert_budget" not in lake.settings.model_fields_set:
         small = lake.settings.model_copy(update={"alert_budget": ALERT_BUDGET})
         lake = replace(lake, settings=small)
-    console = Console(stderr=True)
     lake.create()
     bank = lake.path("_deliveries")
     last_day = FIRST_DAY + timedelta(days=NUM_DAYS - 1)
     history = Dates(FIRST_DAY, last_day - timedelta(days=NUM_NIGHTS))
     delivery = Delivery(bank, "parquet", load_mapping("simulated"))
 
-    console.rule("1 of 5: a bank's deliveries")
+    say("1 of 5: a bank's deliveries")
     if not lake.files.exists(f"{bank}/_complete/{last_day}"):
         plan = SimulationPlan(
             bank,
@@ -65,16 +65,16 @@ def run(lake: Lake) -> str:
             incidents_per_1000_cards=INCIDENTS_PER_1000_CARDS,
         )
         simulate.simulate(lake.spark, plan)
-    console.rule("2 of 5: its history, ingested and turned into features")
+    say("2 of 5: its history, ingested and turned into features")
     _bring_in(lake, delivery, history)
-    console.rule("3 of 5: a model, judged and put into service")
+    say("3 of 5: a model, trained, judged and put into service")
     _put_model_into_service(lake, history)
-    console.rule("4 of 5: five nights")
+    say("4 of 5: five nights")
     page = ""
     for number in range(NUM_NIGHTS):
         page = nightly.run(lake, history.last + timedelta(days=1 + number))
-    console.rule("5 of 5: the report")
-    _say_where(console, lake, page)
+    say("5 of 5: the report")
+    _say_where(lake, page)
     return page
 
 
@@ -83,6 +83,7 @@ def _bring_in(lake: Lake, delivery: Delivery, history: Dates) -> None:
     ingested = sum("ingest" in jobs for jobs in records) == history.num_nights
     built = sum("features" in jobs for jobs in records) == history.num_nights
     if ingested and built:
+        say("the history is there already")
         return
     if not ingested:
         check_ready(lake, delivery, history)
@@ -95,6 +96,7 @@ def _bring_in(lake: Lake, delivery: Delivery, history: Dates) -> None:
 def _put_model_into_service(lake: Lake, history: Dates) -> None:
     registry = open_registry(lake)
     if CHAMPION in registry.list_aliases():
+        say("a champion is in service already")
         return
     as_of = history.last - timedelta(days=JUDGED_DAYS + LABEL_DAYS - 1)
     train.run(lake, TrainingPlan(as_of, RECIPE, recipe(RECIPE), NUM_WORKERS))
@@ -103,7 +105,8 @@ def _put_model_into_service(lake: Lake, history: Dates) -> None:
     promote.run(lake, CHALLENGER)
 
 
-def _say_where(console: Console, lake: Lake, page: str) -> None:
+def _say_where(lake: Lake, page: str) -> None:
+    console = Console(stderr=True)
     for what, where in (
         ("report of the last night", page),
         ("alerts as CSV", page.replace("report.html", "alerts.csv")),

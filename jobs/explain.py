@@ -13,6 +13,7 @@ published figure holds.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -34,6 +35,7 @@ from jobs.model_store import open_registry, read_checkpoint
 from jobs.report_pages.words import sentence
 
 NUM_RECENT_EVENTS = 10
+FILE_WIDTH = 180
 # Batch shapes change floating point; the same figure within this is the same.
 RELATIVE_TOLERANCE = 1e-5
 
@@ -188,10 +190,11 @@ def _recent(lake: Lake, scored: Row, version: int) -> tuple[Row, ...]:
 def show(explanation: Explanation) -> None:
     """Print an explanation; ids are shown as they are, not as markup."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    console = Console()
+    # Wide enough for whole ids and names where there is no terminal to fit into.
+    console = Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
     it = explanation
     console.print(
         Text(
@@ -207,7 +210,7 @@ def show(explanation: Explanation) -> None:
             f"versions: {it.recomputed_error:.4f}, so it {verdict}."
         )
     )
-    table = Table("feature", "observed", "expected", "nats", "in words")
+    table = Table(Column("feature", no_wrap=True), "observed", "expected", "nats", "in words")
     for part in it.contributions:
         table.add_row(
             part.feature,
@@ -217,7 +220,8 @@ def show(explanation: Explanation) -> None:
             Text(sentence(part.feature, part.observed, part.expected)),
         )
     console.print(table)
-    recent = Table("time (UTC)", "transaction", "merchant", "amount", title="Recent events")
+    whole = Column("transaction", overflow="fold")
+    recent = Table("time (UTC)", whole, "merchant", "amount", title="Recent events")
     for row in it.recent:
         recent.add_row(
             f"{row['event_time'].astimezone(UTC):%Y-%m-%d %H:%M:%S}",

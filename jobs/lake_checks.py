@@ -70,7 +70,7 @@ def nights(lake: Lake) -> Finding:
     ]
     found = f"{len(rows)} begun, {sum(row['state'] == 'done' for row in rows)} done, {busy} held"
     if waiting:
-        found += f", {len(waiting)} not finished ({_named(waiting)})"
+        found += f", {len(waiting)} without a report yet ({_named(waiting)})"
     if dead:
         remedy = "run those nights again with `fraud-scoring nightly`; the leases have ended."
         return Finding("nights", "warning", f"{found}; a run died in {_named(dead)}", remedy)
@@ -130,9 +130,7 @@ def late_rows(lake: Lake) -> Finding:
     found = f"{sum(row['count'] for row in rows)} for published nights: " + _named(
         [f"{row['night']} ({row['count']})" for row in rows]
     )
-    remedy = (
-        "nothing, or `fraud-scoring backfill` for those nights if their scores should see them."
-    )
+    remedy = "nothing: they were scored in the nights that brought them."
     return Finding("late rows", "warning", found, remedy)
 
 

@@ -123,7 +123,22 @@ def main() -> None:
         bring_java()
     use_java()
     if any(not (JAR_FOLDER / name).exists() for name in JARS):
-        bring_jars()
+        _quietly("from jobs.runtime import bring_jars; bring_jars()")
+
+
+def _quietly(code: str) -> None:
+    """Run code apart; the resolver's long talk is shown only when it fails.
+
+    Raises:
+        UsageProblem: it failed, as a rule because there is no network.
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise UsageProblem(
+            f"Delta's jars could not be fetched: {done.stderr[-2000:]}",
+            expected="a network, once, at set-up.",
+            remedy="run `make setup` again when the network is there.",
+        )
 
 
 if __name__ == "__main__":

@@ -99,11 +99,11 @@ def _known(value: float | None) -> float | None:
 
 
 def _over(window: Window | None) -> str:
-    """The window in words: ` over 7 days (delayed by 7)`."""
+    """The window in words: ` over 7 days (delayed by 7 days)`."""
     if window is None:
         return ""
     length = "1 day" if window.length_days == 1 else f"{window.length_days} days"
-    delayed = f" (delayed by {window.delay_days})" if window.delay_days else ""
+    delayed = f" (delayed by {window.delay_days} days)" if window.delay_days else ""
     return f" over {length}{delayed}"
 
 
@@ -140,7 +140,7 @@ def _duration(feature: Feature, observed: float | None, expected: float | None) 
     if observed is None:
         within = f" within {feature.window.length_days} days" if feature.window else ""
         return f"no earlier transaction{within}{about}"
-    return f"first transaction after {duration(observed)} of quiet{about}"
+    return f"{duration(observed)} after the last transaction{about}"
 
 
 def _hour(feature: Feature, observed: float | None, expected: float | None) -> str:
@@ -182,7 +182,7 @@ def label(feature_name: str) -> str:
     """A feature's name in words, for tables.
 
     >>> label("merchant_fraud_rate_7d_delay_7d")
-    'fraud rate of the merchant over 7 days (delayed by 7)'
+    'fraud rate of the merchant over 7 days (delayed by 7 days)'
     """
     feature = FEATURES.get(feature_name)
     if feature is None or feature.function is None or feature.entity is None:

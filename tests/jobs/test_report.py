@@ -231,13 +231,13 @@ def test_words_by_kind() -> None:
         ("transaction_hour_of_day", 3.2, 14.0): "at 03:12, expected around 14:00",
         ("transaction_day_of_week", 6.0, 2.0): "on a Sunday, expected a Wednesday",
         ("card_seconds_since_last_30d", 240.0, 32400.0): (
-            "first transaction after 4 min of quiet, expected 9 h"
+            "4 min after the last transaction, expected 9 h"
         ),
         ("card_seconds_since_last_30d", None, 3600.0): (
             "no earlier transaction within 30 days, expected 1 h"
         ),
         ("merchant_fraud_rate_7d_delay_7d", 0.62, 0.0): (
-            "the merchant's fraud rate over 7 days (delayed by 7) was 62 %, expected 0 %"
+            "the merchant's fraud rate over 7 days (delayed by 7 days) was 62 %, expected 0 %"
         ),
         ("card_count_1d", 9.0, 2.4): (
             "the card's number of transactions over 1 day was 9, expected about 2.4"
