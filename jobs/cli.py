@@ -146,11 +146,13 @@ def _night_job(name: str, settings: Settings, dates: "Dates") -> None:
     """Run one job of a night under the night's lease."""
     import importlib
 
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import hold, require_ingested
 
     job = importlib.import_module(f"jobs.{name}")
-    with open_lake(settings) as opened, hold(opened, dates) as night:
-        job.run(night)
+    with open_lake(settings) as opened:
+        require_ingested(opened, dates)
+        with hold(opened, dates) as night:
+            job.run(night)
 
 
 @app.command()

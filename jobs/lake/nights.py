@@ -141,7 +141,6 @@ class Night:
             .whenMatchedUpdate(set=updated)
         )
         merge.execute()
-        self.lake.record_commit(NIGHTS)
         self._unsaved = False
 
 
@@ -178,6 +177,24 @@ def hold(lake: Lake, dates: Dates) -> Iterator[Night]:
         night.close()
 
 
+def require_ingested(lake: Lake, dates: Dates) -> None:
+    """Check that `ingest` is done for all dates, before a row of `nights` is touched.
+
+    Raises:
+        InputMissing: it is not; the nights are named.
+    """
+    done = lake.read(NIGHTS).where(dates.sql).where("map_contains_key(jobs, 'ingest')")
+    ingested = {row["business_date"] for row in done.select("business_date").collect()}
+    missing = [str(day) for day in _days(dates) if day not in ingested]
+    if missing:
+        raise InputMissing(
+            f"`ingest` has not finished for {len(missing)} of the nights {dates}: "
+            f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.",
+            expected="nights that `ingest` has brought in.",
+            remedy="run `fraud-scoring ingest` for them, or `fraud-scoring nightly`.",
+        )
+
+
 def _claim(lake: Lake, dates: Dates) -> Night:
     holder = f"{new_run_id('hold')}@{socket.gethostname()}:{os.getpid()}"
     # Nights that are plainly held cost no commit; the MERGE decides between two that ask at once.
@@ -196,6 +213,9 @@ def _claim(lake: Lake, dates: Dates) -> Night:
                         "holder": "s.holder",
                         "lease_until": "s.lease_until",
                         "epoch": "t.epoch + 1",
+                        # Until a night is ingested nothing has read its pins: they follow.
+                        "pins": "CASE WHEN map_contains_key(t.jobs, 'ingest') "
+                        "THEN t.pins ELSE s.pins END",
                         "updated_at": "s.now",
                     },
                 )

@@ -12,6 +12,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.lake.delta_io import Dates
+from jobs.quality.rules import Reason
+
+# As JSON writes a line feed or a carriage return.
+ESCAPED_LINE_END = r"\\[nr]"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class NightFacts:
     rows_read: int = 0
     rows_accepted: int = 0
     rows_quarantined: int = 0
+    records_of_many_lines: int = 0
+    """Malformed records with line ends inside: an unclosed quote has swallowed what follows."""
     labels_read: int = 0
     labels_accepted: int = 0
     labels_dropped: int = 0
@@ -48,6 +54,8 @@ def night_facts(dates: Dates, staged: Staged) -> list[NightFacts]:
     ours = _per_night(staged.transactions, {
         "accepted": F.count_if("accepted"),
         "refused": F.count_if(F.size("reasons") > 0),
+        "of_many_lines": F.count_if(F.array_contains("reasons", Reason.MALFORMED_RECORD.code)
+                                    & F.col("raw").rlike(ESCAPED_LINE_END)),
         "labelled": F.count_if(F.col("accepted") & F.col("is_fraud").isNotNull()
                                & (F.size("label_reasons") == 0)),
         "label_refused": F.count_if(F.col("accepted") & (F.size("label_reasons") > 0)),
@@ -70,6 +78,7 @@ def _of_night(day: date, staged: Staged, ours: dict[str, int], told: dict[str, i
         rows_read=staged.rows_read.get(day, 0),
         rows_accepted=ours.get("accepted", 0),
         rows_quarantined=ours.get("refused", 0),
+        records_of_many_lines=ours.get("of_many_lines", 0),
         # Labels inside transactions are read with them, and conserved with them.
         labels_read=accepted + refused if inside else staged.labels_read.get(day, 0),
         labels_accepted=accepted,

@@ -147,7 +147,7 @@ def flag(value: Column, type_: T.DataType) -> Column:
 
 
 def is_card_number(text: Column) -> Column:
-    """Whether a text is 13 to 19 digits with a valid Luhn digit, spaces and hyphens aside."""
-    digits = F.regexp_replace(text, "[ -]", "")
+    """Whether a text is 13 to 19 digits with a valid Luhn digit, aside from what is no letter."""
+    digits = F.regexp_replace(text, r"[^\p{L}\p{Nd}]", "")
     looks = digits.rlike("^[0-9]{13,19}$")
     return F.coalesce(looks & F.call_function("luhn_check", digits), F.lit(False))

@@ -53,6 +53,15 @@ def fact_checks(max_quarantined_share: float, *, allow_empty: bool) -> list[Fact
             f"At most {max_quarantined_share:.0%} of a night's rows are refused.",
             lambda night: _too_many(night, max_quarantined_share),
         ),
+        FactCheck(
+            "no_swallowed_rows",
+            "No malformed record goes over several lines: it may hold rows that nobody has read.",
+            lambda night: (
+                f"{night.records_of_many_lines} records, perhaps after a quote that is not closed"
+                if night.records_of_many_lines
+                else None
+            ),
+        ),
     ]
     if not allow_empty:
         checks.append(
