@@ -246,3 +246,15 @@ def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     assert lake.versions(DATA) == before
     damaged.write_bytes(b"no parquet at all")
     ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+def test_a_quote_that_is_not_closed_swallows_no_rows(lake: Lake, tmp_path: Path) -> None:
+    deliver(tmp_path, DAY, num_rows=10, channel="web")
+    place = tmp_path / "tx" / f"{DAY}.csv"
+    lines = place.read_text(encoding="utf-8").split("\n")
+    lines.insert(4, f'stray,{DAY} 10:00:00,c,m,1,{DAY},0.5,"never closed,0')
+    place.write_text("\n".join(lines), encoding="utf-8")
+    before = lake.versions(DATA)
+    with pytest.raises(GateFailed, match="no_swallowed_rows"):
+        run(lake, tmp_path, Dates(DAY, DAY))
+    assert lake.versions(DATA) == before

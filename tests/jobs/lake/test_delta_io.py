@@ -78,3 +78,16 @@ def test_a_place_that_is_no_lake_is_left_alone(
 def test_names_cannot_lead_out_of_the_lake(lake: Lake, part: str) -> None:
     with pytest.raises(UsageProblem, match="no name of a file"):
         lake.path("_staging", part)
+
+
+def test_a_write_that_changes_nothing_is_not_taken_for_anothers_commit(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.tables import METRICS, QUARANTINE
+
+    day = date(2024, 3, 1)
+    other = lake.spark.createDataFrame([], METRICS.ddl)
+    for number in range(3):
+        lake.append(METRICS, other, f"run-{number}")
+    version = lake.publish(QUARANTINE, quarantined(lake.spark, day), Dates(day, day), "run")
+    assert version == lake.version(QUARANTINE)
+    assert lake.read(QUARANTINE, version).count() == 0

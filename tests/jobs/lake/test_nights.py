@@ -92,3 +92,24 @@ def test_a_range_is_held_as_a_whole_or_not_at_all(lake: Lake) -> None:
             pass
         held = lake.read(NIGHTS).where("holder IS NOT NULL").collect()
         assert [row["business_date"] for row in held] == [DAY]
+
+
+def test_only_ingest_begins_a_night(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold, require_ingested
+    from jobs.lake.tables import NIGHTS, TRANSACTIONS
+
+    dates = Dates(DAY, DAY)
+    with pytest.raises(InputMissing, match=f"`ingest` has not finished .* {DAY}"):
+        require_ingested(lake, dates)
+    assert lake.read(NIGHTS).count() == 0
+    # An ingest that failed has pinned nothing: the next one reads what is there then.
+    with hold(lake, dates) as night, pytest.raises(ValueError), night.job("ingest"):
+        raise ValueError("no")
+    lake.delta_table(TRANSACTIONS).delete()
+    lake.append(TRANSACTIONS, lake.read(TRANSACTIONS), "run")
+    with hold(lake, dates) as night:
+        assert night.pin("transactions") == lake.version(TRANSACTIONS) > 0
+        with night.job("ingest") as run:
+            run.versions_out["transactions"] = 1
+    require_ingested(lake, dates)

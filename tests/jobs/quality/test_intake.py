@@ -361,3 +361,14 @@ def test_labels_of_their_own(spark: SparkSession, tmp_path: Path) -> None:
         ("when", "unparsable_label_time"),
         ("yes", "accepted"),
     ]
+
+
+def test_a_card_number_in_disguise_is_one(spark: SparkSession) -> None:
+    from jobs.quality.parsing import is_card_number
+
+    card = CARD_NUMBER
+    hidden = [card, f" {card}\n", f"{card[:4]}-{card[4:]}", ".".join(card), f"{card}\u00a0"]
+    other = [card[:-1] + "0", f"x{card}", card[:8], ""]
+    frame = spark.createDataFrame([(text,) for text in (*hidden, *other)], "id string")
+    found = [row[0] for row in frame.select(is_card_number(frame.id)).collect()]
+    assert found == [True] * len(hidden) + [False] * len(other)
