@@ -32,8 +32,6 @@ from jobs.training_snapshot import TrainingPlan
 
 DEFAULT_LAKE = "demo-lake"
 NUM_CARDS, NUM_DAYS, SEED = 400, 75, 11
-# Four times as many frauds as usual: a week of so small a bank would have too few to judge by.
-INCIDENTS_PER_1000_CARDS = 10.0
 FIRST_DAY = date(2024, 1, 1)
 NUM_NIGHTS = 5
 # Labels come up to a week late, and a week is judged: the model stops two weeks before the nights.
@@ -56,15 +54,7 @@ def run(lake: Lake) -> str:
 
     say("1 of 5: a bank's deliveries")
     if not lake.files.exists(f"{bank}/_complete/{last_day}"):
-        plan = SimulationPlan(
-            bank,
-            NUM_CARDS,
-            NUM_DAYS,
-            SEED,
-            FIRST_DAY,
-            incidents_per_1000_cards=INCIDENTS_PER_1000_CARDS,
-        )
-        simulate.simulate(lake.spark, plan)
+        simulate.simulate(lake.spark, SimulationPlan(bank, NUM_CARDS, NUM_DAYS, SEED, FIRST_DAY))
     say("2 of 5: its history, ingested and turned into features")
     _bring_in(lake, delivery, history)
     say("3 of 5: a model, trained, judged and put into service")
