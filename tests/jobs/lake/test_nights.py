@@ -97,7 +97,7 @@ def test_a_range_is_held_as_a_whole_or_not_at_all(lake: Lake) -> None:
 def test_only_ingest_begins_a_night(lake: Lake) -> None:
     from jobs.lake.delta_io import Dates
     from jobs.lake.nights import hold, require_ingested
-    from jobs.lake.tables import NIGHTS, TRANSACTIONS
+    from jobs.lake.tables import LABELS, NIGHTS
 
     dates = Dates(DAY, DAY)
     with pytest.raises(InputMissing, match=f"`ingest` has not finished .* {DAY}"):
@@ -106,10 +106,11 @@ def test_only_ingest_begins_a_night(lake: Lake) -> None:
     # An ingest that failed has pinned nothing: the next one reads what is there then.
     with hold(lake, dates) as night, pytest.raises(ValueError), night.job("ingest"):
         raise ValueError("no")
-    lake.delta_table(TRANSACTIONS).delete()
-    lake.append(TRANSACTIONS, lake.read(TRANSACTIONS), "run")
+    moment = datetime.now(UTC)
+    label = ("t", True, moment, "source", moment, DAY)
+    lake.append(LABELS, lake.spark.createDataFrame([label], LABELS.ddl), "run")
     with hold(lake, dates) as night:
-        assert night.pin("transactions") == lake.version(TRANSACTIONS) > 0
+        assert night.pin("labels") == lake.version(LABELS) > 0
         with night.job("ingest") as run:
             run.versions_out["transactions"] = 1
     require_ingested(lake, dates)

@@ -65,15 +65,16 @@ def test_gate_2_knows_the_range_of_every_feature(spark: SparkSession) -> None:
     from jobs.quality.gate import validate
     from jobs.quality.suites import features as suite
 
-    expectations = suite.value_expectations()
-    assert failed(validate(suite.GATE, expectations, features(spark))) == set()
+    def check(frame: DataFrame) -> set[str]:
+        return failed(validate(suite.GATE, suite.value_expectations(), frame))
+
+    assert check(features(spark)) == set()
     bad: dict[str, Any] = {name: -1 if f.type == "bigint" else -1.0 for name, f in FEATURES.items()}
     bad |= {name: float("nan") for name in FEATURES if "amount" in name}
-    names = failed(validate(suite.GATE, expectations, features(spark, **bad)))
+    names = check(features(spark, **bad))
     assert names == {f"{name}_in_range" for name in FEATURES}
-    missing = validate(suite.GATE, expectations, features(spark, **dict.fromkeys(FEATURES)))
     # Only a card's first transaction has no time since the last one.
-    assert failed(missing) == {
+    assert check(features(spark, **dict.fromkeys(FEATURES))) == {
         f"{name}_there" for name in FEATURES if name != "card_seconds_since_last_30d"
     }
 
@@ -99,8 +100,10 @@ def test_gate_4_knows_what_a_score_can_be(spark: SparkSession) -> None:
     from jobs.quality.gate import validate
     from jobs.quality.suites import scores as suite
 
-    expectations = suite.value_expectations()
-    assert failed(validate(suite.GATE, expectations, scores(spark))) == set()
+    def check(frame: DataFrame) -> set[str]:
+        return failed(validate(suite.GATE, suite.value_expectations(), frame))
+
+    assert check(scores(spark)) == set()
     wrong = scores(
         spark,
         score=1.5,
@@ -108,14 +111,14 @@ def test_gate_4_knows_what_a_score_can_be(spark: SparkSession) -> None:
         ranking_value=float("inf"),
         num_context_events=-1,
     )
-    assert failed(validate(suite.GATE, expectations, wrong)) == {
+    assert check(wrong) == {
         "score_in_range",
         "reconstruction_error_finite",
         "ranking_value_finite",
         "num_context_events_in_range",
     }
     nothing = scores(spark, score=None, reconstruction_error=None, ranking_value=None, reasons=None)
-    assert failed(validate(suite.GATE, expectations, nothing)) == {
+    assert check(nothing) == {
         "score_there",
         "reconstruction_error_there",
         "ranking_value_there",

@@ -24,6 +24,7 @@ def test_each_failing_night_is_named(spark: SparkSession) -> None:
         night(2, rows_read=10, rows_accepted=7, rows_quarantined=3),
         night(3),
         night(4, rows_read=1, rows_accepted=1, labels_read=2, labels_accepted=1),
+        night(5, rows_read=10, rows_accepted=9, rows_quarantined=1, records_of_many_lines=1),
     ]
     result = judge_facts(spark, facts, fact_checks(0.2, allow_empty=False))
     assert not result.passed
@@ -35,6 +36,10 @@ def test_each_failing_night_is_named(spark: SparkSession) -> None:
         "label_conservation": (
             "failed",
             "2024-03-05: 2 labels read, 1 accepted, 0 quarantined, 0 dropped",
+        ),
+        "no_swallowed_rows": (
+            "failed",
+            "2024-03-06: 1 records, perhaps after a quote that is not closed",
         ),
     }
     fine = [facts[0], night(3)]
