@@ -32,12 +32,11 @@ from feature_defs.sequences import (
     TRANSACTION_DAY_OF_WEEK,
     TRANSACTION_HOUR_OF_DAY,
 )
-from feature_defs.sources import MONEY_SCALE, LabelPolicy
+from feature_defs.sources import KEYS, MONEY_SCALE, LabelPolicy
 
 MICROS_PER_SECOND = 1_000_000
 MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 MINOR_UNITS = 10**MONEY_SCALE
-KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id", "amount")
 
 # What happens at a moment (0) comes before the transactions of that moment (1).
 CHANGE, TRANSACTION = 0, 1

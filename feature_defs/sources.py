@@ -73,6 +73,10 @@ LABELS = Source(
 )
 
 
+# What identifies and describes a transaction wherever it is carried along.
+KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id", "amount")
+
+
 @dataclass(frozen=True)
 class LabelPolicy:
     """What the absence of a label means.

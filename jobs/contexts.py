@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from feature_defs.labels import context_start, period_of
-from feature_defs.point_in_time import KEYS
+from feature_defs.sources import KEYS
 from fraud_models.config import ModelConfig
 from fraud_models.registry import ModelVersion
 from fraud_models.scoring import cached_scorer, rank_stream, score_stream

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
@@ -59,8 +59,6 @@ class Lake:
 
     spark: SparkSession
     settings: Settings
-    # Versions this process has published, by table.
-    published: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def uri(self) -> str:
@@ -255,9 +253,7 @@ class Lake:
         """Version that a run's write made; the newest one when nothing was to be changed."""
         newest, *_ = commits = self.delta_table(table).history(COMMITS_LOOKED_AT).collect()
         mine = (row for row in commits if run_id in (row["userMetadata"] or ""))
-        version = int(next(mine, newest)["version"])
-        self.published[table.name] = version
-        return version
+        return int(next(mine, newest)["version"])
 
     def versions(self, tables: Iterable[Table]) -> dict[str, int]:
         """Newest version of each of these tables."""

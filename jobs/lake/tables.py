@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from feature_defs.catalogue import FEATURES
+from feature_defs.sources import KEYS, MONEY_SCALE, Column, Source
 from feature_defs.sources import LABELS as LABELS_SOURCE
-from feature_defs.sources import MONEY_SCALE, Column, Source
 from feature_defs.sources import TRANSACTIONS as TRANSACTIONS_SOURCE
 
 MONEY = f"decimal(18,{MONEY_SCALE})"
@@ -51,8 +51,6 @@ QUARANTINE = Table(
         Column("business_date", "date", nullable=False),
     ),
 )
-
-KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id", "amount")
 
 FEATURES_TABLE = Table(
     "features",
