@@ -25,20 +25,20 @@ def run(night: Night) -> None:
     Raises:
         InputMissing: the night has no published scores.
     """
-    published = night.need("publish")
+    night.need("publish")
     lake, dates = night.lake, night.dates
     budget = lake.settings.alert_budget
     with night.job("alerts", {"alert_budget": budget}) as run:
-        assert published.model_version is not None
-        model = open_registry(lake).resolve(published.model_version)
+        assert night.model_version is not None, "scores were published, so a model made them"
+        model = open_registry(lake).resolve(night.model_version)
         calibration = read_checkpoint(model).calibration
         assert calibration is not None, "scores were published, so the model is calibrated"
         threshold = calibration.threshold_for(budget)
-        run.model_version = published.model_version
+        run.model_version = night.model_version
         run.versions_in[SCORES.name] = night.pin(SCORES.name)
         scores = lake.read(SCORES, night.pin(SCORES.name)).where(F.expr(dates.sql))
         chosen = choose(scores, threshold, budget)
-        run.versions_out[ALERTS.name] = lake.publish(ALERTS, chosen.coalesce(1), dates, run.run_id)
+        night.publish(ALERTS, chosen.coalesce(1), run)
         run.rows["alerts"] = (
             lake.read(ALERTS, run.versions_out[ALERTS.name]).where(F.expr(dates.sql)).count()
         )

@@ -303,6 +303,35 @@ def nightly(settings: Settings, day: Day) -> None:
 
 @app.command()
 @with_settings
+def backfill(
+    settings: Settings,
+    first: Annotated[str, typer.Option("--from", help="First night.")],
+    last: Annotated[str, typer.Option("--to", help="Last night.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever asks in a year.")],
+    model: Annotated[
+        str, typer.Option("--model", help="as-published, or an alias or version.")
+    ] = "champion",
+    starting_at: Annotated[
+        str, typer.Option("--starting-at", help="ingest, features or score.")
+    ] = "ingest",
+) -> None:
+    """Nights run again for their tables; the model is resolved once.
+
+    Example: fraud-scoring backfill --lake L --from 2018-08-01 --to 2018-08-07
+    --reason "re-delivery 4711"
+    """
+    dates = parse_dates(None, first, last)
+    from jobs import backfill as job
+    from jobs.nightly import usual_delivery
+
+    plan = job.BackfillPlan(dates, reason, model, starting_at)  # type: ignore[arg-type]
+    with open_lake(settings) as opened:
+        pages = job.run(opened, plan, usual_delivery(opened))
+    typer.echo(f"{len(pages)} nights are done again; the last report is in {pages[-1]}")
+
+
+@app.command()
+@with_settings
 def explain(
     settings: Settings,
     transaction_id: Annotated[str, typer.Argument(help="A scored transaction.")],

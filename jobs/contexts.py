@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
@@ -41,12 +41,19 @@ def context_dates(dates: Dates, config: ModelConfig) -> Dates:
     return Dates(context_start(dates.first, config.context_period_days), dates.last)
 
 
+def read_contexts(lake: Lake, dates: Dates, version: int, config: ModelConfig) -> DataFrame:
+    """Features of all events in the contexts of these nights, those that came late included."""
+    reach = context_dates(dates, config)
+    last = reach.last + timedelta(days=lake.settings.late_days)
+    return lake.read(FEATURES_TABLE, version).where(F.expr(Dates(reach.first, last).sql))
+
+
 def context_stream(
     features: DataFrame, dates: Dates, config: ModelConfig, role: Column
 ) -> DataFrame:
     """Events in the contexts of these nights, sorted for `fraud_models.event_batch`.
 
-    `features` holds the rows of `context_dates`. `role` says what an event is in the context of
+    `features` holds the rows of `read_contexts`. `role` says what an event is in the context of
     its own period (0 context only, 1 target, 2 validation target); rows of other nights and
     events that were carried over from the period before are context only.
     """
@@ -112,8 +119,9 @@ def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) ->
     config = checkpoint.config
     reach = context_dates(dates, config)
     checkpoint.check_columns(feature_fingerprints(lake, reach))
-    features = lake.read(FEATURES_TABLE, version).where(F.expr(reach.sql))
-    stream = context_stream(features, dates, config, role=F.lit(1))
+    stream = context_stream(
+        read_contexts(lake, dates, version, config), dates, config, role=F.lit(1)
+    )
     scored = apply_stream(stream, ScoreStream(model), SCORED_FIELDS)
     # A model trained as of a day has seen the nights before that day.
     trained_on = F.col("business_date") < F.lit(checkpoint.as_of).cast("date")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import date
 
 import fsspec
 from pyspark.sql import SparkSession
@@ -83,18 +83,26 @@ def _check_there(delivery: Delivery, dates: Dates) -> None:
         )
     if delivery.format == "delta":
         _check_delta(delivery)
-    readiness = delivery.mapping.readiness
-    if readiness is None:
-        return
-    days = [str(dates.first + timedelta(days=offset)) for offset in range(dates.num_nights)]
-    marks = {day: readiness.marker.replace("{business_date}", day) for day in days}
-    open_ = [day for day, mark in marks.items() if not fs.exists(delivery.place(mark))]
+    open_ = unmarked(delivery, dates)
     if open_:
         raise InputMissing(
-            f"The delivery {delivery.uri} is not marked complete for {', '.join(open_)}.",
-            expected=f"a file such as {delivery.place(marks[days[0]])} for each date.",
+            f"The delivery {delivery.uri} is not marked complete for {', '.join(map(str, open_))}.",
+            expected=f"a file such as {next(iter(open_.values()))} for each date.",
             remedy="wait until the delivery is complete and start again.",
         )
+
+
+def unmarked(delivery: Delivery, dates: Dates) -> dict[date, str]:
+    """Dates whose marker is not there, and where it should be; none when no marker is agreed."""
+    readiness = delivery.mapping.readiness
+    if readiness is None:
+        return {}
+    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    places = {
+        day: delivery.place(readiness.marker.replace("{business_date}", str(day)))
+        for day in dates.days
+    }
+    return {day: place for day, place in places.items() if not fs.exists(place)}
 
 
 def _check_delta(delivery: Delivery) -> None:

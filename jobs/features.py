@@ -43,8 +43,7 @@ def run(night: Night) -> None:
             staged = lake.stage(built, run.run_id, FEATURES_TABLE.name)
             require(_gate(known.transactions.where(dates.sql), staged), run)
             run.rows["features"] = staged.count()
-            version = lake.publish(FEATURES_TABLE, staged, dates, run.run_id)
-            run.versions_out[FEATURES_TABLE.name] = version
+            night.publish(FEATURES_TABLE, staged, run)
             run.figures["fingerprints"] = fingerprints()
         finally:
             lake.discard_staged(run.run_id)
@@ -60,9 +59,11 @@ def knowledge(night: Night, run: Run) -> Knowledge:
 def read_knowledge(
     lake: Lake, dates: Dates, versions: dict[str, int], policy: LabelPolicy
 ) -> Knowledge:
-    """Rows that the features of these dates can depend on; earlier dates are not read."""
-    # A late row's windows begin earlier by as much as it is late.
-    reach = Dates(dates.first - timedelta(days=LOOKBACK_DAYS + lake.settings.late_days), dates.last)
+    """Rows that the features of these dates can depend on; no other dates are read."""
+    # A late row's windows begin earlier by as much as it is late, and what happened on these
+    # dates may have come by a later delivery (in a backfill: a night's own pins know of none).
+    late = timedelta(days=lake.settings.late_days)
+    reach = Dates(dates.first - timedelta(days=LOOKBACK_DAYS) - late, dates.last + late)
     return Knowledge(
         _at(lake, versions, reach, TRANSACTIONS.name),
         _at(lake, versions, reach, LABELS.name),

@@ -211,12 +211,10 @@ def _quarantine(delivery: Delivery, record: Run, staged: Staged) -> DataFrame:
 
 def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
     """Replace the dates of a table; nothing for nothing is no commit, but for transactions."""
-    lake = night.lake
-    if table is not TRANSACTIONS and rows.isEmpty():
-        there = lake.read(table).where(night.dates.sql)
-        if there.isEmpty():
-            return
-    record.versions_out[table.name] = lake.publish(table, rows, night.dates, record.run_id)
+    # Only a night that nobody has held before is known to have nothing to be replaced.
+    if table is not TRANSACTIONS and night.epoch == 1 and rows.isEmpty():
+        return
+    night.publish(table, rows, record)
 
 
 # -- counting and the gate -----------------------------------------------------------------------

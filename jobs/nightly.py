@@ -11,15 +11,17 @@ Fails   as its jobs do; a gate that said no still gets its report
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
+
+from pyspark.sql import functions as F
 
 from feature_defs.problems import GateFailed, InputMissing, UsageProblem
 from jobs import alerts, features, ingest, monitor, publish, report, score
-from jobs.delivery import Delivery, check_ready, recorded_delivery
+from jobs.delivery import Delivery, check_ready, recorded_delivery, unmarked
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import night_records
 from jobs.lake.nights import Night, hold
-from jobs.lake.tables import SCORES
+from jobs.lake.tables import NIGHTS, SCORES
 from jobs.logs import say
 from jobs.mapping import load_mapping
 
@@ -46,15 +48,17 @@ def run(lake: Lake, day: date) -> str:
     if "report" in finished:
         say(f"the night {day} is done already; nothing changes", date=day)
         return lake.path(report.FOLDER, str(day), "report.html")
-    delivery = _delivery(lake)
+    delivery = usual_delivery(lake)
     if "ingest" not in finished:
         check_ready(lake, delivery, dates)
+        _yield_to_the_night_before(lake, delivery, day)
     try:
         with hold(lake, dates) as night:
             if "ingest" not in night.finished:
                 ingest.run(night, delivery)
             for name, job in AFTER_INGEST:
-                if name not in night.finished or _must_score_again(night, name):
+                lost = name == "score" and must_score_again(night)
+                if name not in night.finished or lost:
                     job(night)
     except (GateFailed, InputMissing):
         report.write_failed(lake, day)
@@ -62,7 +66,30 @@ def run(lake: Lake, day: date) -> str:
     return lake.path(report.FOLDER, str(day), "report.html")
 
 
-def _delivery(lake: Lake) -> Delivery:
+def _yield_to_the_night_before(lake: Lake, delivery: Delivery, day: date) -> None:
+    """Let the night before go first when it could: this one's features count its rows.
+
+    Raises:
+        InputMissing: the delivery of the night before is there, and nobody has begun with it.
+    """
+    before = Dates(day - timedelta(days=1), day - timedelta(days=1))
+    begun = lake.read(NIGHTS).select(
+        F.min("business_date").alias("first"), F.count_if(F.expr(before.sql)).alias("before")
+    )
+    row = begun.collect()[0]
+    if row["first"] is None or before.first < row["first"] or row["before"]:
+        return
+    # A day that brings nothing is skipped, and without markers nobody can tell.
+    if delivery.mapping.readiness is None or unmarked(delivery, before):
+        return
+    raise InputMissing(
+        f"The delivery of the night before, {before}, is there and has not been worked on.",
+        expected="nights in their order: the features of a night count the rows of those before.",
+        remedy=f"run `fraud-scoring nightly --date {before}` first.",
+    )
+
+
+def usual_delivery(lake: Lake) -> Delivery:
     """What the settings name, else what the lake's first ingest recorded.
 
     Raises:
@@ -80,8 +107,8 @@ def _delivery(lake: Lake) -> Delivery:
     return Delivery(settings.source, settings.source_format, load_mapping(settings.mapping))
 
 
-def _must_score_again(night: Night, name: str) -> bool:
+def must_score_again(night: Night) -> bool:
     """Whether staged scores were lost before they could be published."""
-    if name != "score" or "publish" in night.finished:
+    if "score" not in night.finished or "publish" in night.finished:
         return False
     return not night.lake.staged(night.finished["score"].run_id, SCORES.name)

@@ -41,7 +41,7 @@ def run(night: Night) -> None:
         staged = lake.read_staged(scoring.run_id, SCORES)
         require(_gate(accepted, staged), run)
         run.rows["scores"] = scoring.rows["scores"]
-        run.versions_out[SCORES.name] = lake.publish(SCORES, staged, dates, run.run_id)
+        night.publish(SCORES, staged, run)
     lake.discard_staged(scoring.run_id)
 
 

@@ -13,11 +13,16 @@ over packed contexts was measured beside it (`tests/benchmarks/scoring_paths.py`
 
 from __future__ import annotations
 
+from datetime import date
+from functools import reduce
+from itertools import groupby
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from fraud_models.registry import CHAMPION, ModelVersion
 from jobs.contexts import score_nights
+from jobs.lake.delta_io import Dates
 from jobs.lake.nights import Night
 from jobs.lake.tables import FEATURES_TABLE, SCORES
 from jobs.model_store import open_registry
@@ -33,13 +38,27 @@ def run(night: Night) -> None:
     lake, dates = night.lake, night.dates
     with night.job("score") as run:
         # Resolved once per night: a later promotion does not change a night that was begun.
-        model = open_registry(lake).resolve(night.model_version or CHAMPION)
-        run.model_version = str(model.version)
+        for day in set(dates.days) - set(night.models):
+            night.models[day] = str(open_registry(lake).resolve(CHAMPION).version)
+        run.model_version = night.model_version
         version = night.pin(FEATURES_TABLE.name)
         run.versions_in[FEATURES_TABLE.name] = version
-        scored = score_nights(lake, dates, version, model)
-        staged = lake.stage(_as_table(scored, model, run.run_id), run.run_id, SCORES.name)
-        run.rows["scores"] = staged.count()
+        parts = []
+        for nights, name in _by_model(night.models):
+            model = open_registry(lake).resolve(name)
+            scored = score_nights(lake, nights, version, model)
+            parts.append(_as_table(scored, model, run.run_id))
+        scored = reduce(DataFrame.unionByName, parts)
+        run.rows["scores"] = lake.stage(scored, run.run_id, SCORES.name).count()
+
+
+def _by_model(models: dict[date, str]) -> list[tuple[Dates, str]]:
+    """Stretches of nights that one model scores."""
+    stretches = []
+    for name, days in groupby(sorted(models), key=lambda day: models[day]):
+        found = list(days)
+        stretches.append((Dates(found[0], found[-1]), name))
+    return stretches
 
 
 def _as_table(scored: DataFrame, model: ModelVersion, run_id: str) -> DataFrame:

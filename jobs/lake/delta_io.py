@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 import fsspec
 from delta import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from feature_defs.problems import InputMissing, UsageProblem
 from jobs.lake.tables import NIGHTS, TABLES, Table
@@ -45,12 +45,33 @@ class Dates:
         return (self.last - self.first).days + 1
 
     @property
+    def days(self) -> tuple[date, ...]:
+        """Each of them, in order."""
+        return tuple(self.first + timedelta(days=number) for number in range(self.num_nights))
+
+    @property
     def sql(self) -> str:
         """Predicate on `business_date`; dates have no character that could need quoting."""
         return f"business_date >= DATE'{self.first}' AND business_date <= DATE'{self.last}'"
 
+    @property
+    def slug(self) -> str:
+        """The dates as a part of a name."""
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
     def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """In whose name a publication is made."""
+
+    run_id: str
+    # Counts how often the nights were taken; of two holders the later has the higher one.
+    epoch: int
+    # A scalar that raises, inside the transaction, once the nights are another's.
+    allowed: Column
 
 
 @dataclass
@@ -219,16 +240,23 @@ class Lake:
         if self.files.exists(place):
             self.files.rm(place, recursive=True)
 
-    def publish(self, table: Table, frame: DataFrame, dates: Dates, run_id: str) -> int:
-        """Replace whole dates of a table in one commit; returns the version it made."""
+    def publish(self, table: Table, frame: DataFrame, dates: Dates, commit: Commit) -> int:
+        """Replace whole dates of a table in one commit; returns the version it made.
+
+        The newest version is returned when there was nothing to change, or when a commit of a
+        higher epoch has been there before: only the lease tells the two apart.
+        """
         writer = (
-            frame.write.format("delta")
+            frame.where(commit.allowed)
+            .write.format("delta")
             .mode("overwrite")
             .option("replaceWhere", dates.sql)
             .option("mergeSchema", "true")
-            .option("userMetadata", json.dumps({"run_id": run_id}))
+            .option("txnAppId", f"publish/{table.name}/{dates.slug}")
+            .option("txnVersion", commit.epoch)
+            .option("userMetadata", json.dumps({"run_id": commit.run_id}))
         )
-        return self._save(writer, table, run_id)
+        return self._save(writer, table, commit.run_id)
 
     def append(self, table: Table, frame: DataFrame, run_id: str) -> int:
         """Add rows to a table in one commit; returns the version it made."""

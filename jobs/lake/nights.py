@@ -1,8 +1,10 @@
-"""Who works on a night, which versions it reads, and what has been done for it.
+"""Which versions a night reads, what has been done for it, and how it is published.
 
 `nights` has one row per night. The first job pins the version of every table; each job adds the
-version that it published; later jobs read exactly those. A conditional `MERGE` under
-Serializable isolation takes the lease of a night, so that two runs never write the same one.
+version that it published; later jobs read exactly those. A lease (`jobs/lake/leases.py`) keeps
+two runs from working on the same night, and every publication is fenced: it looks the lease up
+inside its own transaction and carries the night's epoch, so a holder that was overtaken, however
+long it slept and wherever it wakes, writes nothing.
 
 A job's record is kept in the night's row (`jobs`) in the same commit as its pins and copied to
 `runs` when the night is let go, so a night of all jobs stays within twelve commits, and a killed
@@ -11,43 +13,66 @@ run's finished jobs are copied by the run that resumes it.
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
-from delta.exceptions import DeltaConcurrentModificationException
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing, NightHeld
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.runs import Run, append_runs, new_run_id, now
-from jobs.lake.tables import FEATURES_TABLE, LABELS, NIGHTS, RUNS, SCORES, TRANSACTIONS
+from feature_defs.problems import InputMissing
+from jobs.lake.delta_io import Commit, Dates, Lake
+from jobs.lake.holders import new_holder
+from jobs.lake.leases import Lease
+from jobs.lake.runs import Run, append_runs
+from jobs.lake.tables import FEATURES_TABLE, LABELS, NIGHTS, RUNS, SCORES, TRANSACTIONS, Table
 from jobs.logs import say
 
 # The night's jobs in order; recording one forgets those after it, for they read what it wrote.
 JOBS = ("ingest", "features", "score", "publish", "alerts", "monitor", "report")
 PINNED = (TRANSACTIONS, LABELS, FEATURES_TABLE, SCORES)
-CLAIM_ATTEMPTS = 5
+RECORDED = "pins map<string,bigint>, jobs map<string,string>, model_version string, state string"
 
 
 @dataclass
 class Night:
     """One or several nights, held by this process."""
 
-    lake: Lake
-    dates: Dates
-    holder: str
+    lease: Lease
+    epoch: int
     pins: dict[str, int]
-    model_version: str | None
-    # Record of each job that is finished for every one of the dates.
-    finished: dict[str, Run]
+    # Model that scores each of the dates, once it is resolved.
+    models: dict[date, str]
+    # Record of each finished job, by date.
+    records: dict[date, dict[str, Run]]
+    # Whether the nights are run again for their tables.
+    backfilled: bool
     _finished_now: list[Run] = field(default_factory=list)
     _unsaved: bool = False
+
+    @property
+    def lake(self) -> Lake:
+        """The lake whose nights these are."""
+        return self.lease.lake
+
+    @property
+    def dates(self) -> Dates:
+        """Which nights."""
+        return self.lease.dates
+
+    @property
+    def model_version(self) -> str | None:
+        """The model of all these nights; several are named together."""
+        return ", ".join(sorted(set(self.models.values()))) or None
+
+    @property
+    def finished(self) -> dict[str, Run]:
+        """Jobs that are finished for every one of the nights; the record is the last night's."""
+        common = set.intersection(*(set(jobs) for jobs in self.records.values()))
+        last = self.records[self.dates.last]
+        return {name: last[name] for name in JOBS if name in common}
 
     def pin(self, table_name: str) -> int:
         """Version of a table that this night reads.
@@ -69,13 +94,14 @@ class Night:
         Raises:
             InputMissing: that job has not finished for every one of the dates.
         """
-        if job not in self.finished:
+        finished = self.finished
+        if job not in finished:
             raise InputMissing(
                 f"`{job}` has not finished for {self.dates}.",
                 expected=f"a night whose `{job}` is done.",
                 remedy=f"run `fraud-scoring {job}` for it, or `fraud-scoring nightly`.",
             )
-        return self.finished[job]
+        return finished[job]
 
     @contextmanager
     def job(self, name: str, arguments: dict[str, Any] | None = None) -> Iterator[Run]:
@@ -89,78 +115,108 @@ class Night:
             run.finish(error)
             raise
         run.finish()
-        later = JOBS[JOBS.index(name) + 1 :]
-        self.finished = {job: done for job, done in self.finished.items() if job not in later}
-        self.finished[name] = run
+        for jobs in self.records.values():
+            for later in JOBS[JOBS.index(name) + 1 :]:
+                # A backfill never takes back what people were alerted to.
+                if not (self.backfilled and later == "alerts"):
+                    jobs.pop(later, None)
+            jobs[name] = run
         self.pins.update(run.versions_out)
-        if run.model_version is not None:
-            self.model_version = run.model_version
         self._unsaved = True
         if any(table.name in run.versions_out for table in PINNED):
-            self._save(release=False)
+            self.save()
         say(f"{name} is done", job=name, run_id=run.run_id, **run.rows)
 
+    def publish(self, table: Table, frame: DataFrame, run: Run) -> None:
+        """Replace the dates of a table in one commit, while the nights are this process's.
+
+        Raises:
+            NightHeld: another run has taken over; nothing was written.
+        """
+        self.lease.require()
+        commit = Commit(run.run_id, self.epoch, self.lease.holds())
+        try:
+            version = self.lake.publish(table, frame, self.dates, commit)
+        except Exception:
+            # Whatever a write that was overtaken stumbles over, the lost lease is the reason.
+            self.lease.require()
+            raise
+        self.lease.require()
+        run.versions_out[table.name] = version
+
+    def each(self) -> Iterator[Night]:
+        """Each night by itself, under the same lease, for jobs that look at one.
+
+        What such a job has done for its night is saved before the next night's turn.
+        """
+        if self._unsaved:
+            self.save()
+        for day in self.lease.days:
+            night = Night(
+                replace(self.lease, dates=Dates(day, day)),
+                self.epoch,
+                dict(self.pins),
+                {day: self.models[day]} if day in self.models else {},
+                {day: self.records[day]},
+                self.backfilled,
+                self._finished_now,
+            )
+            yield night
+            if night._unsaved:
+                night.save()
+
+    def begin_again(self, kept: Collection[str], models: dict[date, str], why: str) -> None:
+        """Read the newest versions and forget all finished jobs but the kept: a backfill starts.
+
+        Alerts stay as well: they say what people were shown. `why` is the backfill as JSON.
+        """
+        for day, jobs in self.records.items():
+            stays = {*kept, "alerts"}
+            self.records[day] = {name: run for name, run in jobs.items() if name in stays}
+        self.pins, self.models = self.lake.versions(PINNED), models
+        self.backfilled = True
+        self.save({"backfill": F.lit(why)})
+
+    def save(self, changes: dict[str, Column | str] | None = None) -> None:
+        """Write pins, models and finished jobs into the nights' rows and renew the lease.
+
+        Raises:
+            NightHeld: another run has taken over; its rows are left alone.
+        """
+        values = {day: self._recorded(day) for day in self.lease.days}
+        columns = ("pins", "jobs", "model_version", "state")
+        self.lease.update(
+            values, RECORDED, {**{name: f"s.{name}" for name in columns}, **(changes or {})}
+        )
+        self._unsaved = False
+
+    def _recorded(self, day: date) -> tuple[Any, ...]:
+        jobs = {name: run.to_json() for name, run in self.records[day].items()}
+        state = "done" if "report" in jobs else "open"
+        return self.pins, jobs, self.models.get(day), state
+
     def close(self) -> None:
-        """Let the night go and copy the records of its jobs to `runs`."""
-        self._save(release=True)
+        """Copy the records of the jobs to `runs` and let the nights go.
+
+        Raises:
+            NightHeld: another run has taken over.
+        """
+        # In this order a night that is done has its runs, wherever the process is killed.
         append_runs(self.lake, self._runs_to_copy())
+        if self._unsaved:
+            self.save(Lease.RELEASED)
+        else:
+            self.lease.give_back()
 
     def _runs_to_copy(self) -> list[Run]:
         mine = {run.run_id: run for run in self._finished_now}
-        earlier = {run.run_id: run for run in self.finished.values() if run.run_id not in mine}
+        done = [run for jobs in self.records.values() for run in jobs.values()]
+        earlier = {run.run_id: run for run in done if run.run_id not in mine}
         if earlier:
-            known = (
-                self.lake.read(RUNS)
-                .where(F.col("run_id").isin(list(earlier)))
-                .select("run_id")
-                .collect()
-            )
-            for row in known:
+            known = self.lake.read(RUNS).where(F.col("run_id").isin(list(earlier)))
+            for row in known.select("run_id").collect():
                 del earlier[row["run_id"]]
         return [*earlier.values(), *mine.values()]
-
-    def _save(self, *, release: bool) -> None:
-        updated = {
-            "pins": F.expr("s.pins"),
-            "updated_at": F.expr("s.now"),
-            "holder": F.lit(None).cast("string") if release else F.expr("s.holder"),
-            "lease_until": F.lit(None).cast("timestamp") if release else F.expr("s.lease_until"),
-        }
-        if self._unsaved:
-            updated["jobs"] = F.expr("s.jobs")
-            updated["model_version"] = F.expr("s.model_version")
-            updated["state"] = F.lit("done" if "report" in self.finished else "open")
-        jobs = {name: run.to_json() for name, run in self.finished.items()}
-        merge = (
-            self.lake.delta_table(NIGHTS)
-            .alias("t")
-            .merge(
-                _claims(self, jobs).alias("s"),
-                "t.business_date = s.business_date AND t.holder = s.holder",
-            )
-            .whenMatchedUpdate(set=updated)
-        )
-        merge.execute()
-        self._unsaved = False
-
-
-def _claims(night: Night, jobs: dict[str, str]) -> DataFrame:
-    """One row per date of what this holder says about it."""
-    moment = now()
-    until = moment + timedelta(minutes=night.lake.settings.lease_minutes)
-    rows = [
-        (day, night.holder, until, moment, night.pins, jobs, night.model_version)
-        for day in _days(night.dates)
-    ]
-    schema = (
-        "business_date date, holder string, lease_until timestamp, now timestamp, "
-        "pins map<string,bigint>, jobs map<string,string>, model_version string"
-    )
-    return night.lake.spark.createDataFrame(rows, schema).coalesce(1)
-
-
-def _days(dates: Dates) -> list[date]:
-    return [dates.first + timedelta(days=offset) for offset in range(dates.num_nights)]
 
 
 @contextmanager
@@ -168,13 +224,45 @@ def hold(lake: Lake, dates: Dates) -> Iterator[Night]:
     """Hold nights while a command works on them.
 
     Raises:
-        NightHeld: another run holds one of them.
+        NightHeld: another run holds one of them, or has taken one over.
     """
-    night = _claim(lake, dates)
-    try:
-        yield night
-    finally:
+    lease = Lease(lake, dates, new_holder())
+    night = _night(lease, lease.take(lake.versions(PINNED)))
+    with lease.renewed():
+        try:
+            yield night
+        except BaseException:
+            _close_after_failure(night)
+            raise
         night.close()
+
+
+def _close_after_failure(night: Night) -> None:
+    """Let nights go; what else goes wrong then is said, and does not hide why the job failed."""
+    try:
+        night.close()
+    except Exception as error:
+        first_line = str(error).split("\n", 1)[0][:300]
+        say(f"the nights {night.dates} could not be let go: {type(error).__name__}: {first_line}")
+
+
+def _night(lease: Lease, rows: list[Row]) -> Night:
+    """What the nights' rows say, now that they are held."""
+    pins: dict[str, int] = {}
+    for row in rows:
+        for name, version in row["pins"].items():
+            pins[name] = max(version, pins.get(name, 0))
+    return Night(
+        lease,
+        max(row["epoch"] for row in rows),
+        pins,
+        {row["business_date"]: row["model_version"] for row in rows if row["model_version"]},
+        {
+            row["business_date"]: {job: Run.from_json(text) for job, text in row["jobs"].items()}
+            for row in rows
+        },
+        any(row["backfill"] for row in rows),
+    )
 
 
 def require_ingested(lake: Lake, dates: Dates) -> None:
@@ -185,7 +273,7 @@ def require_ingested(lake: Lake, dates: Dates) -> None:
     """
     done = lake.read(NIGHTS).where(dates.sql).where("map_contains_key(jobs, 'ingest')")
     ingested = {row["business_date"] for row in done.select("business_date").collect()}
-    missing = [str(day) for day in _days(dates) if day not in ingested]
+    missing = [str(day) for day in dates.days if day not in ingested]
     if missing:
         raise InputMissing(
             f"`ingest` has not finished for {len(missing)} of the nights {dates}: "
@@ -193,82 +281,3 @@ def require_ingested(lake: Lake, dates: Dates) -> None:
             expected="nights that `ingest` has brought in.",
             remedy="run `fraud-scoring ingest` for them, or `fraud-scoring nightly`.",
         )
-
-
-def _claim(lake: Lake, dates: Dates) -> Night:
-    holder = f"{new_run_id('hold')}@{socket.gethostname()}:{os.getpid()}"
-    # Nights that are plainly held cost no commit; the MERGE decides between two that ask at once.
-    _refuse_held(dates, lake.read(NIGHTS).where(dates.sql).where("lease_until > now()").collect())
-    fresh = Night(lake, dates, holder, lake.versions(PINNED), None, {})
-    free = "t.holder IS NULL OR t.lease_until < s.now"
-    for attempt in range(CLAIM_ATTEMPTS):
-        try:
-            (
-                lake.delta_table(NIGHTS)
-                .alias("t")
-                .merge(_claims(fresh, {}).alias("s"), "t.business_date = s.business_date")
-                .whenMatchedUpdate(
-                    condition=free,
-                    set={
-                        "holder": "s.holder",
-                        "lease_until": "s.lease_until",
-                        "epoch": "t.epoch + 1",
-                        # Until a night is ingested nothing has read its pins: they follow.
-                        "pins": "CASE WHEN map_contains_key(t.jobs, 'ingest') "
-                        "THEN t.pins ELSE s.pins END",
-                        "updated_at": "s.now",
-                    },
-                )
-                .whenNotMatchedInsert(
-                    values={
-                        "business_date": "s.business_date",
-                        "state": F.lit("open"),
-                        "holder": "s.holder",
-                        "lease_until": "s.lease_until",
-                        "epoch": F.lit(1).cast("bigint"),
-                        "pins": "s.pins",
-                        "jobs": "s.jobs",
-                        "updated_at": "s.now",
-                    }
-                )
-                .execute()
-            )
-            break
-        except DeltaConcurrentModificationException:
-            if attempt == CLAIM_ATTEMPTS - 1:
-                raise
-    return _held(fresh)
-
-
-def _refuse_held(dates: Dates, held: list[Row]) -> None:
-    if not held:
-        return
-    by_whom = "; ".join(
-        f"{row['business_date']} by {row['holder']} until "
-        f"{row['lease_until'].astimezone(UTC):%H:%M} UTC"
-        for row in sorted(held, key=lambda row: row["business_date"])[:5]
-    )
-    raise NightHeld(
-        f"Another run holds {len(held)} of the nights {dates}: {by_whom}.",
-        expected="nights that nobody works on.",
-        remedy="wait until that run has ended; a dead run's lease ends by itself.",
-    )
-
-
-def _held(fresh: Night) -> Night:
-    """Read back what the claim has won."""
-    rows = fresh.lake.read(NIGHTS).where(fresh.dates.sql).collect()
-    others = [row for row in rows if row["holder"] != fresh.holder]
-    if others:
-        fresh._save(release=True)
-    _refuse_held(fresh.dates, others)
-    pins: dict[str, int] = {}
-    for row in rows:
-        for name, version in row["pins"].items():
-            pins[name] = max(version, pins.get(name, 0))
-    jobs = [set(row["jobs"]) for row in rows]
-    latest = max(rows, key=lambda row: row["updated_at"])
-    finished = {name: Run.from_json(latest["jobs"][name]) for name in set.intersection(*jobs)}
-    model_versions = {row["model_version"] for row in rows}
-    model_version = model_versions.pop() if len(model_versions) == 1 else None
-    return Night(fresh.lake, fresh.dates, fresh.holder, pins, model_version, finished)

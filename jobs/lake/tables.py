@@ -103,6 +103,8 @@ NIGHTS = Table(
         Column("model_version", "string"),
         # Record (JSON, the row of `runs`) of each job that finished, by job name.
         Column("jobs", "map<string,string>", nullable=False),
+        # Why the night was run again for its tables (JSON), when it was.
+        Column("backfill", "string"),
         Column("updated_at", "timestamp", nullable=False),
     ),
     partitioned_by=None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 
+EPOCHS = count(1)
+
 
 def quarantined(spark: SparkSession, day: date, *names: str) -> DataFrame:
     from jobs.lake.tables import QUARANTINE
@@ -26,14 +29,27 @@ def quarantined(spark: SparkSession, day: date, *names: str) -> DataFrame:
     return spark.createDataFrame(rows, QUARANTINE.ddl)
 
 
+def freely(run_id: str) -> Any:
+    """A commit that no lease stands behind."""
+    from pyspark.sql import functions as F
+
+    from jobs.lake.delta_io import Commit
+
+    return Commit(run_id, next(EPOCHS), F.lit(True))
+
+
 def test_publishing_replaces_whole_dates(lake: Lake) -> None:
     from jobs.lake.delta_io import Dates
     from jobs.lake.tables import QUARANTINE
 
     one, two = date(2024, 3, 1), date(2024, 3, 2)
-    first = lake.publish(QUARANTINE, quarantined(lake.spark, one, "a"), Dates(one, one), "run-1")
-    lake.publish(QUARANTINE, quarantined(lake.spark, two, "b"), Dates(two, two), "run-2")
-    last = lake.publish(QUARANTINE, quarantined(lake.spark, one, "c"), Dates(one, one), "run-3")
+    first = lake.publish(
+        QUARANTINE, quarantined(lake.spark, one, "a"), Dates(one, one), freely("run-1")
+    )
+    lake.publish(QUARANTINE, quarantined(lake.spark, two, "b"), Dates(two, two), freely("run-2"))
+    last = lake.publish(
+        QUARANTINE, quarantined(lake.spark, one, "c"), Dates(one, one), freely("run-3")
+    )
     assert last == lake.version(QUARANTINE) == first + 2
     assert {row["raw"] for row in lake.read(QUARANTINE).collect()} == {"b", "c"}
     assert {row["raw"] for row in lake.read(QUARANTINE, first).collect()} == {"a"}
@@ -50,7 +66,7 @@ def test_rows_of_other_dates_cannot_be_published(lake: Lake) -> None:
 
     one, two = date(2024, 3, 1), date(2024, 3, 2)
     with pytest.raises((AnalysisException, Py4JJavaError), match=r"replaceWhere|REPLACE_WHERE"):
-        lake.publish(QUARANTINE, quarantined(lake.spark, two, "a"), Dates(one, one), "run")
+        lake.publish(QUARANTINE, quarantined(lake.spark, two, "a"), Dates(one, one), freely("run"))
     assert lake.version(QUARANTINE) == 0
 
 
@@ -88,6 +104,6 @@ def test_a_write_that_changes_nothing_is_not_taken_for_anothers_commit(lake: Lak
     other = lake.spark.createDataFrame([], METRICS.ddl)
     for number in range(3):
         lake.append(METRICS, other, f"run-{number}")
-    version = lake.publish(QUARANTINE, quarantined(lake.spark, day), Dates(day, day), "run")
+    version = lake.publish(QUARANTINE, quarantined(lake.spark, day), Dates(day, day), freely("run"))
     assert version == lake.version(QUARANTINE)
     assert lake.read(QUARANTINE, version).count() == 0

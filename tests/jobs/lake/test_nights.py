@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 DAY = date(2024, 3, 1)
+
+
+def end_leases(lake: Lake) -> None:
+    """As if all holders had been silent for long; they are alive, so only time can tell."""
+    from jobs.lake.tables import NIGHTS
+
+    past = datetime.now(UTC) - timedelta(hours=1)
+    lake.delta_table(NIGHTS).update(set={"lease_until": f"TIMESTAMP'{past:%Y-%m-%d %H:%M:%S}'"})
 
 
 def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
@@ -63,22 +74,129 @@ def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
 
 def test_the_records_of_a_killed_run_are_copied_by_the_next(lake: Lake) -> None:
     from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import _claim, hold
+    from jobs.lake.nights import hold
     from jobs.lake.tables import NIGHTS, RUNS
 
-    killed = _claim(lake, Dates(DAY, DAY))
+    paused = hold(lake, Dates(DAY, DAY))
+    killed = paused.__enter__()
     with killed.job("ingest") as run:
         run.versions_out["transactions"] = 1
     assert lake.read(RUNS).count() == 0
-    # Its lease ends by itself.
-    past = datetime.now(UTC) - timedelta(hours=1)
-    lake.delta_table(NIGHTS).update(set={"lease_until": f"TIMESTAMP'{past:%Y-%m-%d %H:%M:%S}'"})
+    end_leases(lake)
     with hold(lake, Dates(DAY, DAY)) as night:
         assert set(night.finished) == {"ingest"}
     assert [row["run_id"] for row in lake.read(RUNS).collect()] == [run.run_id]
     # The dead run comes back: it holds the night no more, and changes nothing.
-    killed.close()
-    assert lake.read(NIGHTS).collect()[0]["epoch"] == 2
+    with pytest.raises(NightHeld, match="lost its lease"):
+        paused.__exit__(None, None, None)
+    row = lake.read(NIGHTS).collect()[0]
+    assert (row["epoch"], row["holder"]) == (2, None)
+
+
+def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
+    """Whether it wakes before its write begins, or within it."""
+    from pyspark.sql import functions as F
+
+    from jobs.lake.delta_io import Commit, Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import QUARANTINE
+
+    dates = Dates(DAY, DAY)
+    rows = lake.spark.createDataFrame([("s", "late", ["r"], "run", DAY)], QUARANTINE.ddl)
+    with pytest.raises(NightHeld, match="lost its lease"), hold(lake, dates) as slow:
+        with slow.job("ingest") as run:
+            slow.publish(QUARANTINE, rows, run)
+        allowed = slow.lease.holds()
+        end_leases(lake)
+        with hold(lake, dates) as quick, quick.job("ingest") as other:
+            quick.publish(QUARANTINE, rows.withColumn("raw", F.lit("new")), other)
+        before = lake.version(QUARANTINE)
+        # Its lease looked up inside the write: nothing else would have stopped this one.
+        unfenced = Commit("slow", slow.epoch + 9, allowed)
+        with pytest.raises(Exception, match="the lease of 2024-03-01 is lost"):
+            lake.publish(QUARANTINE, rows, dates, unfenced)
+        # The epoch alone: a commit of a higher one was there, so this one is not made.
+        lake.publish(QUARANTINE, rows, dates, Commit("slow", slow.epoch, F.lit(True)))
+        assert lake.version(QUARANTINE) == before
+        with slow.job("ingest") as run:
+            slow.publish(QUARANTINE, rows, run)
+    assert {row["raw"] for row in lake.read(QUARANTINE).collect()} == {"new"}
+    assert lake.version(QUARANTINE) == before
+
+
+def test_a_lease_is_renewed_while_its_run_lives(lake: Lake) -> None:
+    from time import sleep
+
+    from jobs.lake.delta_io import Dates, Lake
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS
+
+    short = lake.settings.model_copy(update={"lease_minutes": 0.05})
+    quick = Lake(lake.spark, short)
+    with hold(quick, Dates(DAY, DAY)) as night:
+        first = lake.read(NIGHTS).collect()[0]["lease_until"]
+        sleep(8)
+        assert lake.read(NIGHTS).collect()[0]["lease_until"] > first
+        night.lease.require()
+
+
+def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.holders import is_dead, new_holder
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS
+
+    mine = new_holder()
+    assert not is_dead(mine)
+    child = subprocess.run(
+        [sys.executable, "-c", "from jobs.lake.holders import new_holder; print(new_holder())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    gone = child.stdout.strip()
+    assert is_dead(gone)
+    # The same process id on another machine, or in another container, says nothing.
+    assert not is_dead(gone.replace("@", "@other-"))
+    assert not is_dead(re.sub(r"\.\d+:(\d+)$", r".1:\1", gone))
+    with pytest.raises(KeyError), hold(lake, Dates(DAY, DAY)):
+        lake.delta_table(NIGHTS).update(set={"holder": f"'{gone}'"})
+        raise KeyError
+    with hold(lake, Dates(DAY, DAY)) as night:
+        assert night.epoch == 2
+
+
+def test_a_night_waits_for_the_earlier_ones_that_are_at_work(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+
+    next_day, much_later = DAY + timedelta(days=1), DAY + timedelta(days=90)
+    with hold(lake, Dates(DAY, DAY)):
+        with (
+            pytest.raises(NightHeld, match=f"{DAY} by hold"),
+            hold(lake, Dates(next_day, next_day)),
+        ):
+            pass
+        with hold(lake, Dates(much_later, much_later)):
+            pass
+    with hold(lake, Dates(next_day, next_day)), hold(lake, Dates(DAY, DAY)):
+        pass
+
+
+def test_a_record_from_the_future_is_called_that(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS
+
+    ahead = datetime.now(UTC) + timedelta(hours=30)
+    text = f"TIMESTAMP'{ahead:%Y-%m-%d %H:%M:%S}'"
+    with pytest.raises(KeyError), hold(lake, Dates(DAY, DAY)):
+        lake.delta_table(NIGHTS).update(
+            set={"holder": "'a@b'", "updated_at": text, "lease_until": text}
+        )
+        raise KeyError
+    with pytest.raises(NightHeld, match="a clock is wrong"), hold(lake, Dates(DAY, DAY)):
+        pass
 
 
 def test_a_range_is_held_as_a_whole_or_not_at_all(lake: Lake) -> None:

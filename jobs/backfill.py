@@ -1,0 +1,139 @@
+"""Run nights again for their tables, for a reason that is kept.
+
+Reads   the deliveries of the nights, and every table as it is now: what came late is seen
+Writes  transactions, features, scores of all nights in one commit each; each night's report
+Fails   as the jobs do; one failing night fails all, and what was published stays
+
+A correction comes as a re-delivery and a backfill of its nights. The model is resolved once and
+kept, also when the backfill is killed and started again with the same arguments. Scores by a
+model that was trained on a night or later are marked `in_sample`. Alerts that people were shown
+stay; a night that had none gets its own.
+
+    fraud-scoring backfill --lake L --from 2018-08-01 --to 2018-08-07 --reason "re-delivery 4711"
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Literal
+
+from feature_defs.problems import InputMissing, UsageProblem
+from fraud_models.registry import CHAMPION
+from jobs import alerts, features, ingest, monitor, publish, report, score
+from jobs.delivery import Delivery, check_ready
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.nights import JOBS, Night, hold, require_ingested
+from jobs.lake.runs import recorded
+from jobs.lake.tables import NIGHTS
+from jobs.logs import say
+from jobs.model_store import open_registry
+from jobs.nightly import must_score_again
+
+AS_PUBLISHED = "as-published"
+FirstJob = Literal["ingest", "features", "score"]
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """What is asked for; the same plan again goes on with the same backfill."""
+
+    dates: Dates
+    reason: str
+    model: str = CHAMPION
+    starting_at: FirstJob = "ingest"
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise UsageProblem(
+                "The backfill has no reason.",
+                expected="a sentence that tells an auditor why nights were run again.",
+                remedy="give --reason TEXT.",
+            )
+        if self.starting_at not in JOBS[:3]:
+            raise UsageProblem(
+                f"A backfill cannot start at {self.starting_at!r}.",
+                expected=f"one of {', '.join(JOBS[:3])}.",
+                remedy="correct --starting-at.",
+            )
+
+    def to_json(self) -> str:
+        """What `nights` keeps of it."""
+        return json.dumps(
+            {**asdict(self), "dates": [str(self.dates.first), str(self.dates.last)]},
+            sort_keys=True,
+        )
+
+
+def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
+    """Run the nights again; returns the places of their reports.
+
+    Raises:
+        InputMissing: a delivery, a night's ingest or a model is not there; nothing was begun.
+        GateFailed: a gate said no.
+        NightHeld: another run works on one of the nights.
+    """
+    reports = [lake.path(report.FOLDER, str(day), "report.html") for day in plan.dates.days]
+    if _states(lake, plan) == {"done"}:
+        say(f"this backfill of {plan.dates} is done already; nothing changes")
+        return reports
+    if plan.starting_at == "ingest":
+        check_ready(lake, delivery, plan.dates)
+    else:
+        require_ingested(lake, plan.dates)
+    arguments = json.loads(plan.to_json())
+    with recorded(lake, "backfill", plan.dates, arguments) as own, hold(lake, plan.dates) as night:
+        if None in _states(lake, plan):
+            kept = JOBS[: JOBS.index(plan.starting_at)]
+            for job in kept:
+                night.need(job)
+            night.begin_again(kept, _models(night, plan.model), plan.to_json())
+        own.model_version = night.model_version
+        own.versions_in = dict(night.pins)
+        _run_jobs(night, delivery)
+    return reports
+
+
+def _states(lake: Lake, plan: BackfillPlan) -> set[str | None]:
+    """State of each night that is in this backfill; of one that is not, nothing."""
+    rows = lake.read(NIGHTS).where(plan.dates.sql).select("backfill", "state").collect()
+    why = plan.to_json()
+    states: set[str | None] = {row["state"] if row["backfill"] == why else None for row in rows}
+    return states if len(rows) == plan.dates.num_nights else states | {None}
+
+
+def _models(night: Night, wanted: str) -> dict[date, str]:
+    """Version of the model that scores each night.
+
+    Raises:
+        InputMissing: there is no such model, or a night was not published; all are named.
+    """
+    if wanted != AS_PUBLISHED:
+        version = str(open_registry(night.lake).resolve(wanted).version)
+        return dict.fromkeys(night.dates.days, version)
+    missing = [str(day) for day in night.dates.days if day not in night.models]
+    if missing:
+        raise InputMissing(
+            f"No model has scored {len(missing)} of the nights {night.dates}: "
+            f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.",
+            expected=f"nights that were published, when the model is to be {AS_PUBLISHED}.",
+            remedy="leave --model out for the champion, or name a version.",
+        )
+    return dict(night.models)
+
+
+def _run_jobs(night: Night, delivery: Delivery) -> None:
+    """All jobs that are not done yet: the tables in one commit each, the rest night by night."""
+    if "ingest" not in night.finished:
+        ingest.run(night, delivery)
+    if "features" not in night.finished:
+        features.run(night)
+    if "score" not in night.finished or must_score_again(night):
+        score.run(night)
+    if "publish" not in night.finished:
+        publish.run(night)
+    for one in night.each():
+        for name, job in (("alerts", alerts.run), ("monitor", monitor.run), ("report", report.run)):
+            if name not in one.finished:
+                job(one)
