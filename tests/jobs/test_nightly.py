@@ -308,7 +308,7 @@ def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> No
 
     def score_with(number: int) -> None:
         with hold(lake, Dates(LAST, LAST)) as night:
-            night.model_version = str(number)
+            night.models = {LAST: str(number)}
             score.run(night)
 
     with pytest.raises(InputMissing) as raised:
