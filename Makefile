@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick lint handbook-check bench-scoring wheel constraints clean
+.PHONY: setup demo test test-quick cluster-test lint handbook-check bench-scoring wheel \
+	constraints clean
 
 setup: $(READY)
 
@@ -25,6 +26,10 @@ test: setup
 test-quick: setup
 	$(BIN)/python -m pytest -m "not spark and not distributed and not slow"
 
+# A bank's nights on Spark's own standalone cluster, whose workers have the wheel alone.
+cluster-test: setup wheel
+	WHEEL="$$(ls dist/*.whl)" $(BIN)/python -m pytest -m cluster tests/cluster
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,8 +44,10 @@ handbook-check: setup
 bench-scoring: setup
 	$(BIN)/python tests/benchmarks/scoring_paths.py --lake $(LAKE) --date $(DATE)
 
+# Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup
-	$(BIN)/uv build --wheel --out-dir dist
+	rm -rf build dist
+	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 
 # Compiles the exact versions that setup installs.
 constraints:

@@ -80,14 +80,19 @@ def _check_resources(spark: SparkSession, num_workers: int) -> bool:
     return gpus >= 1
 
 
-def _slots(spark: SparkSession, wanted: int) -> int:
-    """Tasks that can run at the same time, waiting a little for executors that register."""
+def task_slots(spark: SparkSession) -> int:
+    """Tasks that can run at the same time on the executors that are there now."""
     context = spark.sparkContext._jsc.sc()
     profile = context.resourceProfileManager().defaultResourceProfile()
+    return int(context.maxNumConcurrentTasks(profile))
+
+
+def _slots(spark: SparkSession, wanted: int) -> int:
+    """Slots, waiting a little for executors that register."""
     deadline = time.monotonic() + SLOT_WAIT_S
-    local = bool(context.isLocal())
+    local = bool(spark.sparkContext._jsc.sc().isLocal())
     while True:
-        slots = int(context.maxNumConcurrentTasks(profile))
+        slots = task_slots(spark)
         if slots >= wanted or local or time.monotonic() > deadline:
             return slots
         time.sleep(1.0)

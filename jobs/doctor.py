@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.executor_checks import installed, packages, sight_of_lake
 from jobs.findings import GIB, Finding, checked, crashed, disk
 from jobs.runtime import delta_jars, find_java, java_version
 from jobs.settings import Settings
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "examine", "show"]
 
-PACKAGES = ("feature_defs", "fraud_models", "jobs")
-DISTRIBUTION = "fraud-scoring"
 SETUP = "run `make setup`, or install Java 17 and set JAVA_HOME."
 
 
@@ -46,7 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         with _session(settings) as spark:
             findings.append(Finding("Spark", "ok", f"Spark {spark.version} starts"))
-            findings.append(checked("executors", lambda: _executors(spark)))
+            findings.append(checked("executors", lambda: packages(spark)))
             findings += _examine_lake(spark, settings)
     except Exception as error:
         findings.append(crashed("Spark", error))
@@ -90,20 +88,6 @@ def _jars() -> Finding:
     return Finding("Delta's jars", "ok", f"{len(jars)} in {jars[0].parent}")
 
 
-def installed() -> tuple[str, str, tuple[str, ...]]:
-    """Folder of the packages, the version installed, and the names of packages that lie elsewhere.
-
-    Runs on the driver and on executors, which must agree.
-    """
-    folders = {}
-    for name in PACKAGES:
-        file = import_module(name).__file__
-        folders[name] = str(Path(file).resolve().parent.parent) if file else "no folder"
-    home = folders["jobs"]
-    strays = tuple(f"{name} in {folder}" for name, folder in folders.items() if folder != home)
-    return home, metadata.version(DISTRIBUTION), strays
-
-
 def _packages() -> Finding:
     home, version, strays = installed()
     if strays:
@@ -114,26 +98,6 @@ def _packages() -> Finding:
             "install fraud-scoring into an environment of its own; something else has these names.",
         )
     return Finding("packages", "ok", f"fraud-scoring {version} in {home}")
-
-
-def _executors(spark: SparkSession) -> Finding:
-    """Whether executors have the packages of the driver."""
-    context = spark.sparkContext
-    places = context.parallelize(range(context.defaultParallelism), context.defaultParallelism)
-    theirs = set(places.map(lambda _: installed()).collect())
-    versions = sorted({version for _, version, _ in theirs})
-    strays = sorted({stray for _, _, names in theirs for stray in names})
-    ours = metadata.version(DISTRIBUTION)
-    if strays or versions != [ours]:
-        return Finding(
-            "executors",
-            "wrong",
-            f"executors have fraud-scoring {', '.join(versions)} and the driver {ours}"
-            + (f"; {', '.join(strays)}" if strays else ""),
-            "give driver and executors the same environment or image.",
-        )
-    homes = sorted({home for home, _, _ in theirs})
-    return Finding("executors", "ok", f"fraud-scoring {ours} in {', '.join(homes)}")
 
 
 def _memory(settings: Settings) -> Finding:
@@ -210,6 +174,7 @@ def _examine_lake(spark: SparkSession, settings: Settings) -> list[Finding]:
     if first.status == "wrong":
         return [first]
     checks: tuple[tuple[str, Callable[[Lake], Finding]], ...] = (
+        ("lake on executors", sight_of_lake),
         ("tables", lake_checks.tables),
         ("nights", lake_checks.nights),
         ("staging", lake_checks.staging),

@@ -47,9 +47,14 @@ def spark_settings(settings: Settings) -> dict[str, str]:
     if settings.master or "PYSPARK_GATEWAY_PORT" not in os.environ:
         ours["spark.master"] = settings.master or f"local[{cores}]"
     if not ours.get("spark.master", "").startswith("local"):
-        # On a cluster the driver's address is for the cluster to decide.
-        del ours["spark.driver.host"]
-    return {**ours, **settings.spark}
+        # On a cluster the driver's address is for the cluster to decide, and how many cores the
+        # driver's machine has says nothing: Spark cuts its own default down to what is needed.
+        del ours["spark.driver.host"], ours["spark.sql.shuffle.partitions"]
+    theirs = dict(settings.spark)
+    if "spark.jars" in theirs:
+        # Further jars (an object store's, say) come beside Delta's, not in their place.
+        theirs["spark.jars"] = f"{ours['spark.jars']},{theirs['spark.jars']}"
+    return {**ours, **theirs}
 
 
 def open_session(settings: Settings) -> SparkSession:
@@ -63,6 +68,9 @@ def open_session(settings: Settings) -> SparkSession:
     if wanted.get("spark.master", "").startswith("local"):
         # Workers on this machine are the same Python, whatever comes first on the path.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    elif "spark.pyspark.python" in wanted:
+        # Spark itself heeds this setting in spark-submit only.
+        os.environ["PYSPARK_PYTHON"] = wanted["spark.pyspark.python"]
     conf = SparkConf().setAppName("fraud-scoring")
     for name, value in wanted.items():
         conf.set(name, value)

@@ -82,8 +82,25 @@ def test_a_folder_that_is_no_lake(spark: SparkSession, tmp_path: Path) -> None:
 def test_a_healthy_lake(filled_lake: Lake) -> None:
     findings = by_name(doctor.examine(filled_lake.settings))
     assert [name for name, finding in findings.items() if finding.status == "wrong"] == []
+    assert findings["lake on executors"].status == "ok"
     assert findings["staging"].found == "empty"
     assert findings["registry"].status == "warning"
+
+
+@pytest.mark.spark
+def test_a_lake_that_executors_do_not_see(spark: SparkSession) -> None:
+    import fsspec
+
+    from jobs.executor_checks import sight_of_lake
+    from jobs.lake.delta_io import Lake
+
+    # A file system of this process alone: what a local folder is to another machine.
+    fsspec.filesystem("memory").pipe("/blind/nights/part", b"row")
+    found = sight_of_lake(Lake(spark, settings_of("memory://blind")))
+    assert found.status == "wrong"
+    assert "finds nights in memory://blind" in found.found
+    assert found.found.endswith(": nothing")
+    assert "share" in found.remedy
 
 
 @pytest.mark.spark

@@ -1,0 +1,43 @@
+"""A table written and read on a cluster, and where its executors have our packages from.
+
+    FRAUD_MASTER=spark://… python round_trip.py TABLE
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from jobs.session import open_session
+from jobs.settings import load_settings
+
+
+def with_homes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Rows with the folder of the packages where they were read; runs on executors."""
+    from jobs.executor_checks import installed
+
+    home, _, strays = installed()
+    for batch in batches:
+        homes = pa.array([", ".join((home, *strays))] * batch.num_rows, pa.string())
+        yield pa.RecordBatch.from_arrays([batch.column(0), homes], names=["id", "home"])
+
+
+def main(table: str) -> None:
+    """Write, read back, and print what was found as one JSON line."""
+    spark = open_session(load_settings(None, {}))
+    spark.range(100, numPartitions=4).write.format("delta").save(table)
+    read = spark.read.format("delta").load(table).repartition(4)
+    rows = read.mapInArrow(with_homes, "id long, home string").collect()
+    found = {
+        "ids": sorted(row["id"] for row in rows),
+        "homes": sorted({row["home"] for row in rows}),
+    }
+    print(json.dumps(found))
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
