@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PACKAGES = ("feature_defs", "fraud_models", "jobs")
 DISTRIBUTION = "fraud-scoring"
 # Executors of a cluster register one by one; when none came for a while, these are all.
-SETTLED_S = 3.0
-REGISTRATION_WAIT_S = 45.0
+SETTLED_S = 10.0
+REGISTRATION_WAIT_S = 90.0
 
 Answer = TypeVar("Answer")
 

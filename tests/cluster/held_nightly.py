@@ -22,7 +22,7 @@ import pyarrow as pa
 from fraud_models.registry import ModelVersion
 from jobs import cli, contexts
 
-LONGEST_WAIT_S = 300.0
+LONGEST_WAIT_S = 900.0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A table written and read on a cluster, and where its executors have our packages from.
 
-    FRAUD_MASTER=spark://… python round_trip.py TABLE
+FRAUD_MASTER=spark://… python round_trip.py TABLE
 """
 
 from __future__ import annotations

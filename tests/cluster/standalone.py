@@ -26,7 +26,7 @@ from jobs.runtime import find_java
 SPARK_HOME = Path(pyspark.__file__).parent
 LOOPBACK = "127.0.0.1"
 WORKER_MEMORY = "1500m"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 MASTER_IS_UP = re.compile(r"Starting Spark master at (spark://\S+)")
 WORKER_IS_UP = re.compile(r"Successfully registered with master")
 # Names that would carry the driver's ways into a worker, or the other way round.
@@ -170,13 +170,15 @@ class Driver:
 
     def start(self, *command: str, **settings: str) -> Running:
         """Start a command: `fraud-scoring` with these arguments."""
-        return self.start_script(Path(sys.executable).with_name("fraud-scoring"), *command, **settings)
+        return self.start_script(
+            Path(sys.executable).with_name("fraud-scoring"), *command, **settings
+        )
 
     def start_script(self, script: Path, *arguments: str, **settings: str) -> Running:
         """Start a Python script with these arguments."""
         self.place.mkdir(parents=True, exist_ok=True)
         number = len(list(self.place.glob("*.log")))
-        log = self.place / f"{number:02d}-{script.stem}-{arguments[0] if arguments else ''}.log"
+        log = self.place / f"{number:02d}-{script.stem}-{Path(arguments[0]).name}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, str(script), *arguments],
@@ -214,7 +216,7 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait(self, timeout_s: float = 600.0) -> Ended:
+    def wait(self, timeout_s: float = 1800.0) -> Ended:
         """Wait for its end; afterwards neither it nor its Java is left."""
         try:
             code = self.process.wait(timeout_s)

@@ -42,7 +42,7 @@ HISTORY_LAST = NIGHT - timedelta(days=1)
 AS_OF = HISTORY_LAST - timedelta(days=13)
 TRAIN = ("train", "--as-of", str(AS_OF), "--recipe", "lstm_autoencoder", "--num-workers", "2")
 EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
-WAIT_S = 300.0
+WAIT_S = 900.0
 RELATIVE_TOLERANCE = 1e-5
 
 
@@ -113,7 +113,7 @@ def trained(on_cluster: Driver, lake_on_cluster: Path, broken_training: Broken) 
 
 @pytest.fixture(scope="module")
 def in_service(on_cluster: Driver, lake_on_cluster: Path, trained: Ended) -> Path:
-    """The lake with a champion: by gate 3, or by hand where so small a bank does not convince it."""
+    """The lake with a champion: by gate 3, or by hand where the bank is too small for it."""
     trained.checked()
     lake = ("--lake", str(lake_on_cluster))
     judged = ("--from", str(AS_OF), "--to", str(AS_OF + timedelta(days=6)))

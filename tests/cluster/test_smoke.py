@@ -1,4 +1,4 @@
-"""A cluster in brief: master, workers, the wheel's packages on executors, a table there and back."""
+"""A cluster in brief: executors have the wheel's packages, and a table goes there and back."""
 
 from __future__ import annotations
 
