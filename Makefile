@@ -47,7 +47,7 @@ bench-scoring: setup
 # Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup
 	rm -rf build dist
-	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 
 # Compiles the exact versions that setup installs.
 constraints:
