@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import psutil
 import pytest
 
 from tests.cluster.standalone import Driver, Ended, Running
-from tests.cluster.worker_environment import site_packages
+from tests.cluster.worker_environment import make_bare_python, site_packages
 from tests.conftest import settings_for
 
 if TYPE_CHECKING:
@@ -312,8 +311,10 @@ def test_the_doctor_sees_the_wheel_on_both_workers(
     assert re.search(r"lake on executors +they find what the driver finds", output)
 
 
-def test_the_doctor_names_executors_without_the_packages(on_cluster: Driver) -> None:
-    bare = str(Path(sys.base_prefix, "bin", "python3.11"))
+def test_the_doctor_names_executors_without_the_packages(
+    on_cluster: Driver, tmp_path: Path
+) -> None:
+    bare = str(make_bare_python(tmp_path))
     spark = json.dumps({**on_cluster.spark, "spark.pyspark.python": bare})
     ended = on_cluster.run("doctor", FRAUD_SPARK=spark)
     assert ended.code == 1

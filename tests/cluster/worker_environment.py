@@ -20,13 +20,19 @@ UV = (sys.executable, "-m", "uv", "--quiet", "--offline")
 
 
 def make_worker_python(place: Path) -> Path:
-    """Make the environment in a new folder; returns its Python."""
-    environment = place / "environment"
+    """A Python with the wheel's packages, in a new folder; an environment for a worker."""
     built = os.environ.get("WHEEL")
     wheel = Path(built).resolve() if built else build_wheel(place)
+    python = make_bare_python(place)
+    _run(*UV, "pip", "install", "--no-deps", "--python", str(python), str(wheel))
+    return python
+
+
+def make_bare_python(place: Path) -> Path:
+    """A Python with all libraries and none of our packages, in a new folder."""
+    environment = place / "environment"
     _run(*UV, "venv", "--python", sys.executable, str(environment))
     python = environment / "bin" / "python"
-    _run(*UV, "pip", "install", "--no-deps", "--python", str(python), str(wheel))
     (site_packages(python) / "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return python
 
