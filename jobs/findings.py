@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from feature_defs.problems import Problem
+from jobs.failures import translate
 
 Status = Literal["ok", "warning", "wrong"]
 MAX_CHARACTERS = 600
@@ -36,8 +36,8 @@ def checked(name: str, check: Callable[[], Finding]) -> Finding:
 
 def crashed(name: str, error: Exception) -> Finding:
     """An error as a finding."""
-    if isinstance(error, Problem):
-        return Finding(name, "wrong", error.found, error.remedy)
+    if problem := translate(error):
+        return Finding(name, "wrong", problem.found, problem.remedy)
     first_line = str(error).strip().split("\n", 1)[0][:MAX_CHARACTERS]
     remedy = "read the error; it is not one that this program knows."
     return Finding(name, "wrong", f"{type(error).__name__}: {first_line}", remedy)

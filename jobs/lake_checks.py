@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from fraud_models.storage import exists, is_local, names_in
-from jobs.findings import Finding, disk
+from jobs.findings import Finding, crashed, disk
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import NIGHTS, TABLES, TRANSACTIONS, Table
 
@@ -39,15 +39,14 @@ def tables(lake: Lake) -> Finding:
 
 
 def _complaints(lake: Lake, table: Table) -> list[str]:
-    if not lake.has(table):
-        return [f"{table.name} is missing"]
     try:
+        if not lake.has(table):
+            return [f"{table.name} is missing"]
         frame = lake.read(table)
         missing = sorted(set(table.column_names) - set(frame.columns))
         frame.limit(1).collect()
     except Exception as error:
-        first_line = str(error).strip().split("\n", 1)[0][:300]
-        return [f"{table.name} cannot be read: {first_line}"]
+        return [f"{table.name} cannot be read: {crashed(table.name, error).found}"]
     return [f"{table.name} lacks {', '.join(missing)}"] if missing else []
 
 
