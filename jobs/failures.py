@@ -181,7 +181,8 @@ KINDS = tuple(
             _refused,
         ),
         (
-            r"Py4JNetworkError|Answer from Java side is empty|\b(?:io|java|org) does not exist in the JVM"
+            r"Py4JNetworkError|Answer from Java side is empty"
+            r"|\b(?:io|java|org) does not exist in the JVM"
             r"|Connection\w*Error: [^\n]*\nthrough py4j|java gateway process exited",
             _spark_died,
         ),
