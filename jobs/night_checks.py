@@ -118,13 +118,13 @@ def publications(lake: Lake) -> Finding:
     doubtful = [
         commit
         for commit in commits
-        if commit.run_id not in ended and not held & set(_days(commit.dates))
+        if commit.run_id not in ended and not held & set(commit.dates.days)
     ]
     half = [commit for commit in doubtful if not _published_again(lake, commit)]
     if not half:
         return Finding("publications", "ok", "each one is recorded by the run that made it")
     found = named([f"{item.table.name} {item.dates} by {item.run_id}" for item in half])
-    days = sorted({day for item in half for day in _days(item.dates)})
+    days = sorted({day for item in half for day in item.dates.days})
     remedy = f"run again what stopped: `fraud-scoring nightly` for {named(days)}."
     return Finding("publications", "wrong", f"published but never recorded: {found}", remedy)
 
@@ -157,7 +157,3 @@ def _published_again(lake: Lake, commit: _Commit) -> bool:
         for jobs in night_records(lake, commit.dates).values()
     ]
     return len(later) == commit.dates.num_nights and all(later)
-
-
-def _days(dates: Dates) -> list[date]:
-    return [dates.first + timedelta(days=number) for number in range(dates.num_nights)]
