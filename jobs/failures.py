@@ -97,6 +97,13 @@ def _where(said: str, match: re.Match[str], names: re.Pattern[str] = _FILE) -> s
     return f" in the table {noted.group(1)}" if noted else ""
 
 
+def _of_an_executor(said: str, match: re.Match[str]) -> Problem:
+    """A problem that our own code met on an executor: the same there as here."""
+    kinds = {kind.__name__: kind for kind in (Problem, *Problem.__subclasses__())}
+    name, found, expected, remedy = match.groups()
+    return kinds.get(name, Problem)(found, expected=expected, remedy=remedy)
+
+
 def _no_space(said: str, match: re.Match[str]) -> Problem:
     return Problem(
         f"The storage is full ({match.group()}){_where(said, match)}.",
@@ -108,7 +115,7 @@ def _no_space(said: str, match: re.Match[str]) -> Problem:
 
 def _refused(said: str, match: re.Match[str]) -> Problem:
     return Problem(
-        f"The storage lets this user write nothing ({match.group()}){_where(said, match)}.",
+        f"The storage refuses this user ({match.group()}){_where(said, match)}.",
         expected="a lake that this user may read and write.",
         remedy=f"mount it writable or correct its permissions, {AGAIN}",
     )
@@ -170,6 +177,10 @@ def _damaged_file(said: str, match: re.Match[str]) -> Problem:
 KINDS = tuple(
     Kind(re.compile(signs), problem)
     for signs, problem in (
+        (
+            r"feature_defs\.problems\.(\w+): (.*?) Expected: (.*?) What to do: ([^\n]*)",
+            _of_an_executor,
+        ),
         (r"OutOfMemoryError|Java heap space|GC overhead limit exceeded", _no_memory),
         (
             r"No space left on device|Disk quota exceeded|database or disk is full",

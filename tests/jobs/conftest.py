@@ -289,7 +289,7 @@ def _append_nights(lake: Lake, bank: Bank, rows: list[dict[str, Any]]) -> None:
         jobs = finished_runs(lake, bank, day, num_rows)
         texts = {name: run.to_json() for name, run in jobs.items()}
         written = midnight(day) + timedelta(hours=27)
-        nights.append((day, "open", None, None, 1, pins, MODEL, texts, written))
+        nights.append((day, "open", None, None, 1, pins, MODEL, texts, None, written))
     _append_tuples(lake, NIGHTS, nights)
 
 

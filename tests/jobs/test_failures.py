@@ -185,6 +185,18 @@ def test_a_version_that_is_gone(written: Lake) -> None:
     assert "version 77" in problem.found
 
 
+@pytest.mark.spark
+def test_a_problem_on_an_executor_is_the_same_problem(lake: Lake) -> None:
+    def refuse(batches: object) -> object:
+        raise InputMissing("The weights are gone.", expected="weights.", remedy="restore them.")
+
+    frame = lake.spark.range(1).mapInArrow(refuse, "id long")  # type: ignore[arg-type]
+    problem = problem_of(frame.collect)
+    assert isinstance(problem, InputMissing)
+    assert (problem.found, problem.expected) == ("The weights are gone.", "weights.")
+    assert problem.remedy == "restore them."
+
+
 # -- storage that takes nothing ------------------------------------------------------------------
 
 
@@ -245,7 +257,7 @@ def test_a_read_only_lake(written: Lake, tmp_path: Path, mounted: Callable[..., 
     ):
         problem = problem_of(act)
         assert problem.exit_code == 1
-        assert "lets this user write nothing" in problem.found
+        assert "refuses this user" in problem.found
         assert closed.uri in problem.found
     assert closed.read(QUARANTINE).count() == 9
 
