@@ -28,7 +28,7 @@ def translate(error: BaseException) -> Problem | None:
             return one
         said = _said(one)
         for kind in KINDS:
-            if match := kind.signs.search(said):
+            if match := re.search(kind.signs, said):
                 return kind.problem(said, match)
     return None
 
@@ -76,7 +76,7 @@ def _came_from_py4j(error: BaseException) -> bool:
 class Kind:
     """A kind of failure: what gives it away, and the problem that it is."""
 
-    signs: re.Pattern[str]
+    signs: str
     problem: Callable[[str, re.Match[str]], Problem]
 
 
@@ -99,8 +99,8 @@ def _where(said: str, match: re.Match[str], names: re.Pattern[str] = _FILE) -> s
 
 def _of_an_executor(said: str, match: re.Match[str]) -> Problem:
     """A problem that our own code met on an executor: the same there as here."""
-    kinds = {kind.__name__: kind for kind in (Problem, *Problem.__subclasses__())}
     name, found, expected, remedy = match.groups()
+    kinds = {kind.__name__: kind for kind in Problem.__subclasses__()}
     return kinds.get(name, Problem)(found, expected=expected, remedy=remedy)
 
 
@@ -174,47 +174,41 @@ def _damaged_file(said: str, match: re.Match[str]) -> Problem:
     )
 
 
-KINDS = tuple(
-    Kind(re.compile(signs), problem)
-    for signs, problem in (
-        (
-            r"feature_defs\.problems\.(\w+): (.*?) Expected: (.*?) What to do: ([^\n]*)",
-            _of_an_executor,
-        ),
-        (r"OutOfMemoryError|Java heap space|GC overhead limit exceeded", _no_memory),
-        (
-            r"No space left on device|Disk quota exceeded|database or disk is full",
-            _no_space,
-        ),
-        (
-            r"Read-only file system|Permission denied|AccessControlException"
-            r"|readonly database|Mkdirs failed to create",
-            _refused,
-        ),
-        (
-            r"Py4JNetworkError|Answer from Java side is empty"
-            r"|\b(?:io|java|org) does not exist in the JVM"
-            r"|Connection\w*Error: [^\n]*\nthrough py4j|java gateway process exited",
-            _spark_died,
-        ),
-        (
-            r"DELTA_CONCURRENT_\w+|Concurrent(?:Append|Delete\w+|Modification|Write)Exception",
-            _conflict,
-        ),
-        (
-            r"Cannot time travel Delta table to version|DELTA_VERSION_NOT_FOUND|VersionNotFound",
-            _version_gone,
-        ),
-        (
-            r"DELTA_VERSIONS_NOT_CONTIGUOUS|DELTA_TRUNCATED_TRANSACTION_LOG"
-            r"|DELTA_STATE_RECOVER_ERROR|DELTA_MISSING_PART_FILES|DELTA_LOG_FILE_NOT_FOUND"
-            r"|FAILED_READ_FILE[^\n]*_delta_log",
-            _damaged_log,
-        ),
-        (
-            r"FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file"
-            r"|DELTA_FILE_NOT_FOUND|ParquetDecodingException",
-            _damaged_file,
-        ),
-    )
+KINDS = (
+    Kind(
+        r"feature_defs\.problems\.(\w+): (.*?) Expected: (.*?) What to do: ([^\n]*)",
+        _of_an_executor,
+    ),
+    Kind(r"OutOfMemoryError|Java heap space|GC overhead limit exceeded", _no_memory),
+    Kind(r"No space left on device|Disk quota exceeded|database or disk is full", _no_space),
+    Kind(
+        r"Read-only file system|Permission denied|AccessControlException|readonly database"
+        r"|Mkdirs failed to create",
+        _refused,
+    ),
+    Kind(
+        r"Py4JNetworkError|Answer from Java side is empty|java gateway process exited"
+        r"|\b(?:io|java|org) does not exist in the JVM"
+        r"|Connection\w*Error: [^\n]*\nthrough py4j",
+        _spark_died,
+    ),
+    Kind(
+        r"DELTA_CONCURRENT_\w+|Concurrent(?:Append|Delete\w+|Modification|Write)Exception",
+        _conflict,
+    ),
+    Kind(
+        r"Cannot time travel Delta table to version|DELTA_VERSION_NOT_FOUND|VersionNotFound",
+        _version_gone,
+    ),
+    Kind(
+        r"DELTA_VERSIONS_NOT_CONTIGUOUS|DELTA_TRUNCATED_TRANSACTION_LOG"
+        r"|DELTA_STATE_RECOVER_ERROR|DELTA_MISSING_PART_FILES|DELTA_LOG_FILE_NOT_FOUND"
+        r"|FAILED_READ_FILE[^\n]*_delta_log",
+        _damaged_log,
+    ),
+    Kind(
+        r"FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file"
+        r"|DELTA_FILE_NOT_FOUND|ParquetDecodingException",
+        _damaged_file,
+    ),
 )
