@@ -91,9 +91,9 @@ def provenance(lake: Lake, day: date, run_id: str) -> Provenance:
     score = next((item for item in ended if item.run.run_id == run_id), None)
     version = score.run.versions_in.get(FEATURES_TABLE.name) if score else None
     # The rows of this night at that version are of the last run before it that wrote them.
-    built = [item for item in ended if item.run.job == "features"]
-    before = [item for item in built if _wrote(item) <= (-1 if version is None else version)]
-    if score is None or version is None or not before:
+    built = [item for item in ended if FEATURES_TABLE.name in item.run.versions_out]
+    before = [item for item in built if version is not None and _wrote(item) <= version]
+    if score is None or not before:
         raise InputMissing(
             f"No record says which versions the run {run_id} of the night {day} has read.",
             expected="its row in `runs`, or in the column `jobs` of `nights`.",
