@@ -80,10 +80,12 @@ def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     delivery = Delivery(str(bank), "parquet", load_mapping("simulated"))
     lake = open_at(spark, place / "lake")
     lake.create()
-    with hold(lake, Dates(FIRST, AUDITED - timedelta(days=1))) as night:
+    before = Dates(FIRST, AUDITED - timedelta(days=1))
+    with hold(lake, before) as night:
         ingest.run(night, delivery)
         features.run(night)
-        # Built twice: what the first left is garbage once the horizon has passed.
+    # Built twice: what the first left is garbage once the horizon has passed.
+    with hold(lake, before) as night:
         features.run(night)
     history = Moment.of(lake)
     config = recipe("lstm_autoencoder")
@@ -112,7 +114,7 @@ def aged(source: History, place: Path) -> Path:
             *log.glob("_last_checkpoint"),
             *log.rglob("*.crc"),
         ]:
-            path.unlink()
+            path.unlink(missing_ok=True)
         for entry in log.glob("*.json"):
             _age_entry(entry, source, table)
     return place
