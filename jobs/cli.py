@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_defs.problems import Problem
+from feature_defs.problems import GateFailed, Problem
 from jobs.cli_options import open_lake, open_spark, parse_dates, parse_day, with_settings
+from jobs.failures import translate
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Dates
@@ -42,9 +43,12 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except Problem as problem:
-        _give_up(problem, debug=debug)
+        _give_up(problem, debug=debug, cause=problem)
         sys.exit(problem.exit_code)
     except Exception as error:
+        if known := translate(error):
+            _give_up(known, debug=debug, cause=error)
+            sys.exit(known.exit_code)
         if debug:
             raise
         first_line = str(error).strip().split("\n", 1)[0][:2000]
@@ -57,11 +61,11 @@ def main() -> None:
         sys.exit(1)
 
 
-def _give_up(problem: Problem, *, debug: bool) -> None:
+def _give_up(problem: Problem, *, debug: bool, cause: Exception) -> None:
     if debug:
         import traceback
 
-        traceback.print_exception(problem)
+        traceback.print_exception(cause)
     typer.secho(str(problem), err=True, fg="red")
 
 
@@ -335,6 +339,9 @@ def backfill(
 def explain(
     settings: Settings,
     transaction_id: Annotated[str, typer.Argument(help="A scored transaction.")],
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="Audit the score; exit 3 when it does not hold.")
+    ] = False,
 ) -> None:
     """Why: observed, expected and contribution of every feature, and the card's recent events.
 
@@ -343,8 +350,33 @@ def explain(
     from jobs import explain as job
 
     with open_lake(settings) as opened:
-        explanation = job.run(opened, transaction_id)
+        if not as_published:
+            job.show(job.run(opened, transaction_id))
+            return
+        explanation, audit = job.audit(opened, transaction_id)
     job.show(explanation)
+    audit.show()
+    if not audit.holds:
+        raise typer.Exit(GateFailed.exit_code)
+
+
+@app.command()
+@with_settings
+def maintain(
+    settings: Settings,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+) -> None:
+    """Sweeps dead staging, compacts finished nights, vacuums within the audit horizon.
+
+    Example: fraud-scoring maintain --lake L
+    """
+    from jobs import maintain as job
+
+    with open_lake(settings) as opened:
+        chores = job.plan(opened)
+        job.show(job.foretell(chores) if dry_run else job.run(opened, chores))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime
 
 import fsspec
 from pyspark.sql import SparkSession
@@ -31,7 +31,14 @@ from jobs.source import (
     transactions_of,
 )
 
-__all__ = ["Delivery", "check_ready", "label_policy", "newest_ingest", "recorded_delivery"]
+__all__ = [
+    "Delivery",
+    "check_ready",
+    "label_policy",
+    "label_policy_at",
+    "newest_ingest",
+    "recorded_delivery",
+]
 
 # -- readiness -----------------------------------------------------------------------------------
 
@@ -198,6 +205,22 @@ def label_policy(lake: Lake) -> LabelPolicy:
     """What the absence of a label means, by the mapping of the newest `ingest`."""
     newest = newest_ingest(lake)
     return _delivery(newest.arguments).mapping.label_policy if newest else LabelPolicy()
+
+
+def label_policy_at(lake: Lake, moment: datetime) -> LabelPolicy:
+    """What the absence of a label meant at a moment: by the newest `ingest` begun before it."""
+    ended = (F.col("job") == "ingest") & (F.col("status") == "done")
+    copied = lake.read(RUNS).where(ended).select("started_at", "arguments")
+    record = F.col("jobs")["ingest"]
+    kept = lake.read(NIGHTS).select(
+        F.get_json_object(record, "$.started_at").cast("timestamp").alias("started_at"),
+        F.get_json_object(record, "$.arguments").alias("arguments"),
+    )
+    before = copied.unionByName(kept).where(F.col("started_at") < F.lit(moment))
+    newest = before.agg(F.max_by("arguments", "started_at").alias("arguments")).head()
+    if newest is None or newest["arguments"] is None:
+        return LabelPolicy()
+    return _delivery(json.loads(newest["arguments"])).mapping.label_policy
 
 
 def newest_ingest(lake: Lake) -> Run | None:

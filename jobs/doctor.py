@@ -166,7 +166,7 @@ def _session(settings: Settings) -> Iterator[SparkSession]:
 def _examine_lake(spark: SparkSession, settings: Settings) -> list[Finding]:
     if not settings.lake:
         return [Finding("lake", "ok", "none was named, so none was examined")]
-    from jobs import lake_checks
+    from jobs import lake_checks, night_checks
     from jobs.lake.delta_io import Lake
 
     lake = Lake(spark, settings)
@@ -176,8 +176,12 @@ def _examine_lake(spark: SparkSession, settings: Settings) -> list[Finding]:
     checks: tuple[tuple[str, Callable[[Lake], Finding]], ...] = (
         ("lake on executors", sight_of_lake),
         ("tables", lake_checks.tables),
-        ("nights", lake_checks.nights),
-        ("staging", lake_checks.staging),
+        ("logs", lake_checks.logs),
+        ("nights", night_checks.nights),
+        ("gaps", night_checks.gaps),
+        ("publications", night_checks.publications),
+        ("records", night_checks.records),
+        ("staging", night_checks.left_in_staging),
         ("late rows", lake_checks.late_rows),
         ("registry", lake_checks.registry),
     )

@@ -1,13 +1,17 @@
 """Why a transaction has its score: every feature, and what the card did before.
 
-Reads   scores, and at the pins of the transaction's night: features, transactions, the model
+Reads   scores; at the versions that the runs behind the score recorded: features, transactions,
+        labels; the model
 Writes  nothing
-Fails   when the transaction was never scored, or its model or versions are gone
+Fails   when the transaction was never scored, or its model or versions are gone; as published:
+        when the score is not what the recorded versions give
 
 The score is computed again from the recorded versions, so the answer also says whether the
-published figure holds.
+published figure holds. `--as-published` is the auditor's question: it goes further back and
+builds the transaction's features again from transactions and labels (`jobs/audit.py`).
 
     fraud-scoring explain --lake L 1234567
+    fraud-scoring explain --lake L 1234567 --as-published
 """
 
 from __future__ import annotations
@@ -28,16 +32,16 @@ from feature_defs.problems import InputMissing
 from fraud_models.event_batch import iter_contexts
 from fraud_models.registry import ModelVersion
 from fraud_models.scoring import cached_scorer
+from jobs.audit import Audit, examine, same_error
 from jobs.contexts import context_dates, context_stream
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.tables import FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS
+from jobs.lake.lineage import Provenance, provenance
+from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS
 from jobs.model_store import open_registry, read_checkpoint
 from jobs.report_pages.words import sentence
 
 NUM_RECENT_EVENTS = 10
 FILE_WIDTH = 180
-# Batch shapes change floating point; the same figure within this is the same.
-RELATIVE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,7 @@ class Explanation:
     @property
     def holds(self) -> bool:
         """Whether the published error is what the recorded versions give."""
-        return math.isclose(
-            self.reconstruction_error, self.recomputed_error, rel_tol=RELATIVE_TOLERANCE
-        )
+        return same_error(self.reconstruction_error, self.recomputed_error)
 
 
 def run(lake: Lake, transaction_id: str) -> Explanation:
@@ -84,20 +86,28 @@ def run(lake: Lake, transaction_id: str) -> Explanation:
         InputMissing: it was never scored, or what it was scored from is gone.
     """
     scored = _scored(lake, transaction_id)
-    day = scored["business_date"]
-    night = lake.read(NIGHTS).where(F.col("business_date") == F.lit(day)).head()
-    versions = dict(night["pins"]) if night else {}
-    if FEATURES_TABLE.name not in versions or TRANSACTIONS.name not in versions:
-        raise InputMissing(
-            f"The night {day} has no recorded versions of its tables.",
-            expected="the row of `nights` that its jobs wrote.",
-            remedy="restore the table `nights`.",
-        )
+    return _explain(lake, scored, provenance(lake, scored["business_date"], scored["run_id"]))
+
+
+def audit(lake: Lake, transaction_id: str) -> tuple[Explanation, Audit]:
+    """Explain the newest score of a transaction, and say line by line whether it holds.
+
+    Raises:
+        InputMissing: it was never scored, or what it was scored from is gone.
+    """
+    scored = _scored(lake, transaction_id)
+    runs = provenance(lake, scored["business_date"], scored["run_id"])
+    explanation = _explain(lake, scored, runs)
+    return explanation, examine(lake, scored, runs, explanation.recomputed_error)
+
+
+def _explain(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
     model = open_registry(lake).resolve(scored["model_version"])
+    versions = runs.versions
     contributions = _contributions(lake, scored, versions[FEATURES_TABLE.name], model)
     return Explanation(
-        transaction_id=transaction_id,
-        business_date=day,
+        transaction_id=scored["transaction_id"],
+        business_date=scored["business_date"],
         # Spark gives times in the zone of this machine.
         event_time=scored["event_time"].astimezone(UTC),
         card_id=scored["card_id"],

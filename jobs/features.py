@@ -10,16 +10,12 @@ Fails   when a transaction would go without features, or a value leaves its rang
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from feature_defs.catalogue import LOOKBACK_DAYS, fingerprints
+from feature_defs.catalogue import fingerprints
 from feature_defs.point_in_time import Knowledge, compile_features
-from feature_defs.sources import LabelPolicy
 from jobs.delivery import label_policy
-from jobs.lake.delta_io import Dates, Lake
+from jobs.knowledge import read_knowledge
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
@@ -54,26 +50,6 @@ def knowledge(night: Night, run: Run) -> Knowledge:
     for table in (TRANSACTIONS, LABELS):
         run.versions_in[table.name] = night.pin(table.name)
     return read_knowledge(night.lake, night.dates, run.versions_in, label_policy(night.lake))
-
-
-def read_knowledge(
-    lake: Lake, dates: Dates, versions: dict[str, int], policy: LabelPolicy
-) -> Knowledge:
-    """Rows that the features of these dates can depend on; no other dates are read."""
-    # A late row's windows begin earlier by as much as it is late, and what happened on these
-    # dates may have come by a later delivery (in a backfill: a night's own pins know of none).
-    late = timedelta(days=lake.settings.late_days)
-    reach = Dates(dates.first - timedelta(days=LOOKBACK_DAYS) - late, dates.last + late)
-    return Knowledge(
-        _at(lake, versions, reach, TRANSACTIONS.name),
-        _at(lake, versions, reach, LABELS.name),
-        policy,
-    )
-
-
-def _at(lake: Lake, versions: dict[str, int], reach: Dates, name: str) -> DataFrame:
-    table = TRANSACTIONS if name == TRANSACTIONS.name else LABELS
-    return lake.read(table, versions[name]).where(F.expr(reach.sql))
 
 
 def _gate(transactions: DataFrame, staged: DataFrame) -> GateResult:

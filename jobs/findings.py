@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from feature_defs.problems import Problem
+from jobs.failures import translate
 
 Status = Literal["ok", "warning", "wrong"]
-MAX_CHARACTERS = 600
+MAX_CHARACTERS, MAX_NAMED = 600, 5
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
 
@@ -26,6 +26,16 @@ class Finding:
     remedy: str = ""
 
 
+def named(things: Sequence[object]) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> named([1, 2, 3, 4, 5, 6, 7])
+    '1, 2, 3, 4, 5 and 2 more'
+    """
+    more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
+    return ", ".join(map(str, things[:MAX_NAMED])) + more
+
+
 def checked(name: str, check: Callable[[], Finding]) -> Finding:
     """The finding of a check; its error, when it crashes."""
     try:
@@ -36,8 +46,8 @@ def checked(name: str, check: Callable[[], Finding]) -> Finding:
 
 def crashed(name: str, error: Exception) -> Finding:
     """An error as a finding."""
-    if isinstance(error, Problem):
-        return Finding(name, "wrong", error.found, error.remedy)
+    if problem := translate(error):
+        return Finding(name, "wrong", problem.found, problem.remedy)
     first_line = str(error).strip().split("\n", 1)[0][:MAX_CHARACTERS]
     remedy = "read the error; it is not one that this program knows."
     return Finding(name, "wrong", f"{type(error).__name__}: {first_line}", remedy)

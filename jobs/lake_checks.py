@@ -1,4 +1,4 @@
-"""Checks of a lake for `doctor`: tables, nights, what dead runs left, late rows, the registry."""
+"""Checks of a lake for `doctor`: tables and their logs, late rows, the registry."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 
 from pyspark.sql import functions as F
 
-from fraud_models.storage import exists, is_local, names_in
-from jobs.findings import Finding, disk
+from feature_defs.problems import Problem
+from fraud_models.registry import CHALLENGER, CHAMPION
+from fraud_models.storage import is_local
+from jobs.findings import Finding, crashed, disk, named
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import NIGHTS, TABLES, TRANSACTIONS, Table
+from jobs.model_store import has_registry, open_registry, read_checkpoint
 
-# Deliveries whose late rows are counted, and names that a finding lists at most.
+# Deliveries whose late rows are counted.
 RECENT_NIGHTS = 28
-MAX_NAMED = 5
 
 
 def is_lake(lake: Lake) -> Finding:
@@ -39,65 +41,30 @@ def tables(lake: Lake) -> Finding:
 
 
 def _complaints(lake: Lake, table: Table) -> list[str]:
-    if not lake.has(table):
-        return [f"{table.name} is missing"]
     try:
+        if not lake.has(table):
+            return [f"{table.name} is missing"]
         frame = lake.read(table)
         missing = sorted(set(table.column_names) - set(frame.columns))
         frame.limit(1).collect()
     except Exception as error:
-        first_line = str(error).strip().split("\n", 1)[0][:300]
-        return [f"{table.name} cannot be read: {first_line}"]
+        return [f"{table.name} cannot be read: {crashed(table.name, error).found}"]
     return [f"{table.name} lacks {', '.join(missing)}"] if missing else []
 
 
-def nights(lake: Lake) -> Finding:
-    """Which nights are done, held, or were left by a run that died."""
-    held = F.col("holder").isNotNull()
-    expired = held & (F.col("lease_until") < F.current_timestamp())
-    rows = (
-        lake.read(NIGHTS)
-        .select("business_date", "state", (held & ~expired).alias("held"), expired.alias("expired"))
-        .orderBy(F.desc("business_date"))
-        .collect()
-    )
-    dead = [str(row["business_date"]) for row in rows if row["expired"]]
-    busy = sum(row["held"] for row in rows)
-    waiting = [
-        str(row["business_date"])
-        for row in rows
-        if row["state"] != "done" and not row["held"] and not row["expired"]
-    ]
-    found = f"{len(rows)} begun, {sum(row['state'] == 'done' for row in rows)} done, {busy} held"
-    if waiting:
-        found += f", {len(waiting)} without a report yet ({_named(waiting)})"
-    if dead:
-        remedy = "run those nights again with `fraud-scoring nightly`; the leases have ended."
-        return Finding("nights", "warning", f"{found}; a run died in {_named(dead)}", remedy)
-    return Finding("nights", "ok", found)
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
-
-
-def staging(lake: Lake) -> Finding:
-    """Whether dead runs left files behind."""
-    left = names_in(lake.path("_staging"))
-    if not left:
-        return Finding("staging", "ok", "empty")
-    live = F.col("holder").isNotNull() & (F.col("lease_until") >= F.current_timestamp())
-    # Scores wait in staging until they are published.
-    score = F.get_json_object(F.col("jobs")["score"], "$.run_id")
-    waiting = F.when(F.col("jobs")["publish"].isNull(), score)
-    row = lake.read(NIGHTS).agg(F.count_if(live).alias("live"), F.collect_set(waiting).alias("own"))
-    state = row.collect()[0]
-    dead = [name for name in left if name not in state["own"]]
-    if state["live"] or not dead:
-        return Finding("staging", "ok", f"{len(left)} runs at work or waiting to be published")
-    remedy = "run `fraud-scoring maintain`, which sweeps it."
-    return Finding("staging", "warning", f"left by dead runs: {_named(dead)}", remedy)
+def logs(lake: Lake) -> Finding:
+    """Whether an entry of a table's log is empty: Delta reads it as a commit without rows."""
+    empty = []
+    for table in TABLES.values():
+        if table.name not in lake.settings.tables:
+            place = lake.path(table.name, "_delta_log")
+            for entry in lake.files.ls(place, detail=True) if lake.files.exists(place) else ():
+                if entry["name"].endswith(".json") and not entry["size"]:
+                    empty.append(entry["name"])
+    if empty:
+        remedy = "restore these files from a copy; what their commits did is missing meanwhile."
+        return Finding("logs", "wrong", f"empty log entries: {named(empty)}", remedy)
+    return Finding("logs", "ok", "no entry is empty")
 
 
 def late_rows(lake: Lake) -> Finding:
@@ -127,7 +94,7 @@ def late_rows(lake: Lake) -> Finding:
     )
     if not rows:
         return Finding("late rows", "ok", f"none in the deliveries since {since}")
-    found = f"{sum(row['count'] for row in rows)} for published nights: " + _named(
+    found = f"{sum(row['count'] for row in rows)} for published nights: " + named(
         [f"{row['night']} ({row['count']})" for row in rows]
     )
     remedy = "nothing: they were scored in the nights that brought them."
@@ -135,21 +102,36 @@ def late_rows(lake: Lake) -> Finding:
 
 
 def registry(lake: Lake) -> Finding:
-    """Whether the registry answers, and which models compete and serve."""
-    if lake.settings.registry_uri is None and not exists(lake.path("_registry", "mlflow.db")):
+    """Whether the registry answers, which models compete and serve, and whether these are whole."""
+    if not has_registry(lake):
+        return _no_registry(lake)
+    models = open_registry(lake)
+    aliases = models.list_aliases()
+    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
+    found = f"champion {champion or 'none'}, challenger {challenger or 'none'}"
+    for version in sorted(set(aliases.values())):
+        try:
+            read_checkpoint(models.resolve(version))
+        except Problem as problem:
+            return Finding("registry", "wrong", f"{found}; {problem.found}", problem.remedy)
+    if champion is None:
+        remedy = "run `fraud-scoring evaluate` and `promote`; without a champion nothing is scored."
+        return Finding("registry", "warning", found, remedy)
+    return Finding("registry", "ok", found)
+
+
+def _no_registry(lake: Lake) -> Finding:
+    used = lake.read(NIGHTS).where("model_version IS NOT NULL").select("business_date").head()
+    if used is None:
         return Finding(
             "registry",
             "warning",
             "no model was registered yet, so nights end after their features",
             "run `fraud-scoring train`, then `evaluate` and `promote`.",
         )
-    from fraud_models.registry import CHALLENGER, CHAMPION
-    from jobs.model_store import open_registry
-
-    aliases = open_registry(lake).list_aliases()
-    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
-    found = f"champion {champion or 'none'}, challenger {challenger or 'none'}"
-    if champion is None:
-        remedy = "run `fraud-scoring evaluate` and `promote`; without a champion nothing is scored."
-        return Finding("registry", "warning", found, remedy)
-    return Finding("registry", "ok", found)
+    return Finding(
+        "registry",
+        "wrong",
+        f"it is gone, though nights were scored ({used['business_date']})",
+        f"restore {lake.path('_registry')} from a copy, or correct FRAUD_REGISTRY_URI.",
+    )

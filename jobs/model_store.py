@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 from feature_defs.problems import InputMissing, Problem
 from fraud_models.registry import ModelVersion, Registry
+from fraud_models.storage import exists
 
 if TYPE_CHECKING:
     from fraud_models.checkpoint import Checkpoint
     from jobs.lake.delta_io import Lake
+
+
+def has_registry(lake: Lake) -> bool:
+    """Whether models were registered, or are elsewhere."""
+    return bool(lake.settings.registry_uri) or exists(lake.path("_registry", "mlflow.db"))
 
 
 def open_registry(lake: Lake) -> Registry:

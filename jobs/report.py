@@ -12,10 +12,8 @@ and why. Such a night stays open, so its page is recorded in `runs` but does not
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, date
+from datetime import date
 
-from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing, UsageProblem
@@ -157,24 +155,4 @@ def _attempts(lake: Lake, day: date) -> tuple[Run, ...]:
     """Every run that worked on the night, oldest first."""
     covers = (F.col("first_date") <= F.lit(day)) & (F.col("last_date") >= F.lit(day))
     rows = lake.read(RUNS).where(covers).collect()
-    return tuple(sorted(map(_run, rows), key=lambda attempt: attempt.started_at))
-
-
-def _run(row: Row) -> Run:
-    return Run(
-        job=row["job"],
-        dates=Dates(row["first_date"], row["last_date"]),
-        arguments=json.loads(row["arguments"]),
-        run_id=row["run_id"],
-        status=row["status"],
-        # Spark hands out times of this machine's zone, without saying so.
-        started_at=row["started_at"].astimezone(UTC),
-        finished_at=row["finished_at"].astimezone(UTC),
-        versions_in=row["versions_in"],
-        versions_out=row["versions_out"],
-        rows=row["rows"],
-        gates=json.loads(row["gates"]),
-        figures=json.loads(row["figures"]),
-        model_version=row["model_version"],
-        error=row["error"],
-    )
+    return tuple(sorted(map(Run.from_row, rows), key=lambda attempt: attempt.started_at))

@@ -180,15 +180,27 @@ class Lake:
 
     def has(self, table: Table) -> bool:
         """Whether the table is there."""
-        if table.name in self.settings.tables:
-            return bool(self.spark.catalog.tableExists(self.settings.tables[table.name]))
-        return bool(DeltaTable.isDeltaTable(self.spark, self._location(table)))
+        try:
+            if table.name in self.settings.tables:
+                return bool(self.spark.catalog.tableExists(self.settings.tables[table.name]))
+            return bool(DeltaTable.isDeltaTable(self.spark, self._location(table)))
+        except Exception as error:
+            # Delta does not always say which table's log is damaged.
+            error.add_note(f"while opening the table `{table.name}`")
+            raise
 
     def delta_table(self, table: Table) -> DeltaTable:
         """The table for `MERGE` and history."""
         if table.name in self.settings.tables:
             return DeltaTable.forName(self.spark, self.settings.tables[table.name])
         return DeltaTable.forPath(self.spark, self._location(table))
+
+    def sql_name(self, table: Table) -> str:
+        """The table's name in a statement, quoted."""
+        if table.name in self.settings.tables:
+            parts = self.settings.tables[table.name].split(".")
+            return ".".join(_quoted(part) for part in parts)
+        return f"delta.{_quoted(self._location(table))}"
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -286,3 +298,7 @@ class Lake:
     def versions(self, tables: Iterable[Table]) -> dict[str, int]:
         """Newest version of each of these tables."""
         return {table.name: self.version(table) for table in tables}
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,13 +1,16 @@
-"""What earlier runs recorded and later jobs rely on: finished jobs, and the features' meanings."""
+"""What earlier runs recorded and later jobs rely on: finished jobs, meanings, what made a score."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
+
+from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run
-from jobs.lake.tables import NIGHTS
+from jobs.lake.tables import FEATURES_TABLE, NIGHTS, RUNS
 
 
 def night_records(lake: Lake, dates: Dates) -> dict[date, dict[str, Run]]:
@@ -51,3 +54,81 @@ def feature_fingerprints(lake: Lake, dates: Dates) -> dict[str, str]:
             remedy=f"run `fraud-scoring features --from {dates.first} --to {dates.last}`.",
         )
     return {name: next(iter(seen)) for name, seen in marks.items()}
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run that ended well, and the version of this package that executed it, where known."""
+
+    run: Run
+    package_version: str | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The runs that made a published score, in the order of the night."""
+
+    features: RecordedRun
+    score: RecordedRun
+    publish: RecordedRun | None
+    alerts: RecordedRun | None
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Version of each table that the score was made from."""
+        return {**self.features.run.versions_in, **self.score.run.versions_in}
+
+
+def provenance(lake: Lake, day: date, run_id: str) -> Provenance:
+    """The runs behind a score of a night, by the run that its row names.
+
+    The night's pins will not do: a backfill moves them on, and an old score stays what it was.
+
+    Raises:
+        InputMissing: no record says what the score was made from.
+    """
+    ended = _runs_of_night(lake, day)
+    score = next((item for item in ended if item.run.run_id == run_id), None)
+    version = score.run.versions_in.get(FEATURES_TABLE.name) if score else None
+    # The rows of this night at that version are of the last run before it that wrote them.
+    built = [item for item in ended if FEATURES_TABLE.name in item.run.versions_out]
+    before = [item for item in built if version is not None and _wrote(item) <= version]
+    if score is None or not before:
+        raise InputMissing(
+            f"No record says which versions the run {run_id} of the night {day} has read.",
+            expected="its row in `runs`, or in the column `jobs` of `nights`.",
+            remedy="restore these tables; `fraud-scoring maintain` copies what `runs` lacks.",
+        )
+    after = ended[ended.index(score) + 1 :]
+    publish = next((item for item in after if item.run.job == "publish"), None)
+    alerts = next((item for item in after if item.run.job == "alerts"), None)
+    return Provenance(max(before, key=_wrote), score, publish, alerts)
+
+
+def _wrote(features: RecordedRun) -> int:
+    return features.run.versions_out[FEATURES_TABLE.name]
+
+
+def _runs_of_night(lake: Lake, day: date) -> list[RecordedRun]:
+    """Runs of a night that ended well, in the order in which they began."""
+    covers = (F.col("first_date") <= F.lit(day)) & (F.col("last_date") >= F.lit(day))
+    rows = lake.read(RUNS).where(covers & (F.col("status") == "done")).collect()
+    found = {row["run_id"]: RecordedRun(Run.from_row(row), row["package_version"]) for row in rows}
+    for run in night_records(lake, Dates(day, day)).get(day, {}).values():
+        found.setdefault(run.run_id, RecordedRun(run, None))
+    return sorted(found.values(), key=lambda item: item.run.started_at)
+
+
+def uncopied_runs(lake: Lake, except_for: set[date]) -> list[Run]:
+    """Finished jobs that `nights` knows and `runs` does not, but for those of some nights.
+
+    A run copies its records when it lets its nights go; one that was killed has not.
+    """
+    record = F.explode(F.map_values("jobs")).alias("record")
+    rows = lake.read(NIGHTS).where(~F.col("business_date").isin(list(except_for)))
+    kept = rows.select(record).distinct()
+    kept = kept.withColumn("run_id", F.get_json_object("record", "$.run_id"))
+    copied = lake.read(RUNS).select("run_id")
+    missing = kept.join(copied, "run_id", "left_anti").collect()
+    runs = {row["run_id"]: Run.from_json(row["record"]) for row in missing}
+    return sorted(runs.values(), key=lambda run: run.started_at)

@@ -16,6 +16,8 @@ from datetime import UTC, date, datetime
 from importlib.metadata import version as package_version
 from typing import Any
 
+from pyspark.sql import Row
+
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.tables import RUNS
 from jobs.logs import say
@@ -84,6 +86,28 @@ class Run:
             row[name] = datetime.fromisoformat(row[name]) if row[name] else None
         return Run(
             dates=Dates(*(date.fromisoformat(day) for day in dates)) if dates else None, **row
+        )
+
+    @staticmethod
+    def from_row(row: Row) -> Run:
+        """The run that a row of `runs` is about."""
+        dates = Dates(row["first_date"], row["last_date"]) if row["first_date"] else None
+        return Run(
+            job=row["job"],
+            dates=dates,
+            arguments=json.loads(row["arguments"]),
+            run_id=row["run_id"],
+            status=row["status"],
+            # Spark hands out times of this machine's zone, without saying so.
+            started_at=row["started_at"].astimezone(UTC),
+            finished_at=row["finished_at"].astimezone(UTC),
+            versions_in=row["versions_in"],
+            versions_out=row["versions_out"],
+            rows=row["rows"],
+            gates=json.loads(row["gates"]),
+            figures=json.loads(row["figures"]),
+            model_version=row["model_version"],
+            error=row["error"],
         )
 
     def as_row(self) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ SUB_COMMANDS = {
     "report",
     "nightly",
     "explain",
+    "maintain",
     "doctor",
 }
 

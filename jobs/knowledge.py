@@ -1,0 +1,31 @@
+"""What features are made from, read at recorded versions: transactions and labels of a lookback."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.catalogue import LOOKBACK_DAYS
+from feature_defs.point_in_time import Knowledge
+from feature_defs.sources import LabelPolicy
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.tables import LABELS, TRANSACTIONS, Table
+
+
+def read_knowledge(
+    lake: Lake, dates: Dates, versions: dict[str, int], policy: LabelPolicy
+) -> Knowledge:
+    """Rows that the features of these dates can depend on; no other dates are read."""
+    # A late row's windows begin earlier by as much as it is late, and what happened on these
+    # dates may have come by a later delivery (in a backfill: a night's own pins know of none).
+    late = timedelta(days=lake.settings.late_days)
+    reach = Dates(dates.first - timedelta(days=LOOKBACK_DAYS) - late, dates.last + late)
+    return Knowledge(
+        _at(lake, versions, reach, TRANSACTIONS), _at(lake, versions, reach, LABELS), policy
+    )
+
+
+def _at(lake: Lake, versions: dict[str, int], reach: Dates, table: Table) -> DataFrame:
+    return lake.read(table, versions[table.name]).where(F.expr(reach.sql))

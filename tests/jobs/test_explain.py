@@ -1,0 +1,357 @@
+"""An audit: a score of sixty nights ago holds after maintenance; one that was changed does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from feature_defs.problems import InputMissing
+from jobs.settings import load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+pytestmark = [pytest.mark.spark, pytest.mark.distributed, pytest.mark.slow]
+
+FIRST = date(2024, 1, 1)
+NUM_CARDS, NUM_DAYS = 20, 106
+AUDITED = FIRST + timedelta(days=44)
+LAST = FIRST + timedelta(days=NUM_DAYS - 1)
+AS_OF = AUDITED - timedelta(days=15)
+AGE_DAYS, OLDER_DAYS = (LAST - AUDITED).days, 450
+
+
+def open_at(spark: SparkSession, place: Path) -> Lake:
+    from jobs.lake.delta_io import Lake
+
+    return Lake(spark, load_settings(None, {"lake": str(place), "alert_budget": 3}))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Versions of all tables when something had just been done."""
+
+    versions: dict[str, int]
+
+    @staticmethod
+    def of(lake: Lake) -> Moment:
+        from jobs.lake.tables import TABLES
+
+        return Moment(lake.versions(TABLES.values()))
+
+
+@dataclass(frozen=True)
+class History:
+    """A lake, and its versions when its history and when its audited night were done."""
+
+    place: Path
+    history: Moment
+    audited: Moment
+
+
+@pytest.fixture(scope="module")
+def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> History:
+    """A night scored by a champion, 61 nights after it, and what they wrote in between."""
+    from fraud_models.recipes import recipe
+    from fraud_models.registry import CHAMPION
+    from jobs import features, ingest, nightly, train
+    from jobs.delivery import Delivery
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.mapping import load_mapping
+    from jobs.model_store import open_registry
+    from jobs.simulate import simulate
+    from jobs.simulation.plan import SimulationPlan
+    from jobs.training_snapshot import TrainingPlan
+
+    place = tmp_path_factory.mktemp("long")
+    bank = place / "bank"
+    simulate(spark, SimulationPlan(str(bank), NUM_CARDS, NUM_DAYS, seed=3, first_day=FIRST))
+    delivery = Delivery(str(bank), "parquet", load_mapping("simulated"))
+    lake = open_at(spark, place / "lake")
+    lake.create()
+    before = Dates(FIRST, AUDITED - timedelta(days=1))
+    with hold(lake, before) as night:
+        ingest.run(night, delivery)
+        features.run(night)
+    # Built twice: what the first left is garbage once the horizon has passed.
+    with hold(lake, before) as night:
+        features.run(night)
+    history = Moment.of(lake)
+    config = recipe("lstm_autoencoder")
+    quick = replace(config.optimisation, epochs=1, batch_size=16)
+    config = replace(config, train_days=21, optimisation=quick)
+    version = train.run(lake, TrainingPlan(AS_OF, "lstm_autoencoder", config, 1))
+    open_registry(lake).set_alias(CHAMPION, version)
+    nightly.run(lake, AUDITED)
+    audited = Moment.of(lake)
+    with hold(lake, Dates(AUDITED + timedelta(days=1), LAST - timedelta(days=1))) as night:
+        ingest.run(night, delivery)
+        features.run(night)
+    nightly.run(lake, LAST)
+    return History(place / "lake", history, audited)
+
+
+def aged(source: History, place: Path) -> Path:
+    """A copy whose audited night lies 61 days back, and whose history lies before the horizon."""
+    from jobs.lake.tables import TABLES
+
+    shutil.copytree(source.place, place)
+    for table in TABLES:
+        log = place / table / "_delta_log"
+        for path in [
+            *log.glob("*.checkpoint*"),
+            *log.glob("_last_checkpoint"),
+            *log.rglob("*.crc"),
+        ]:
+            path.unlink(missing_ok=True)
+        for entry in log.glob("*.json"):
+            _age_entry(entry, source, table)
+    return place
+
+
+def _age_entry(entry: Path, source: History, table: str) -> None:
+    number = int(entry.stem)
+    days = 0
+    if number <= source.audited.versions[table]:
+        days = AGE_DAYS
+    if number <= source.history.versions[table]:
+        days = OLDER_DAYS
+    earlier = 86_400 * days
+    lines = []
+    for line in entry.read_text().splitlines():
+        action = json.loads(line)
+        for kind, key in (("commitInfo", "timestamp"), ("remove", "deletionTimestamp")):
+            if key in action.get(kind, {}):
+                action[kind][key] -= 1000 * earlier
+        if "add" in action:
+            action["add"]["modificationTime"] -= 1000 * earlier
+            file = entry.parent.parent / action["add"]["path"]
+            if file.exists():
+                os.utime(file, (file.stat().st_mtime - earlier,) * 2)
+        lines.append(json.dumps(action))
+    changed = entry.stat().st_mtime
+    entry.write_text("\n".join(lines) + "\n")
+    os.utime(entry, (changed - earlier,) * 2)
+
+
+def age_runs(lake: Lake, days: int) -> None:
+    """Runs of the history ended that long ago."""
+    for table in ("runs", "nights"):
+        changed = "finished_at" if table == "runs" else "updated_at"
+        first = "first_date" if table == "runs" else "business_date"
+        lake.spark.sql(
+            f"UPDATE delta.`{lake.uri}/{table}` SET {changed} = {changed} - INTERVAL {days} DAYS "
+            f"WHERE {first} < DATE'{AUDITED}'"
+        )
+
+
+@pytest.fixture(scope="module")
+def kept_lake(
+    spark: SparkSession, long_lake: History, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Any], set[Path]]:
+    """The lake after maintenance; what was said about it, and the data files that are gone."""
+    from jobs import maintain
+
+    lake = open_at(spark, aged(long_lake, tmp_path_factory.mktemp("kept") / "lake"))
+    age_runs(lake, OLDER_DAYS)
+    before = {path for path in Path(lake.uri).rglob("*.parquet") if "_delta_log" not in path.parts}
+    began = time.time()
+    lines = maintain.run(lake, maintain.plan(lake))
+    print(f"maintain took {time.time() - began:.0f} s")
+    maintain.show(lines)
+    return Path(lake.uri), lines, {path for path in before if not path.exists()}
+
+
+def a_score(lake: Lake, day: date = AUDITED) -> str:
+    from jobs.lake.tables import SCORES
+
+    rows = lake.read(SCORES).where(f"business_date = '{day}'").orderBy("score", ascending=False)
+    row = rows.head()
+    assert row is not None
+    return str(row["transaction_id"])
+
+
+def test_a_score_of_sixty_nights_ago_holds(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]]
+) -> None:
+    from jobs import explain
+
+    place, lines, deleted = kept_lake
+    said = [f"{line.about}: {line.said}" for line in lines]
+    assert any(line.startswith("scores: ") and "became" in line for line in said), said
+    assert any(line.startswith("features: deleted") for line in said), said
+    assert deleted
+    assert {path.relative_to(place).parts[0] for path in deleted} == {"features"}
+    lake = open_at(spark, place)
+    explanation, audit = explain.audit(lake, a_score(lake))
+    explain.show(explanation)
+    audit.show()
+    assert audit.holds
+    assert {check.what for check in audit.checks} >= {
+        "published row",
+        "definitions",
+        "features",
+        "model",
+        "reconstruction error",
+        "score",
+        "alert",
+    }
+
+
+def test_every_version_that_a_pin_needs_is_still_there(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], long_lake: History
+) -> None:
+    from jobs.lake.runs import Run
+    from jobs.lake.tables import NIGHTS, RUNS, TABLES
+
+    lake, original = open_at(spark, kept_lake[0]), open_at(spark, long_lake.place)
+    since = datetime.now(UTC) - timedelta(days=lake.settings.audit_days)
+    pinned: set[tuple[str, int]] = set()
+    for row in original.read(NIGHTS).collect():
+        pinned |= set(row["pins"].items())
+        for text in row["jobs"].values():
+            pinned |= set(Run.from_json(text).versions_in.items())
+    for row in lake.read(RUNS).where(f"finished_at > TIMESTAMP'{since:%Y-%m-%d}'").collect():
+        pinned |= set(row["versions_in"].items())
+    assert len(pinned) > 8
+    for name, version in sorted(pinned):
+        table = TABLES[name]
+        wanted = original.read(table, version)
+        assert lake.read(table, version).exceptAll(wanted).count() == 0, (name, version)
+        assert wanted.exceptAll(lake.read(table, version)).count() == 0, (name, version)
+
+
+def test_what_a_maintained_lake_shows_is_what_it_showed(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], long_lake: History
+) -> None:
+    from jobs.lake.tables import TABLES
+
+    lake, original = open_at(spark, kept_lake[0]), open_at(spark, long_lake.place)
+    for table in TABLES.values():
+        if table.name not in ("runs", "nights"):
+            assert lake.read(table).count() == original.read(table).count() > 0 or (
+                table.name in ("quarantine", "metrics")
+            )
+
+
+def test_a_score_that_was_changed_does_not_hold(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+) -> None:
+    import subprocess
+    import sys
+
+    from jobs import explain
+
+    place = tmp_path / "lake"
+    shutil.copytree(kept_lake[0], place)
+    lake = open_at(spark, place)
+    changed = a_score(lake)
+    spark.sql(
+        f"UPDATE delta.`{place}/scores` SET reconstruction_error = reconstruction_error * 1.0001 "
+        f"WHERE transaction_id = '{changed}'"
+    )
+    _, audit = explain.audit(lake, changed)
+    assert not audit.holds
+    assert [check.what for check in audit.checks if not check.holds] == [
+        "published row",
+        "reconstruction error",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs", "explain", "--lake", str(place), changed, "--as-published"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "DOES NOT HOLD" in done.stdout
+
+
+def test_features_that_were_changed_do_not_hold(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+) -> None:
+    """As if they had been wrong from the start: the run's recorded version is the changed one."""
+    from jobs import explain
+    from jobs.lake.tables import FEATURES_TABLE
+
+    place = tmp_path / "lake"
+    shutil.copytree(kept_lake[0], place)
+    lake = open_at(spark, place)
+    changed = a_score(lake)
+    spark.sql(
+        f"UPDATE delta.`{place}/features` SET card_count_7d = card_count_7d + 1 "
+        f"WHERE transaction_id = '{changed}'"
+    )
+    version = lake.version(FEATURES_TABLE)
+    for column in ("versions_in", "versions_out"):
+        spark.sql(
+            f"UPDATE delta.`{place}/runs` SET {column} = map_concat(map_filter({column}, "
+            f"(k, v) -> k != 'features'), map('features', {version}L)) "
+            f"WHERE first_date = DATE'{AUDITED}' AND map_contains_key({column}, 'features')"
+        )
+    _, audit = explain.audit(lake, changed)
+    wrong = {check.what: check.found for check in audit.checks if not check.holds}
+    assert "card_count_7d" in wrong["features"]
+
+
+def test_a_recorded_version_that_is_gone(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+) -> None:
+    from jobs import explain
+    from jobs.failures import translate
+
+    place = tmp_path / "lake"
+    shutil.copytree(kept_lake[0], place)
+    lake = open_at(spark, place)
+    scored = a_score(lake)
+    for path in (place / "features" / f"business_date={AUDITED}").glob("*.parquet"):
+        path.unlink()
+    with pytest.raises(Exception, match="does not exist") as raised:
+        explain.audit(lake, scored)
+    problem = translate(raised.value)
+    assert isinstance(problem, InputMissing)
+    assert problem.exit_code == 4
+    assert "`features`" in problem.found
+
+
+def test_a_backfilled_night_is_explained_from_the_run_that_made_the_score(
+    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+) -> None:
+    """What moves the pins of a night on does not change what its score was made from."""
+    from jobs import explain
+
+    place = tmp_path / "lake"
+    shutil.copytree(kept_lake[0], place)
+    lake = open_at(spark, place)
+    spark.sql(
+        f"UPDATE delta.`{place}/nights` SET pins = map('features', 0L, 'transactions', 0L), "
+        f"jobs = map() WHERE business_date = DATE'{AUDITED}'"
+    )
+    assert explain.run(lake, a_score(lake)).holds
+
+
+def test_an_open_night_older_than_the_horizon_keeps_what_it_pins(
+    spark: SparkSession, long_lake: History, tmp_path: Path
+) -> None:
+    from jobs import maintain
+
+    lake = open_at(spark, aged(long_lake, tmp_path / "lake"))
+    age_runs(lake, OLDER_DAYS)
+    pinned = long_lake.history.versions["features"] - 1
+    spark.sql(
+        f"UPDATE delta.`{lake.uri}/nights` SET pins = map('features', {pinned}L) "
+        f"WHERE business_date = DATE'{FIRST}'"
+    )
+    chores = maintain.plan(lake)
+    planned = {chore.about: chore.planned for chore in chores if "vacuum" in chore.planned}
+    assert f"the night {FIRST} (version {pinned}) needs what is newer" in planned["features"]
+    assert planned["features"].startswith("vacuum: 0 files")
