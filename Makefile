@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick lint handbook-check bench-scoring wheel constraints clean
+.PHONY: setup demo test test-quick lint handbook-check bench-scoring bench-gates wheel constraints clean
 
 setup: $(READY)
 
@@ -38,6 +38,11 @@ handbook-check: setup
 # make bench-scoring LAKE=L DATE=2018-08-08
 bench-scoring: setup
 	$(BIN)/python tests/benchmarks/scoring_paths.py --lake $(LAKE) --date $(DATE)
+
+# Spark jobs and seconds of a night's gates beside the night's whole.
+NUM_ROWS ?= 1000000
+bench-gates: setup
+	$(BIN)/python tests/benchmarks/gate_cost.py --num-rows $(NUM_ROWS)
 
 wheel: setup
 	$(BIN)/uv build --wheel --out-dir dist
