@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test lint handbook-check bench-scoring wheel \
 	constraints clean
+.PHONY: setup demo test test-quick lint handbook-check bench-scoring bench-gates wheel constraints clean
 
 setup: $(READY)
 
@@ -45,6 +46,11 @@ bench-scoring: setup
 	$(BIN)/python tests/benchmarks/scoring_paths.py --lake $(LAKE) --date $(DATE)
 
 # Modules that were deleted since the last build would otherwise stay in the wheel.
+# Spark jobs and seconds of a night's gates beside the night's whole.
+NUM_ROWS ?= 1000000
+bench-gates: setup
+	$(BIN)/python tests/benchmarks/gate_cost.py --num-rows $(NUM_ROWS)
+
 wheel: setup
 	rm -rf build dist
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist

@@ -13,6 +13,7 @@ import typer
 from feature_defs.problems import GateFailed, Problem
 from jobs.cli_options import open_lake, open_spark, parse_dates, parse_day, with_settings
 from jobs.failures import translate
+from jobs.quality.acceptance import acceptance_of
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Dates
@@ -34,6 +35,11 @@ Day = Annotated[str, typer.Option("--date", help="The night's business date, YYY
 OptionalDay = Annotated[str | None, typer.Option("--date", help="One night, YYYY-MM-DD.")]
 FirstDay = Annotated[str | None, typer.Option("--from", help="First night of a range.")]
 LastDay = Annotated[str | None, typer.Option("--to", help="Last night of a range.")]
+Accept = Annotated[
+    str | None,
+    typer.Option("--accept", help="Overrule this job's gate for this run; needs --reason."),
+]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded and shown.")]
 Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger) or version.")]
 
 
@@ -126,6 +132,8 @@ def ingest(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Publish a night without rows.")
     ] = False,
+    accept: Accept = None,
+    reason: Why = None,
 ) -> None:
     """Source rows into `transactions` and `labels`, bad rows into `quarantine`.
 
@@ -133,6 +141,7 @@ def ingest(
     --from 2024-01-01 --to 2024-01-31
     """
     dates = parse_dates(day, first, last)
+    acceptance = acceptance_of("ingest", accept, reason)
     from jobs import ingest as job
     from jobs.delivery import Delivery, check_ready
     from jobs.lake.nights import hold
@@ -143,11 +152,11 @@ def ingest(
         check_ready(opened, delivery, dates)
         opened.create()
         with hold(opened, dates) as night:
-            job.run(night, delivery)
+            job.run(night, delivery, acceptance)
 
 
-def _night_job(name: str, settings: Settings, dates: "Dates") -> None:
-    """Run one job of a night under the night's lease."""
+def _night_job(name: str, settings: Settings, dates: "Dates", **given: Any) -> None:
+    """Run one job of a night under the night's lease; what is `given` goes to the job."""
     import importlib
 
     from jobs.lake.nights import hold, require_ingested
@@ -156,7 +165,7 @@ def _night_job(name: str, settings: Settings, dates: "Dates") -> None:
     with open_lake(settings) as opened:
         require_ingested(opened, dates)
         with hold(opened, dates) as night:
-            job.run(night)
+            job.run(night, **given)
 
 
 @app.command()
@@ -166,12 +175,15 @@ def features(
     day: OptionalDay = None,
     first: FirstDay = None,
     last: LastDay = None,
+    accept: Accept = None,
+    reason: Why = None,
 ) -> None:
     """Point-in-time features of the nights' transactions.
 
     Example: fraud-scoring features --lake L --date 2018-08-08
     """
-    _night_job("features", settings, parse_dates(day, first, last))
+    dates = parse_dates(day, first, last)
+    _night_job("features", settings, dates, acceptance=acceptance_of("features", accept, reason))
 
 
 @app.command()
@@ -223,15 +235,18 @@ def evaluate(
 def promote(
     settings: Settings,
     model: Model = "challenger",
+    accept: Accept = None,
+    reason: Why = None,
 ) -> None:
     """Gate 3: put a model into service when its latest evaluation holds against the champion's.
 
     Example: fraud-scoring promote --lake L
     """
+    acceptance = acceptance_of("promote", accept, reason)
     from jobs import promote as job
 
     with open_lake(settings) as opened:
-        version = job.run(opened, model)
+        version = job.run(opened, model, acceptance)
     typer.echo(f"Model version {version} is the champion.")
 
 
@@ -247,12 +262,13 @@ def score(settings: Settings, day: Day) -> None:
 
 @app.command()
 @with_settings
-def publish(settings: Settings, day: Day) -> None:
+def publish(settings: Settings, day: Day, accept: Accept = None, reason: Why = None) -> None:
     """Gate 4, then the staged scores of a night in one commit.
 
     Example: fraud-scoring publish --lake L --date 2018-08-08
     """
-    _night_job("publish", settings, parse_dates(day, None, None))
+    dates = parse_dates(day, None, None)
+    _night_job("publish", settings, dates, acceptance=acceptance_of("publish", accept, reason))
 
 
 @app.command()

@@ -26,11 +26,14 @@ from jobs.lake.nights import Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
 from jobs.logs import say
+from jobs.quality.acceptance import Acceptance
+from jobs.quality.counts import declared_types
+from jobs.quality.expectations import MAX_HISTORY_NIGHTS
 from jobs.quality.facts import NightFacts, Staged, by_reason, night_facts
-from jobs.quality.gate import Check, GateResult, require, validate
+from jobs.quality.gate import GateResult, judged, require, uncounted
 from jobs.quality.intake import judged_transactions, of_dates, pseudonymised
 from jobs.quality.label_intake import judged_labels
-from jobs.quality.suites import labels as label_suite
+from jobs.quality.suites import labels
 from jobs.quality.suites import transactions as suite
 from jobs.source import (
     ATTRIBUTE_TYPES,
@@ -48,8 +51,8 @@ from jobs.source import (
 __all__ = ["Delivery", "check_ready", "label_policy", "recorded_delivery", "run"]
 
 
-def run(night: Night, delivery: Delivery) -> None:
-    """Ingest a delivery for the nights held.
+def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) -> None:
+    """Ingest a delivery for the nights held; gate 1 may be overruled for this run.
 
     Raises:
         GateFailed: gate 1 said no, or the delivery cannot be read; nothing is published.
@@ -61,7 +64,7 @@ def run(night: Night, delivery: Delivery) -> None:
             ready = _publishable(night, delivery, record, staged)
             facts = night_facts(night.dates, staged)
             _note(record, facts, staged)
-            require(_gate(night, delivery, facts, ready), record)
+            require(_gate(night, delivery, facts, ready), record, acceptance)
             for table, rows in ready.items():
                 _publish(night, record, table, rows)
         finally:
@@ -89,8 +92,7 @@ def _stage(night: Night, delivery: Delivery, record: Run) -> Staged:
         return Staged(transactions, labels, rows_read, labels_read)
     except UNREADABLE as error:
         sentence = "The delivery can be read to its end."
-        check = Check("delivery_readable", sentence, "fail", "crashed", first_line(error))
-        require(GateResult(suite.GATE, (check,)), record)
+        require(uncounted(suite.GATE, "delivery_readable", sentence, first_line(error)), record)
         raise
 
 
@@ -246,30 +248,31 @@ def _note(record: Run, facts: list[NightFacts], staged: Staged) -> None:
 def _gate(
     night: Night, delivery: Delivery, facts: list[NightFacts], ready: dict[Table, DataFrame]
 ) -> GateResult:
-    lake, dates = night.lake, night.dates
-    checks = suite.fact_checks(
-        lake.settings.max_quarantined_share, allow_empty=delivery.allow_empty
-    )
-    result = suite.judge_facts(lake.spark, facts, checks)
-    transactions = ready[TRANSACTIONS]
-    rules = suite.expectations(transactions.columns, dates.first, dates.last)
-    result += validate(suite.GATE, rules, transactions)
-    if any(night_facts.labels_accepted for night_facts in facts):
-        result += validate(suite.GATE, label_suite.expectations(), ready[LABELS])
     kinds = delivery.mapping.transactions.attributes
-    declared = {column.name: column.type for column in TRANSACTIONS.columns}
+    declared = declared_types(TRANSACTIONS)
     declared |= {name: ATTRIBUTE_TYPES[kind] for name, kind in kinds.items()}
-    accepted = {fact.business_date: fact.rows_accepted for fact in facts}
-    further = (
-        suite.check_types(transactions, declared),
-        suite.check_volume(accepted, _history(night)),
+    schema = suite.judge_schema(dict(ready[TRANSACTIONS].dtypes), declared)
+    if not schema.passed:
+        return schema
+    checks = suite.expectations(
+        night.lake.settings.max_quarantined_share, allow_empty=delivery.allow_empty
     )
-    return result + GateResult(suite.GATE, further)
+    labelled = any(night_facts.labels_accepted for night_facts in facts)
+
+    def judge() -> GateResult:
+        counted = [
+            suite.volume(facts, _history(night)),
+            *suite.counted(ready[TRANSACTIONS]),
+            *(labels.counted(ready[LABELS]) if labelled else labels.nothing_counted()),
+        ]
+        return suite.judge(night.dates, facts, counted, checks)
+
+    return schema + judged(suite.GATE, judge)
 
 
 def _history(night: Night) -> dict[date, int]:
     first = night.dates.first
-    since = first - timedelta(days=suite.MAX_HISTORY_NIGHTS)
+    since = first - timedelta(days=MAX_HISTORY_NIGHTS)
     rows = night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)).where(
         (F.col("business_date") >= F.lit(since)) & (F.col("business_date") < F.lit(first))
     )

@@ -24,8 +24,6 @@ Shape of the record's figures (the report reads it):
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -39,7 +37,6 @@ from jobs.drift import (
     LEAST_NIGHTS,
     MEASURED,
     NOT_APPLICABLE,
-    SHIFTED,
     Compared,
     drift,
     too_few,
@@ -47,15 +44,10 @@ from jobs.drift import (
 from jobs.lake.delta_io import Dates
 from jobs.lake.nights import Night
 from jobs.lake.tables import ALERTS, FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS, Table
-from jobs.quality.gate import Check, GateResult, Status
+from jobs.quality.suites.monitor import judge
 
-GATE = "monitor"
 HISTORY_NIGHTS = 28
 CALIBRATION_LEVELS = (0.9, 0.99, 0.999)
-# Observed tails further than this from the expected share, by chance and by factor, warn.
-TAIL_DEVIATIONS, TAIL_FACTOR = 3.0, 2.0
-ALERT_FACTOR = 2.0
-UNDECIDED: Status = "not applicable"
 
 
 def run(night: Night) -> None:
@@ -181,77 +173,3 @@ def _alerts(night: Night, published: set[date]) -> dict[str, Any]:
     if len(before) < LEAST_NIGHTS:
         return {**too_few(len(before), "earlier nights have alerts"), **figures}
     return {"status": MEASURED, "why": "", **figures}
-
-
-# -- verdict -------------------------------------------------------------------------------------
-
-
-def judge(figures: Mapping[str, Any]) -> GateResult:
-    """The figures as checks that can only warn."""
-    return GateResult(
-        GATE,
-        (
-            _drift_check("feature_drift", "No feature has shifted.", figures["features"]),
-            _drift_check("score_drift", "Scores have not shifted.", figures["scores"]),
-            _calibration_check(figures["calibration"]),
-            _alert_check(figures["alerts"]),
-            _warning(
-                "late_rows",
-                "No row came late for a night that was published.",
-                "failed" if figures["late"]["num_rows"] else "passed",
-                f"{figures['late']['num_rows']} rows",
-            ),
-        ),
-    )
-
-
-def _warning(name: str, sentence: str, status: Status, observed: str) -> Check:
-    return Check(name, sentence, "warn", status, observed)
-
-
-def _drift_check(name: str, sentence: str, figures: Mapping[str, Any]) -> Check:
-    if figures["status"] == NOT_APPLICABLE:
-        return _warning(name, sentence, UNDECIDED, figures["why"])
-    known = {
-        column: entry["psi"]
-        for column, entry in figures["columns"].items()
-        if entry["psi"] is not None
-    }
-    if not known:
-        return _warning(name, sentence, UNDECIDED, "The night has no rows.")
-    top = max(known, key=lambda column: known[column])
-    shifted = sum(psi > SHIFTED for psi in known.values())
-    observed = f"{shifted} of {len(known)} shifted; highest PSI {known[top]:.3f} ({top})"
-    return _warning(name, sentence, "failed" if shifted else "passed", observed)
-
-
-def _calibration_check(figures: Mapping[str, Any]) -> Check:
-    name, sentence = "calibration", "The tails of the scores hold what they should."
-    if figures["status"] == NOT_APPLICABLE:
-        return _warning(name, sentence, UNDECIDED, figures["why"])
-    off = [
-        entry
-        for entry in figures["levels"]
-        if _tail_is_off(entry["num_transactions"], figures["num_scores"] * entry["expected_share"])
-    ]
-    observed = ", ".join(
-        f"{100 * entry['observed_share']:.3g} % above {entry['above']}"
-        for entry in figures["levels"]
-    )
-    return _warning(name, sentence, "failed" if off else "passed", observed)
-
-
-def _tail_is_off(observed: int, expected: float) -> bool:
-    """Whether a count is off by chance's standards and by a factor, either way."""
-    far = abs(observed - expected) > TAIL_DEVIATIONS * math.sqrt(expected)
-    return far and not expected / TAIL_FACTOR <= observed <= expected * TAIL_FACTOR
-
-
-def _alert_check(figures: Mapping[str, Any]) -> Check:
-    name, sentence = "alert_volume", "About as many alerts as on the nights before."
-    if figures["status"] == NOT_APPLICABLE:
-        return _warning(name, sentence, UNDECIDED, figures["why"])
-    num_alerts, mean = figures["num_alerts"], figures["mean_before"]
-    steady = mean / ALERT_FACTOR <= num_alerts <= max(mean * ALERT_FACTOR, 1)
-    observed = f"{num_alerts} alerts, {mean:.1f} on average before"
-    return _warning(name, sentence, "passed" if steady else "failed", observed)

@@ -11,12 +11,12 @@ Fails   when the model is not at least as good as the champion (the first: as th
 from __future__ import annotations
 
 import json
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing
-from fraud_models.promotion import PromotionDecision, decide
 from fraud_models.registry import CHAMPION, ModelVersion
 from jobs.contexts import context_dates
 from jobs.lake.delta_io import Dates, Lake
@@ -24,13 +24,16 @@ from jobs.lake.lineage import feature_fingerprints
 from jobs.lake.runs import recorded
 from jobs.lake.tables import NIGHTS, RUNS
 from jobs.model_store import open_registry, read_checkpoint
-from jobs.quality.gate import Check, GateResult, require
+from jobs.quality.acceptance import Acceptance
+from jobs.quality.gate import require
+from jobs.quality.suites import model as suite
 
-GATE = "gate 3 (model)"
+if TYPE_CHECKING:
+    from fraud_models.checkpoint import Checkpoint
 
 
-def run(lake: Lake, model_name: str) -> int:
-    """Promote a model when gate 3 lets it; returns its version.
+def run(lake: Lake, model_name: str, acceptance: Acceptance | None = None) -> int:
+    """Promote a model when gate 3 lets it, or is overruled; returns its version.
 
     Raises:
         InputMissing: no such model, it was not evaluated, or columns are missing.
@@ -43,26 +46,26 @@ def run(lake: Lake, model_name: str) -> int:
         aliases = registry.list_aliases()
         if aliases.get(CHAMPION) == model.version:
             return model.version
-        evaluated = _newest_evaluation(lake, model)
+        evaluated, judged_from = _newest_evaluation(lake, model)
         run.figures = evaluated
         incumbent = _incumbent(evaluated, aliases.get(CHAMPION))
-        decision = decide(
-            _judged(evaluated, f"version_{model.version}"), _judged(evaluated, incumbent)
-        )
-        require(_gate(decision, incumbent), run)
-        _check_columns(lake, model)
+        checkpoint = read_checkpoint(model)
+        facts = suite.facts(evaluated["figures"], f"version_{model.version}", incumbent)
+        facts |= suite.sample_facts(date.fromisoformat(checkpoint.as_of), judged_from)
+        require(suite.judge(facts), run, acceptance)
+        _check_columns(lake, checkpoint)
         registry.set_alias(CHAMPION, model.version)
     return model.version
 
 
-def _newest_evaluation(lake: Lake, model: ModelVersion) -> dict[str, Any]:
-    """Figures of the model's newest finished evaluation, by candidate."""
+def _newest_evaluation(lake: Lake, model: ModelVersion) -> tuple[dict[str, Any], date]:
+    """Figures of the model's newest finished evaluation, and its first night."""
     rows = (
         lake.read(RUNS)
         .where("job = 'evaluate' AND status = 'done'")
         .where(F.col("model_version") == str(model.version))
         .orderBy(F.desc("finished_at"))
-        .select("figures")
+        .select("figures", "first_date")
         .limit(1)
         .collect()
     )
@@ -73,7 +76,7 @@ def _newest_evaluation(lake: Lake, model: ModelVersion) -> dict[str, Any]:
             remedy=f"run `fraud-scoring evaluate --from D --to D --model {model.version}`.",
         )
     figures: dict[str, Any] = json.loads(rows[0]["figures"])
-    return figures
+    return figures, rows[0]["first_date"]
 
 
 def _incumbent(evaluated: dict[str, Any], champion: int | None) -> str:
@@ -89,24 +92,8 @@ def _incumbent(evaluated: dict[str, Any], champion: int | None) -> str:
     return wanted
 
 
-def _judged(evaluated: dict[str, Any], candidate: str) -> dict[str, float | None]:
-    return dict(evaluated["figures"][candidate])
-
-
-def _gate(decision: PromotionDecision, incumbent: str) -> GateResult:
-    check = Check(
-        name=f"at_least_{incumbent}",
-        sentence=f"the model is at least as good as {incumbent} on the same rows",
-        severity="fail",
-        status="passed" if decision.promote else "failed",
-        observed="; ".join(decision.reasons),
-    )
-    return GateResult(GATE, (check,))
-
-
-def _check_columns(lake: Lake, model: ModelVersion) -> None:
+def _check_columns(lake: Lake, checkpoint: Checkpoint) -> None:
     """Check that the coming night's context has the columns that the model reads."""
-    checkpoint = read_checkpoint(model)
     newest = lake.read(NIGHTS).agg(F.max("business_date")).collect()[0][0]
     reach = context_dates(Dates(newest, newest), checkpoint.config)
     checkpoint.check_columns(feature_fingerprints(lake, reach))

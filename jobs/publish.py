@@ -9,18 +9,21 @@ Fails   when a transaction has no score or several, or a score is no number: not
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing
+from jobs.alert_volume import cards_over_threshold, usual_cards
 from jobs.lake.nights import Night
 from jobs.lake.tables import SCORES, TRANSACTIONS
-from jobs.quality.gate import GateResult, require, validate
-from jobs.quality.suites import scores as suite
+from jobs.quality.acceptance import Acceptance
+from jobs.quality.counts import Counted
+from jobs.quality.gate import require
+from jobs.quality.staged import ToPublish
+from jobs.quality.suites.scores import SUITE, alert_volume
 
 
-def run(night: Night) -> None:
-    """Check the staged scores and publish them.
+def run(night: Night, acceptance: Acceptance | None = None) -> None:
+    """Check the staged scores and publish them; gate 4 may be overruled for this run.
 
     Raises:
         InputMissing: the night was not scored, or its staged scores are gone.
@@ -39,12 +42,18 @@ def run(night: Night) -> None:
         run.versions_in[TRANSACTIONS.name] = night.pin(TRANSACTIONS.name)
         accepted = lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)).where(F.expr(dates.sql))
         staged = lake.read_staged(scoring.run_id, SCORES)
-        require(_gate(accepted, staged), run)
+        types = lake.staged_types(scoring.run_id, SCORES)
+        rows = ToPublish(accepted, staged, types, dates)
+
+        def alerts_to_come() -> list[Counted]:
+            tonight = cards_over_threshold(lake, staged)
+            run.figures = {
+                "alert_budget": lake.settings.alert_budget,
+                "cards_over_threshold": {str(day): cards for day, cards in tonight.items()},
+            }
+            return [alert_volume(tonight, usual_cards(lake, dates.first))]
+
+        require(SUITE.judge(rows, alerts_to_come), run, acceptance)
         run.rows["scores"] = scoring.rows["scores"]
         night.publish(SCORES, staged, run)
     lake.discard_staged(scoring.run_id)
-
-
-def _gate(accepted: DataFrame, staged: DataFrame) -> GateResult:
-    covered = validate(suite.GATE, suite.coverage_expectations(), suite.coverage(accepted, staged))
-    return covered + validate(suite.GATE, suite.value_expectations(), staged)

@@ -95,6 +95,34 @@ def test_every_table_is_described() -> None:
     assert set(TABLES) <= set(re.findall(r"^\| `([a-z]+)`", section, re.MULTILINE))
 
 
+def test_every_check_of_every_gate_is_in_the_table_with_its_severity() -> None:
+    from fnmatch import fnmatch
+
+    from jobs.quality.acceptance import NEVER_OVERRULED
+    from jobs.quality.suites.catalogue import all_expectations
+
+    section = README.split("## Gates")[1].split("## Where")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()
+            if line.startswith(("| gate ", "| monitor"))][1:]  # fmt: skip
+    patterns = {
+        (gate, pattern, severity)
+        for gate, checks, severity, _ in rows
+        for pattern in re.findall(r"`([^`]+)`", checks)
+    }
+    met = set()
+    for gate, expectations in all_expectations().items():
+        for item in expectations:
+            never = ", never overruled" if item.kind in NEVER_OVERRULED else ""
+            fits = {
+                row
+                for row in patterns
+                if row[0] == gate and fnmatch(item.name, row[1]) and row[2] == item.severity + never
+            }
+            assert fits, (gate, item.name, item.severity, item.kind)
+            met |= fits
+    assert met == patterns
+
+
 def test_every_exit_code_is_explained() -> None:
     from feature_defs import problems
 

@@ -246,6 +246,10 @@ class Lake:
         """Rows that an earlier job staged for a table."""
         return self.spark.read.schema(table.ddl).parquet(self.path("_staging", run_id, table.name))
 
+    def staged_types(self, run_id: str, table: Table) -> dict[str, str]:
+        """Spark's names of the types that were staged, by column, as the files have them."""
+        return dict(self.spark.read.parquet(self.path("_staging", run_id, table.name)).dtypes)
+
     def discard_staged(self, run_id: str) -> None:
         """Remove what a run has staged."""
         place = self.path("_staging", run_id)

@@ -35,7 +35,8 @@ def new_run_id(job: str) -> str:
     return f"{job}-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -119,7 +120,7 @@ class Run:
             self.dates.first if self.dates else None,
             self.dates.last if self.dates else None,
             self.status,
-            _actor(),
+            actor(),
             self.started_at,
             finished,
             (finished - self.started_at).total_seconds(),

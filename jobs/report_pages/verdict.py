@@ -65,12 +65,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class GateView:
-    """One gate as the page shows it; `status` is passed, failed or overruled."""
+    """One gate as the page shows it; `status` is passed, failed or overruled.
+
+    `remark` says what a person asked for, and what came of it; empty when nobody did.
+    """
 
     gate: str
     job: str
     status: str
-    reason: str
+    remark: str
     checks: tuple[Mapping[str, Any], ...]
 
     @property
@@ -91,7 +94,7 @@ def verdict(record: NightRecord) -> Verdict:
     """What became of the night, most important news first."""
     failure = record.failure
     if "publish" in record.finished:
-        return _published(failure)
+        return _published(record, failure)
     if failure is None:
         return _unfinished(record)
     if _failed_gates(failure):
@@ -106,8 +109,7 @@ def verdict(record: NightRecord) -> Verdict:
         return Verdict(
             "no model",
             "Nothing was scored: no model could be used",
-            "Transactions and features of the night are in the lake and have passed their gates; "
-            "they wait for a model.",
+            "Transactions and features of the night are in the lake and wait for a model.",
         )
     return Verdict(
         "stopped",
@@ -116,11 +118,16 @@ def verdict(record: NightRecord) -> Verdict:
     )
 
 
-def _published(failure: Run | None) -> Verdict:
+def _published(record: NightRecord, failure: Run | None) -> Verdict:
+    overruled = [gate for gate in gates(record) if gate.status == "overruled"]
+    title = "Published, though a gate said no" if overruled else "Published"
     text = "The scores of the night passed every gate that can stop it and were published."
+    if overruled:
+        remarks = " ".join(f"{gate.gate}: {gate.remark}" for gate in overruled)
+        text = f"The scores of the night were published. {remarks}"
     if failure is not None:
         text = f"The scores of the night were published; since then `{failure.job}` failed."
-    return Verdict("published", "Published", text)
+    return Verdict("published", title, text)
 
 
 def _unfinished(record: NightRecord) -> Verdict:
@@ -128,8 +135,7 @@ def _unfinished(record: NightRecord) -> Verdict:
         return Verdict(
             "no model",
             "Nothing was scored yet: no model was in service",
-            "Transactions and features of the night are in the lake and have passed their gates; "
-            "they wait for a model.",
+            "Transactions and features of the night are in the lake and wait for a model.",
         )
     done = ", ".join(f"`{job}`" for job in JOBS if job in record.finished) or "no job"
     return Verdict(
@@ -143,12 +149,23 @@ def _failed_gates(run: Run) -> list[Mapping[str, Any]]:
     return [gate for gate in run.gates if not gate.get("passed") and not _overruled(gate)]
 
 
-def _overruled(gate: Mapping[str, Any]) -> str:
-    """The reason for which a person overruled the gate; empty when nobody did."""
-    overruled = gate.get("overruled") or gate.get("accepted")
-    if isinstance(overruled, Mapping):
-        return str(overruled.get("reason") or "no reason was recorded")
-    return str(overruled) if overruled else ""
+def _overruled(gate: Mapping[str, Any]) -> bool:
+    """Whether the job went on although the gate said no."""
+    return bool(gate.get("accepted", {}).get("outcome") == "overruled")
+
+
+def _remark(gate: Mapping[str, Any]) -> str:
+    """What a person asked of the gate, and what came of it; empty when nobody did."""
+    accepted = gate.get("accepted")
+    if not accepted:
+        return ""
+    who, why = accepted["actor"], accepted["reason"]
+    return {
+        "overruled": f"Overruled by {who}: {why}",
+        "not needed": f"{who} asked to overrule it ({why}), which was not needed.",
+        "refused": f"{who} asked to overrule it ({why}): refused, for nobody overrules "
+        "conservation or schema.",
+    }[accepted["outcome"]]
 
 
 def gates(record: NightRecord) -> list[GateView]:
@@ -162,7 +179,7 @@ def gates(record: NightRecord) -> list[GateView]:
             gate=str(gate.get("gate", "gate")),
             job=job,
             status=_status(gate),
-            reason=_overruled(gate),
+            remark=_remark(gate),
             checks=tuple(gate.get("checks", ())),
         )
         for job in JOBS

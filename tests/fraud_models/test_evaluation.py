@@ -13,7 +13,7 @@ from fraud_models.evaluation import (
     card_precision_at_k,
     card_precision_per_night,
 )
-from fraud_models.promotion import decide
+from fraud_models.promotion import margins
 from fraud_models.recipes import lstm_autoencoder
 from fraud_models.splits import (
     is_out_of_sample,
@@ -74,15 +74,15 @@ FIGURES: dict[str, float | None] = {"average_precision": 0.6, "cp_at_k": 0.3}
         ({"cp_at_k": 0.4}, False),
     ],
 )
-def test_promotion(challenger: dict[str, float | None], promoted: bool) -> None:
-    decision = decide(challenger, FIGURES)
-    assert decision.promote is promoted
-    assert len(decision.reasons) == 2
+def test_margins(challenger: dict[str, float | None], promoted: bool) -> None:
+    found = margins(challenger, FIGURES)
+    assert set(found) == {"average_precision", "cp_at_k"}
+    assert all(margin is not None and margin >= 0 for margin in found.values()) is promoted
 
 
 @pytest.mark.parametrize("unknown", [{}, {"average_precision": float("nan"), "cp_at_k": 0.1}])
-def test_an_unknown_incumbent_promotes_nobody(unknown: dict[str, float | None]) -> None:
-    assert not decide(FIGURES, unknown).promote
+def test_an_unknown_incumbent_gives_no_margin(unknown: dict[str, float | None]) -> None:
+    assert None in margins(FIGURES, unknown).values()
 
 
 def test_the_forest_finds_what_is_far_off() -> None:

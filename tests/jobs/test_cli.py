@@ -70,6 +70,15 @@ def test_every_sub_command_has_a_file_of_its_name_and_an_example() -> None:
         ),
         (("features", "--lake", "x", "--date", "2018-02-01", "--log-format", "xml"), "log_format"),
         (("nightly", "--date", "2018-02-01"), "No lake is named"),
+        (
+            ("features", "--lake", "x", "--date", "2018-02-01", "--accept", "2"),
+            "do not stand alone",
+        ),
+        (
+            ("publish", "--lake=x", "--date=2018-02-01", "--accept=delivery", "--reason=why"),
+            "the gate of `ingest`",
+        ),
+        (("promote", "--lake", "x", "--accept", "gate 7", "--reason", "why"), "no job has"),
         (("train", "--as-of", "2018-02-01", "--recipe", "none", "--num-workers", "1"), "lstm"),
         (
             [

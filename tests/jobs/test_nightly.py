@@ -277,13 +277,50 @@ def test_gate_4_shows_nothing_that_is_not_whole(copied: Callable[[], Lake]) -> N
         score.run(night)
         staged = Path(lake.path("_staging", night.finished["score"].run_id, SCORES.name))
         max(staged.glob("part-*.parquet"), key=lambda part: part.stat().st_size).unlink()
-        with pytest.raises(GateFailed, match="every accepted transaction has a score"):
+        with pytest.raises(GateFailed, match="Every accepted transaction has a score"):
             publish.run(night)
     assert lake.version(SCORES) == before
     with hold(lake, Dates(LAST, LAST)) as night:
         lake.discard_staged(night.finished["score"].run_id)
         with pytest.raises(InputMissing, match="not there any more"):
             publish.run(night)
+
+
+def test_an_accepted_gate_lets_the_night_go_on(copied: Callable[[], Lake]) -> None:
+    from pyspark.sql import functions as F
+
+    from jobs import nightly, publish, score
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.lineage import night_records
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import SCORES
+    from jobs.quality.acceptance import acceptance_of
+
+    lake = copied()
+    before = lake.version(SCORES)
+    wish = acceptance_of("publish", "scores", "known attack")
+    with hold(lake, Dates(LAST, LAST)) as night:
+        score.run(night)
+        run_id = night.finished["score"].run_id
+        staged = lake.stage(lake.read_staged(run_id, SCORES), run_id, "copy")
+        one = staged.agg(F.min("transaction_id")).collect()[0][0]
+        # A score out of range may be overruled; a score less may not.
+        lake.stage(staged.where(F.col("transaction_id") != one), run_id, SCORES.name)
+        with pytest.raises(GateFailed, match="nobody overrules conservation or schema"):
+            publish.run(night, wish)
+        odd = F.when(F.col("transaction_id") == one, 1.5).otherwise(F.col("score"))
+        lake.stage(staged.withColumn("score", odd), run_id, SCORES.name)
+        with pytest.raises(GateFailed, match="publish --accept scores --reason TEXT"):
+            publish.run(night)
+        assert lake.version(SCORES) == before
+        publish.run(night, wish)
+    assert lake.version(SCORES) > before
+    page = Path(nightly.run(lake, LAST)).read_text(encoding="utf-8")
+    assert "Published, though a gate said no" in page
+    assert "known attack" in page
+    gates = night_records(lake, Dates(LAST, LAST))[LAST]["publish"].gates
+    assert gates[0]["accepted"]["outcome"] == "overruled"
+    assert lake.read(SCORES).where("score > 1").count() == 1
 
 
 def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> None:

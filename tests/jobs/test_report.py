@@ -205,10 +205,36 @@ def test_a_failure_that_was_made_good_is_history() -> None:
 
 def test_an_overruled_gate_is_neither_passed_nor_failed() -> None:
     record = night_of(*ALL_JOBS)
-    record.finished["ingest"].gates = [{**FAILED, "overruled": {"reason": "bank holiday"}}]
+    wish = {"reason": f"bank holiday {HOSTILE}", "actor": "ada", "outcome": "overruled"}
+    record.finished["ingest"].gates = [{**FAILED, "accepted": wish}]
     (view,) = gates(record)
-    assert (view.status, view.reason) == ("overruled", "bank holiday")
-    assert "bank holiday" in page.render(facts(record))
+    assert view.status == "overruled"
+    assert view.remark == f"Overruled by ada: bank holiday {HOSTILE}"
+    told = verdict(record)
+    assert told.title == "Published, though a gate said no"
+    assert "gate 1: Overruled by ada: bank holiday" in told.text
+    html = page.render(facts(record))
+    assert html.count("Overruled by ada: bank holiday") == 2
+    assert HOSTILE not in html
+
+
+@pytest.mark.parametrize(
+    ("outcome", "passed", "status", "words"),
+    [
+        ("not needed", True, "passed", "which was not needed"),
+        ("refused", False, "failed", "nobody overrules conservation or schema"),
+    ],
+)
+def test_a_wish_that_changed_nothing_is_told(
+    outcome: str, passed: bool, status: str, words: str
+) -> None:
+    record = night_of(*ALL_JOBS)
+    wish = {"reason": "bank holiday", "actor": "ada", "outcome": outcome}
+    record.finished["ingest"].gates = [{**FAILED, "passed": passed, "accepted": wish}]
+    (view,) = gates(record)
+    assert view.status == status
+    assert words in view.remark
+    assert verdict(record).title == "Published"
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -1,97 +1,73 @@
-"""Gate 4: scores may be published when each accepted transaction has exactly one sane score."""
+"""Gate 4: scores may be published when each accepted transaction has exactly one sane score.
+
+Before anybody sees them, the cards that would pass the threshold are counted, without the cap of
+the budget: a broken model, or broken amounts, sends many times the usual cards over it, or none.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
+
 import great_expectations.expectations as gxe
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
+from jobs.lake.tables import SCORES
+from jobs.quality.acceptance import GATES
+from jobs.quality.counts import Counted, Profile
+from jobs.quality.expectations import at_least, at_most, factors, steady
 from jobs.quality.gate import Expectation
+from jobs.quality.staged import StagedSuite
 
-GATE = "gate 4 (scores)"
-
-
-def coverage(transactions: DataFrame, scores: DataFrame) -> DataFrame:
-    """One row: keys accepted without a score, scores without an accepted key, models used."""
-    keys = ["business_date", "transaction_id"]
-    both = transactions.select(
-        *keys, F.lit(1).alias("t"), F.lit(0).alias("s"), F.lit(None).cast("string").alias("m")
-    ).unionByName(
-        scores.select(
-            *keys, F.lit(0).alias("t"), F.lit(1).alias("s"), F.col("model_version").alias("m")
-        )
-    )
-    per_key = both.groupBy(*keys).agg(
-        F.sum("t").alias("t"), F.sum("s").alias("s"), F.min("m").alias("m")
-    )
-    nothing = F.lit(0).cast("bigint")
-    return per_key.agg(
-        F.coalesce(F.sum(F.greatest(F.col("t") - F.col("s"), F.lit(0))), nothing).alias(
-            "num_unscored"
-        ),
-        F.coalesce(F.sum(F.greatest(F.col("s") - F.col("t"), F.lit(0))), nothing).alias(
-            "num_unaccepted"
-        ),
-        F.size(F.collect_set("m")).alias("num_models"),
-    )
+# In nats: no likelihood comes near; what does is an infinity or no number.
+LARGEST = 1e12
+# An attack may double the alerts, and must not be held back; this is more than an attack.
+WRONG_ALERT_VOLUME = 5.0
 
 
-def coverage_expectations() -> list[Expectation]:
-    """Over `coverage`: the keys scored are the keys accepted, both ways, by one model."""
+def _expectations() -> list[Expectation]:
     return [
-        Expectation(
-            "every_transaction_scored",
-            "every accepted transaction has a score",
-            gxe.ExpectColumnValuesToBeBetween(column="num_unscored", min_value=0, max_value=0),
-        ),
-        Expectation(
-            "every_score_accepted",
-            "every score belongs to one accepted transaction",
-            gxe.ExpectColumnValuesToBeBetween(column="num_unaccepted", min_value=0, max_value=0),
-        ),
         Expectation(
             "one_model",
-            "one model has scored the whole night",
-            gxe.ExpectColumnValuesToBeBetween(column="num_models", min_value=0, max_value=1),
+            "One model has scored the whole night.",
+            gxe.ExpectColumnPairValuesToBeEqual(column_A="first_model", column_B="last_model"),
+            "models {first_model} to {last_model}",
+            kind="model",
+            unknown="holds",
         ),
-    ]
-
-
-def value_expectations() -> list[Expectation]:
-    """Over the staged scores: numbers that calibration and likelihood can give."""
-    largest = 1e12
-    return [
-        Expectation(
-            "score_in_range",
-            "a score lies between 0 and 1",
-            gxe.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
-        ),
-        Expectation(
-            "score_there",
-            "a score is there in every row",
-            gxe.ExpectColumnValuesToNotBeNull(column="score"),
-        ),
+        at_least("score", 0),
+        at_most("score", 1),
         *(
-            Expectation(
-                f"{column}_finite",
-                f"{column} is a finite number",
-                gxe.ExpectColumnValuesToBeBetween(
-                    column=column, min_value=-largest, max_value=largest
-                ),
-            )
+            form(column, bound)
             for column in ("reconstruction_error", "ranking_value")
+            for form, bound in ((at_least, -LARGEST), (at_most, LARGEST))
         ),
-        *(
-            Expectation(
-                f"{column}_there",
-                f"{column} is there in every row",
-                gxe.ExpectColumnValuesToNotBeNull(column=column),
-            )
-            for column in ("reconstruction_error", "ranking_value", "reasons")
-        ),
-        Expectation(
-            "num_context_events_in_range",
-            "the number of context events is not negative",
-            gxe.ExpectColumnValuesToBeBetween(column="num_context_events", min_value=0),
+        at_least("num_context_events", 0),
+        steady(
+            "factor",
+            "alert_volume",
+            "Between a fifth and five times the usual number of cards pass the threshold.",
+            WRONG_ALERT_VOLUME,
+            "{cards_over_threshold} cards pass the threshold, a median of {usual:g} before",
         ),
     ]
+
+
+SUITE = StagedSuite(
+    GATES["publish"],
+    SCORES,
+    row_is="a score",
+    profile=Profile(
+        ranged=("score", "reconstruction_error", "ranking_value", "num_context_events"),
+        counted={"first_model": "min(model_version)", "last_model": "max(model_version)"},
+    ),
+    own=_expectations,
+)
+
+
+def alert_volume(tonight: Mapping[date, int], history: Mapping[date, int]) -> Counted:
+    """The cards that pass the threshold, beside those of up to 28 nights before."""
+    beside = factors(tonight, history)
+    return Counted(
+        {day: {"cards_over_threshold": n, **beside[day]} for day, n in tonight.items()},
+        {"cards_over_threshold": 0, "factor": None, "usual": None},
+    )

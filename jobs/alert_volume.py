@@ -1,0 +1,52 @@
+"""How many cards would be alerts, were there no budget: known before scores are published.
+
+The budget caps a night's alerts, so their number cannot show that a model, or the amounts it
+read, went wrong; the number of cards over the threshold can.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.lineage import night_records
+from jobs.model_store import open_registry, read_checkpoint
+from jobs.quality.expectations import MAX_HISTORY_NIGHTS
+
+# Nights times models: more is a defect that the gate finds, and not to be fetched.
+MAX_PAIRS = 10_000
+
+
+def cards_over_threshold(lake: Lake, scores: DataFrame) -> dict[date, int]:
+    """Cards that pass the threshold of the model that scored them, of each night with scores.
+
+    Raises:
+        InputMissing: a model is not in the registry, or damaged.
+    """
+    registry = open_registry(lake)
+    passes = F.lit(False)
+    scored = scores.select("business_date", "model_version").distinct().limit(MAX_PAIRS).collect()
+    for version in {row["model_version"] for row in scored}:
+        calibration = read_checkpoint(registry.resolve(version)).calibration
+        assert calibration is not None, "a model scores only when it is calibrated"
+        threshold = calibration.threshold_for(lake.settings.alert_budget)
+        own = F.col("model_version") == F.lit(version)
+        passes = passes | (own & (F.col("score") >= F.lit(threshold)))
+    cards = scores.where(passes).select("business_date", "card_id").distinct()
+    counts = cards.groupBy("business_date").count().collect()
+    none = dict.fromkeys((row["business_date"] for row in scored), 0)
+    return none | {row["business_date"]: row["count"] for row in counts}
+
+
+def usual_cards(lake: Lake, first: date) -> dict[date, int]:
+    """The same of the nights before, as their publications recorded it under this budget."""
+    before = Dates(first - timedelta(days=MAX_HISTORY_NIGHTS), first - timedelta(days=1))
+    found = {}
+    for day, jobs in night_records(lake, before).items():
+        figures = jobs["publish"].figures if "publish" in jobs else {}
+        if figures.get("alert_budget") == lake.settings.alert_budget:
+            found[day] = int(figures["cards_over_threshold"].get(str(day), 0))
+    return found

@@ -1,0 +1,129 @@
+"""What is counted of staged rows, night by night, for gates to judge.
+
+Two passes however many checks there are: one for counts and extremes, one shuffle for keys. Spark
+only counts; what a figure has to be is said by the expectations of `jobs/quality/suites`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.lake.delta_io import Dates
+from jobs.lake.tables import Table
+
+NIGHT = "business_date"
+ABSENT = "not there"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Facts per night, and what holds for a night that has no rows."""
+
+    by_night: Mapping[date, Mapping[str, Any]]
+    otherwise: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which columns of staged rows are looked at, and for what."""
+
+    ranged: Sequence[str] = ()
+    """Numbers: their least and greatest value, as `<name>_min` and `<name>_max`."""
+    required: Sequence[str] = ()
+    """Columns whose nulls are counted, as `<name>_missing`."""
+    counted: Mapping[str, str] = field(default_factory=dict)
+    """Further aggregates of the same pass, as SQL by name; a night without rows has none."""
+
+    def of(self, rows: DataFrame) -> Counted:
+        """Count in one pass."""
+        aggregates: dict[str, Column] = {}
+        otherwise: dict[str, Any] = {}
+        for name in self.ranged:
+            # NaN counts as beyond every bound: a comparison with it would hold.
+            value = F.nanvl(F.col(name).cast("double"), F.lit(math.inf))
+            aggregates |= {f"{name}_min": F.min(value), f"{name}_max": F.max(value)}
+            otherwise |= {f"{name}_min": None, f"{name}_max": None}
+        for name in self.required:
+            aggregates[f"{name}_missing"] = F.count_if(F.col(name).isNull())
+            otherwise[f"{name}_missing"] = 0
+        for name, aggregate in self.counted.items():
+            aggregates[name] = F.expr(aggregate)
+            otherwise[name] = None
+        return per_night(rows, aggregates, otherwise)
+
+
+def per_night(
+    rows: DataFrame, aggregates: Mapping[str, Column], otherwise: Mapping[str, Any]
+) -> Counted:
+    """Aggregates of each night's rows, in one pass."""
+    counted = rows.groupBy(NIGHT).agg(*(c.alias(name) for name, c in aggregates.items())).collect()
+    return Counted(
+        {row[NIGHT]: {name: row[name] for name in aggregates} for row in counted}, otherwise
+    )
+
+
+def coverage(accepted: DataFrame, staged: DataFrame) -> Counted:
+    """Keys that only one side has, and copies, by one shuffle of both sides together.
+
+    Facts: `num_accepted`, `num_staged`; `num_without` accepted keys that have no staged row;
+    `num_strangers` staged rows without an accepted key; `num_copies` staged rows beyond the first.
+    """
+    keys = [NIGHT, "transaction_id"]
+    both = accepted.select(*keys, F.lit(1).alias("a"), F.lit(0).alias("s")).unionByName(
+        staged.select(*keys, F.lit(0).alias("a"), F.lit(1).alias("s"))
+    )
+    per_key = both.groupBy(*keys).agg(F.sum("a").alias("a"), F.sum("s").alias("s"))
+    aggregates = {
+        "num_accepted": F.sum("a"),
+        "num_staged": F.sum("s"),
+        "num_without": F.count_if((F.col("a") > 0) & (F.col("s") == 0)),
+        "num_strangers": F.sum(F.when(F.col("a") == 0, F.col("s")).otherwise(0)),
+        "num_copies": F.sum(F.greatest(F.col("s") - 1, F.lit(0))),
+    }
+    return per_night(per_key, aggregates, dict.fromkeys(aggregates, 0))
+
+
+def copies(rows: DataFrame, key: Sequence[str], name: str) -> Counted:
+    """Rows beyond the first of each key, whichever night they are in, as the fact `name`."""
+    repeated = (
+        rows.groupBy(*key)
+        .agg(F.count("*").alias("n"), F.max(NIGHT).alias("night"))
+        .where("n > 1")
+        .select(F.col("night").alias(NIGHT), (F.col("n") - 1).alias("more"))
+    )
+    return per_night(repeated, {name: F.sum("more")}, {name: 0})
+
+
+def nights(dates: Dates, parts: Iterable[Counted]) -> list[dict[str, Any]]:
+    """One row of facts per night: those of the run, and any other that rows were found in."""
+    counted = list(parts)
+    days = {dates.first + timedelta(days=offset) for offset in range(dates.num_nights)}
+    found = {day for part in counted for day in part.by_night}
+    rows = []
+    # Rows without a date come first: they have no night.
+    for day in sorted(days | found, key=lambda day: (day is not None, day)):
+        row: dict[str, Any] = {NIGHT: day, "nights_off": int(day is not None and day not in days)}
+        for part in counted:
+            row |= {**part.otherwise, **part.by_night.get(day, {})}
+        rows.append(row)
+    return rows
+
+
+def declared_types(table: Table) -> dict[str, str]:
+    """Spark's names of the types of a table's columns."""
+    return {column.name: column.type for column in table.columns}
+
+
+def columns(found: Mapping[str, str], declared: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One row of facts per column that is declared or was found."""
+    return [
+        {"column": name, "declared": declared.get(name, ABSENT), "found": found.get(name, ABSENT)}
+        for name in {**declared, **found}
+    ]

@@ -1,0 +1,20 @@
+"""Every expectation of every gate, with the default settings: for the README and for its tests."""
+
+from __future__ import annotations
+
+from jobs.quality.gate import Expectation
+from jobs.quality.suites import features, model, monitor, scores, transactions
+
+
+def all_expectations() -> dict[str, list[Expectation]]:
+    """By gate, in the order of the night; `monitor` comes last, for it stops nothing."""
+    return {
+        transactions.GATE: [*transactions.schema_expectations(), *transactions.expectations()],
+        features.SUITE.gate: [
+            *features.SUITE.schema_expectations(),
+            *features.SUITE.expectations(),
+        ],
+        model.GATE: model.expectations(),
+        scores.SUITE.gate: [*scores.SUITE.schema_expectations(), *scores.SUITE.expectations()],
+        monitor.GATE: monitor.expectations(),
+    }
