@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick lint handbook-check bench-scoring wheel constraints clean
+.PHONY: setup demo test test-quick fuzz-test lint handbook-check bench-scoring wheel constraints \
+	clean
 
 setup: $(READY)
 
@@ -24,6 +25,11 @@ test: setup
 
 test-quick: setup
 	$(BIN)/python -m pytest -m "not spark and not distributed and not slow"
+
+# make fuzz-test ROWS=100000 SEED=7; without a seed another one each time, which is printed.
+ROWS ?= 10000
+fuzz-test: setup
+	TZ=Asia/Tokyo $(BIN)/python tests/fuzz/fuzz.py --rows $(ROWS) $(if $(SEED),--seed $(SEED))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -74,11 +74,11 @@ def _tables(delivery: Delivery) -> list[SourceTable]:
 
 def _check_there(delivery: Delivery, dates: Dates) -> None:
     fs, _ = fsspec.core.url_to_fs(delivery.uri)
-    absent = [table.place for table in _tables(delivery) if not fs.exists(table.place)]
+    absent = [table.place for table in _tables(delivery) if not _holds_data(fs, table.place)]
     if absent:
         raise InputMissing(
-            f"The delivery is not there: {', '.join(absent)}.",
-            expected="a folder or file of the source.",
+            f"The delivery is not there: {', '.join(absent)} is missing or has no files.",
+            expected="a file of the source, or a folder with files.",
             remedy="wait for the delivery, or correct --source.",
         )
     if delivery.format == "delta":
@@ -103,6 +103,19 @@ def unmarked(delivery: Delivery, dates: Dates) -> dict[date, str]:
         for day in dates.days
     }
     return {day: place for day, place in places.items() if not fs.exists(place)}
+
+
+def _holds_data(fs: fsspec.AbstractFileSystem, place: str) -> bool:
+    """Whether there is a file that Spark would read: names with _ or . in front are not data."""
+    if fs.isfile(place):
+        return True
+    for entry in fs.ls(place, detail=True) if fs.exists(place) else ():
+        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        if name.startswith(("_", ".")) and name != "_delta_log":
+            continue
+        if entry["type"] != "directory" or _holds_data(fs, entry["name"]):
+            return True
+    return False
 
 
 def _check_delta(delivery: Delivery) -> None:

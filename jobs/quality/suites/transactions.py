@@ -55,9 +55,10 @@ def fact_checks(max_quarantined_share: float, *, allow_empty: bool) -> list[Fact
         ),
         FactCheck(
             "no_swallowed_rows",
-            "No malformed record goes over several lines: it may hold rows that nobody has read.",
+            "No record goes over several lines: it may hold rows that nobody has read.",
             lambda night: (
-                f"{night.records_of_many_lines} records, perhaps after a quote that is not closed"
+                f"{night.records_of_many_lines} records, perhaps after a quote that is not closed; "
+                'a mapping with line_breaks = "allowed" vouches for fields of several lines'
                 if night.records_of_many_lines
                 else None
             ),
