@@ -5,9 +5,10 @@ for the quarantine. No reader can tell a field of several lines from rows that t
 have joined, so such records are marked, unless the mapping vouches for the source. Text that is
 no UTF-8 is marked too: the CSV reader puts U+FFFD in its place, and two ids would look alike.
 What cannot be seen any more: the CSV reader drops NULs from a field that also holds quotes.
-Parquet folders of the form `<date column>=<date>` are read for the dates of
-the command only, so a night costs a night; their files' schemas are merged. A Delta source is
-read at the version it has when the command begins.
+
+Parquet folders of the form `<date column>=<date>` are read for the dates of the command only, so
+a night costs a night; their files' schemas are merged. A Delta source is read at the version it
+has when the command begins.
 """
 
 from __future__ import annotations
