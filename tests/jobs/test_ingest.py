@@ -296,3 +296,20 @@ def test_a_delivery_in_another_encoding_is_refused(
     delivery = ingest.Delivery(str(tmp_path), "csv", mapping())
     with pytest.raises(UsageProblem, match="missing columns"):
         ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> None:
+    for day in (DAY, NEXT, EMPTY):
+        deliver(tmp_path, day, num_rows=2)
+    first, second, third = sorted((tmp_path / "tx").iterdir())
+    (tmp_path / "tx" / "nothing.csv").touch()
+    second.write_bytes(b"\xef\xbb\xbf" + second.read_bytes().replace(b"\n", b"\r\n"))
+    delivery = ingest.Delivery(str(tmp_path), "csv", mapping())
+    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    text = third.read_text(encoding="utf-8")
+    for wrong in (text.replace("id,at", "at,id"), text.split("\n", 1)[1]):
+        third.write_text(wrong, encoding="utf-8")
+        with pytest.raises(UsageProblem, match="1 of the 3 files") as raised:
+            ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+        assert str(third) in str(raised.value) and str(first) not in str(raised.value)
+        assert "2024-03-03-1" not in str(raised.value)

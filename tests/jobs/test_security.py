@@ -114,7 +114,7 @@ def test_neither_key_nor_raw_ids_are_anywhere(tmp_path: Path) -> None:
     (source / "bad" / "part.csv").write_text(HEADER + row("fine"), encoding="utf-8")
     (source / "bad" / "zzz.csv").write_text(row("headless"), encoding="utf-8")
     headless = ingest(tmp_path, source / "bad")
-    assert headless.returncode == 3 and "delivery_readable" in headless.stderr, headless.stderr
+    assert headless.returncode == 2 and "lack their header" in headless.stderr, headless.stderr
     assert leaks(tmp_path, taken, refused, headless) == []
 
 
