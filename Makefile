@@ -4,9 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick cluster-test lint handbook-check bench-scoring wheel \
-	constraints clean
-.PHONY: setup demo test test-quick lint handbook-check bench-scoring bench-gates wheel constraints clean
+.PHONY: setup demo test test-quick cluster-test fuzz-test lint handbook-check bench-scoring \
+	bench-gates wheel constraints clean
 
 setup: $(READY)
 
@@ -30,6 +29,11 @@ test-quick: setup
 # A bank's nights on Spark's own standalone cluster, whose workers have the wheel alone.
 cluster-test: setup wheel
 	WHEEL="$$(ls dist/*.whl)" $(BIN)/python -m pytest -m cluster tests/cluster
+
+# make fuzz-test ROWS=100000 SEED=7; without a seed another one each time, which is printed.
+ROWS ?= 10000
+fuzz-test: setup
+	TZ=Asia/Tokyo $(BIN)/python tests/fuzz/fuzz.py --rows $(ROWS) $(if $(SEED),--seed $(SEED))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -28,6 +28,8 @@ MODEL_NAME = "card_autoencoder"
 EXPERIMENT_NAME = "fraud-scoring"
 CHAMPION, CHALLENGER = "champion", "challenger"
 ALIASES = (CHAMPION, CHALLENGER)
+# More than any registry will ever have, and no more than its database can count.
+MAX_VERSION_DIGITS = 9
 SHA256_TAG, TRAINING_ID_TAG = "sha256", "training_id"
 
 
@@ -143,7 +145,7 @@ class Registry:
             InputMissing: no such alias or version.
         """
         text = str(alias_or_version)
-        if text.isdigit():
+        if text.isascii() and text.isdigit() and len(text) <= MAX_VERSION_DIGITS:
             return self._version(int(text))
         aliases = self.list_aliases()
         if text not in aliases:

@@ -57,9 +57,11 @@ def main() -> None:
             sys.exit(known.exit_code)
         if debug:
             raise
+        from jobs.logs import visible
+
         first_line = str(error).strip().split("\n", 1)[0][:2000]
         typer.secho(
-            f"Something unexpected happened: {type(error).__name__}: {first_line} "
+            f"Something unexpected happened: {type(error).__name__}: {visible(first_line)} "
             "What to do: run the command again with --debug and read the traceback.",
             err=True,
             fg="red",
@@ -72,7 +74,9 @@ def _give_up(problem: Problem, *, debug: bool, cause: Exception) -> None:
         import traceback
 
         traceback.print_exception(cause)
-    typer.secho(str(problem), err=True, fg="red")
+    from jobs.logs import visible
+
+    typer.secho(visible(str(problem)), err=True, fg="red")
 
 
 @app.command()

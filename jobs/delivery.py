@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections import Counter
+from collections.abc import Iterator
 from datetime import date, datetime
 
 import fsspec
+from fsspec.utils import infer_compression
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -40,6 +44,9 @@ __all__ = [
     "recorded_delivery",
 ]
 
+MAX_HEADER_BYTES = 1 << 20
+MAX_FILES_NAMED = 5
+
 # -- readiness -----------------------------------------------------------------------------------
 
 
@@ -48,12 +55,15 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
 
     Raises:
         InputMissing: the delivery is not there, or not marked complete for a date.
-        UsageProblem: columns are missing or have changed their type (all are named), or the
+        UsageProblem: files name different columns, columns are missing or have changed their
+            type (all are named), or the
             mapping asks for pseudonyms and there is no key.
     """
     if delivery.mapping.pseudonymise:
         check_key(lake.settings.pseudonym_key)
     _check_there(delivery, dates)
+    if delivery.format == "csv":
+        _check_headers(delivery)
     before = _types_before(lake, delivery)
     missing: list[str] = []
     changed: list[str] = _changed_attributes(lake, delivery.mapping)
@@ -81,11 +91,11 @@ def _tables(delivery: Delivery) -> list[SourceTable]:
 
 def _check_there(delivery: Delivery, dates: Dates) -> None:
     fs, _ = fsspec.core.url_to_fs(delivery.uri)
-    absent = [table.place for table in _tables(delivery) if not fs.exists(table.place)]
+    absent = [table.place for table in _tables(delivery) if not any(_data_files(fs, table.place))]
     if absent:
         raise InputMissing(
-            f"The delivery is not there: {', '.join(absent)}.",
-            expected="a folder or file of the source.",
+            f"The delivery is not there: {', '.join(absent)} is missing or has no files.",
+            expected="a file of the source, or a folder with files.",
             remedy="wait for the delivery, or correct --source.",
         )
     if delivery.format == "delta":
@@ -110,6 +120,54 @@ def unmarked(delivery: Delivery, dates: Dates) -> dict[date, str]:
         for day in dates.days
     }
     return {day: place for day, place in places.items() if not fs.exists(place)}
+
+
+def _data_files(fs: fsspec.AbstractFileSystem, place: str) -> Iterator[str]:
+    """Files that Spark would read: names with _ or . in front are not data."""
+    if fs.isfile(place):
+        yield place
+        return
+    for entry in fs.ls(place, detail=True) if fs.exists(place) else ():
+        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        if name.startswith(("_", ".")) and name != "_delta_log":
+            continue
+        if entry["type"] == "directory":
+            yield from _data_files(fs, entry["name"])
+        else:
+            yield entry["name"]
+
+
+def _check_headers(delivery: Delivery) -> None:
+    """Check that all CSV files of a table name the same columns.
+
+    Spark checks it too, but its errors and logs quote the header, and where a file has none that
+    is a row with its ids. Here only files are named.
+    """
+    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    for table in _tables(delivery):
+        files = [file for file in _data_files(fs, table.place) if _can_look_into(file)]
+        headers = {file: header for file in files if (header := _header(fs, file))}
+        if len(set(headers.values())) < 2:
+            continue
+        usual, _ = Counter(headers.values()).most_common(1)[0]
+        others = sorted(file for file, header in headers.items() if header != usual)
+        raise UsageProblem(
+            f"{len(others)} of the {len(headers)} files of {table.place} name other columns than "
+            f"the rest, or lack their header: {', '.join(others[:MAX_FILES_NAMED])}.",
+            expected="the same header, in the same order, in every CSV file of a delivery.",
+            remedy="mend the files named, or deliver them again.",
+        )
+
+
+def _can_look_into(file: str) -> bool:
+    return infer_compression(file) in (None, "gzip", "bz2")
+
+
+def _header(fs: fsspec.AbstractFileSystem, file: str) -> tuple[str, ...]:
+    """Names of the columns in small letters, as Spark compares them; none in an empty file."""
+    with fs.open(file, "rb", compression="infer") as opened:
+        line = opened.readline(MAX_HEADER_BYTES).decode("utf-8-sig", "replace")
+    return tuple(name.lower() for name in next(csv.reader([line.rstrip("\r\n")]), ()))
 
 
 def _check_delta(delivery: Delivery) -> None:

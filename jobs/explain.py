@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import Row
 from pyspark.sql import functions as F
+from rich.text import Text
 
 from feature_defs.problems import InputMissing
 from fraud_models.event_batch import iter_contexts
@@ -37,6 +38,7 @@ from jobs.contexts import context_dates, context_stream
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import Provenance, provenance
 from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS
+from jobs.logs import visible
 from jobs.model_store import open_registry, read_checkpoint
 from jobs.report_pages.words import sentence
 
@@ -198,23 +200,22 @@ def _recent(lake: Lake, scored: Row, version: int) -> tuple[Row, ...]:
 
 
 def show(explanation: Explanation) -> None:
-    """Print an explanation; ids are shown as they are, not as markup."""
+    """Print an explanation; ids are shown letter by letter, neither markup nor control signs."""
     from rich.console import Console
     from rich.table import Column, Table
-    from rich.text import Text
 
     # Wide enough for whole ids and names where there is no terminal to fit into.
     console = Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
     it = explanation
     console.print(
-        Text(
+        _plain(
             f"Transaction {it.transaction_id}: card {it.card_id} paid {it.amount} at merchant "
             f"{it.merchant_id}, {it.event_time:%Y-%m-%d %H:%M:%S} UTC, night {it.business_date}"
         )
     )
     verdict = "holds" if it.holds else "DOES NOT HOLD"
     console.print(
-        Text(
+        _plain(
             f"Score {it.score:.6f}, reconstruction error {it.reconstruction_error:.4f} nats by "
             f"model version {it.model_version} ({it.run_id}); computed again from the recorded "
             f"versions: {it.recomputed_error:.4f}, so it {verdict}."
@@ -227,7 +228,7 @@ def show(explanation: Explanation) -> None:
             "missing" if part.observed is None else f"{part.observed:,.3f}",
             f"{part.expected:,.3f}",
             f"{part.contribution:.3f}",
-            Text(sentence(part.feature, part.observed, part.expected)),
+            _plain(sentence(part.feature, part.observed, part.expected)),
         )
     console.print(table)
     whole = Column("transaction", overflow="fold")
@@ -235,8 +236,12 @@ def show(explanation: Explanation) -> None:
     for row in it.recent:
         recent.add_row(
             f"{row['event_time'].astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-            Text(row["transaction_id"]),
-            Text(row["merchant_id"]),
+            _plain(row["transaction_id"]),
+            _plain(row["merchant_id"]),
             str(row["amount"]),
         )
     console.print(recent)
+
+
+def _plain(text: str) -> Text:
+    return Text(visible(text))

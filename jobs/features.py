@@ -52,4 +52,3 @@ def knowledge(night: Night, run: Run) -> Knowledge:
     for table in (TRANSACTIONS, LABELS):
         run.versions_in[table.name] = night.pin(table.name)
     return read_knowledge(night.lake, night.dates, run.versions_in, label_policy(night.lake))
-

@@ -31,7 +31,19 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line of text."""
         moment = datetime.fromtimestamp(record.created, UTC)
-        return f"{moment:%H:%M:%S} {record.getMessage()}"
+        return f"{moment:%H:%M:%S} {visible(record.getMessage())}"
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: what would steer it (control, zone and direction signs) as its code.
+
+    >>> visible("a\\x1b[2Jb\\u202ec")
+    'a\\\\x1b[2Jb\\\\u202ec'
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
 
 
 def set_up_logs(log_format: Literal["json", "text"] | None) -> None:

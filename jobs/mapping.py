@@ -22,8 +22,9 @@ from feature_defs.problems import UsageProblem
 from feature_defs.sources import TRANSACTIONS, LabelPolicy
 
 EVENT_DATE = "event_date"
-# Characters that a Delta table refuses in the name of a column.
-REFUSED_IN_NAMES = " ,;{}()\n\t=`"
+# Characters that a Delta table refuses in the name of a column, and the dot, which Spark reads as
+# a path.
+REFUSED_IN_NAMES = " .,;{}()\n\r\t=`\0"
 
 Name = Annotated[str, Field(min_length=1)]
 IdColumn = Literal["transaction_id", "card_id", "merchant_id"]
@@ -147,6 +148,9 @@ class Mapping(_Part):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     refunds: Literal["refused", "negative"]
     zone: str = "UTC"
+    line_breaks: Literal["refused", "allowed"] = "refused"
+    """Whether fields of a CSV source may hold line breaks. No reader can tell them from rows that
+    stray quotes have joined; `allowed` says that the source quotes as it should (RFC 4180)."""
     pseudonymise: tuple[IdColumn, ...] = ()
     transactions: Transactions
     labels: Labels | None = None

@@ -7,10 +7,11 @@ Secrets (the pseudonymisation key) come from the environment only and are never 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,7 +21,11 @@ from pydantic_settings import (
 )
 
 from feature_defs.problems import UsageProblem
+from jobs.lake.tables import TABLES
 
+# Up to three parts, so that nothing but a name ever reaches Spark's parser.
+_PART = r"(?:\w+|`[^`\x00-\x1f]+`)"
+CATALOG_NAME = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
 SECRETS = frozenset({"pseudonym_key"})
 
 
@@ -32,7 +37,7 @@ class Settings(BaseSettings):
     lake: str = ""
     """URI or path of the lake; commands that need one refuse an empty name."""
     tables: dict[str, str] = {}
-    """Catalog names for tables that do not live under the lake, by table name."""
+    """Catalog names (up to three parts) for tables that live elsewhere, by table name."""
     registry_uri: str | None = None
     """MLflow tracking URI; unset: the SQLite store under `<lake>/_registry`."""
 
@@ -64,6 +69,23 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] | None = None
     """Unset: text on a terminal, JSON lines otherwise."""
     debug: bool = False
+
+    @field_validator("tables")
+    @classmethod
+    def _tables_are_ours(cls, tables: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(set(tables) - set(TABLES))
+        if unknown:
+            raise ValueError(
+                f"there is no table {', '.join(map(repr, unknown))}; "
+                f"the tables are {', '.join(TABLES)}"
+            )
+        odd = [name for name in tables.values() if not CATALOG_NAME.fullmatch(name)]
+        if odd:
+            raise ValueError(
+                f"{', '.join(map(repr, odd))}: no name in a catalog (catalog.schema.table, each "
+                "of letters, digits and _, or between backticks)"
+            )
+        return tables
 
     @classmethod
     def settings_customise_sources(

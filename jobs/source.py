@@ -1,9 +1,14 @@
 """A delivery: where it is, what is needed of it, and its rows as the source has them.
 
 CSV is read as text, with a header, quotes that may span lines, and records that do not fit kept
-for the quarantine. Parquet folders of the form `<date column>=<date>` are read for the dates of
-the command only, so a night costs a night; their files' schemas are merged. A Delta source is
-read at the version it has when the command begins.
+for the quarantine. No reader can tell a field of several lines from rows that two stray quotes
+have joined, so such records are marked, unless the mapping vouches for the source. Text that is
+no UTF-8 is marked too: the CSV reader puts U+FFFD in its place, and two ids would look alike.
+What cannot be seen any more: the CSV reader drops NULs from a field that also holds quotes.
+
+Parquet folders of the form `<date column>=<date>` are read for the dates of the command only, so
+a night costs a night; their files' schemas are merged. A Delta source is read at the version it
+has when the command begins.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import fsspec
 from delta import DeltaTable
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -44,6 +49,10 @@ USABLE: dict[str, tuple[type[T.DataType], ...]] = {
     "categorical": (*_TEXT, *_WHOLE, T.BooleanType),
 }
 ATTRIBUTE_TYPES = {"numeric": "double", "categorical": "string"}
+
+# A line that ends inside a record; at its very end a carriage return is only a Windows line end.
+_LINE_END = r"\n|\r(?!\z)"
+_NOT_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -152,9 +161,21 @@ def _label_roles(mapping: Mapping) -> list[tuple[str, str]]:
 def read_source(
     spark: SparkSession, delivery: Delivery, table: SourceTable, dates: Dates
 ) -> DataFrame:
-    """Rows that may be of these dates: `raw` (a struct of their columns), `malformed_record`."""
+    """Rows that may be of these dates: `raw` (a struct of their columns), and what ails them.
+
+    `malformed_record` is the text of a record that does not fit the header, `of_many_lines` says
+    that a record may hold other rows, `text_unreadable` that a mapped column is no UTF-8.
+    """
     if delivery.format == "csv":
-        return _read_csv(spark, table.place)
+        rows = _read_csv(spark, table.place, may_break=delivery.mapping.line_breaks == "allowed")
+    else:
+        rows = _read_typed(spark, delivery, table, dates)
+    return rows.withColumn("text_unreadable", _unreadable(rows, table))
+
+
+def _read_typed(
+    spark: SparkSession, delivery: Delivery, table: SourceTable, dates: Dates
+) -> DataFrame:
     if delivery.format == "delta":
         version = DeltaTable.forPath(spark, table.place).history(1).collect()[0]["version"]
         frame = spark.read.format("delta").option("versionAsOf", version).load(table.place)
@@ -165,10 +186,29 @@ def read_source(
             reader = reader.option("basePath", table.place)
         frame = reader.parquet(*(folders or [table.place]))
     nothing = F.lit(None).cast("string")
-    return frame.select(F.struct("*").alias("raw"), nothing.alias("malformed_record"))
+    return frame.select(
+        F.struct("*").alias("raw"),
+        nothing.alias("malformed_record"),
+        F.lit(False).alias("of_many_lines"),
+    )
 
 
-def _read_csv(spark: SparkSession, place: str) -> DataFrame:
+def _unreadable(rows: DataFrame, table: SourceTable) -> Column:
+    """Whether a mapped text is no UTF-8, or holds the sign that a reader put for such bytes."""
+    types = source_types(rows)
+    texts = [
+        F.col("raw").getField(name)
+        for name in mapped_types(table, types)
+        if isinstance(types[name], T.StringType)
+    ]
+    wrong = F.lit(False)
+    for text in texts:
+        bad = ~F.is_valid_utf8(text) | text.contains(_NOT_TEXT)
+        wrong = wrong | F.coalesce(bad, F.lit(False))
+    return wrong
+
+
+def _read_csv(spark: SparkSession, place: str, *, may_break: bool) -> DataFrame:
     reader = (
         spark.read.option("header", "true")
         .option("multiLine", "true")
@@ -187,8 +227,23 @@ def _read_csv(spark: SparkSession, place: str) -> DataFrame:
         .option("enforceSchema", "false")
         .csv(place)
     )
-    columns = F.struct(*(F.col(f"`{name}`") for name in header.fieldNames()))
-    return frame.select(columns.alias("raw"), F.col(broken).alias("malformed_record"))
+    columns = [F.col(quoted(name)) for name in header.fieldNames()]
+    malformed = F.col(broken)
+    breaks = F.concat_ws("", *columns, malformed).rlike(_LINE_END)
+    return frame.select(
+        F.struct(*columns).alias("raw"),
+        malformed.alias("malformed_record"),
+        ((malformed.isNotNull() | F.lit(not may_break)) & breaks).alias("of_many_lines"),
+    )
+
+
+def quoted(name: str) -> str:
+    """A column's name as Spark reads it whole, whatever it holds.
+
+    >>> quoted("a.b`c")
+    '`a.b``c`'
+    """
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _folders_of(table: SourceTable, dates: Dates) -> list[str]:

@@ -14,9 +14,6 @@ from pyspark.sql import functions as F
 from jobs.lake.delta_io import Dates
 from jobs.quality.rules import Reason
 
-# As JSON writes a line feed or a carriage return.
-ESCAPED_LINE_END = r"\\[nr]"
-
 
 @dataclass(frozen=True)
 class Staged:
@@ -37,7 +34,7 @@ class NightFacts:
     rows_accepted: int = 0
     rows_quarantined: int = 0
     records_of_many_lines: int = 0
-    """Malformed records with line ends inside: an unclosed quote has swallowed what follows."""
+    """Records that a stray quote may have made of several rows, labels included."""
     labels_read: int = 0
     labels_accepted: int = 0
     labels_dropped: int = 0
@@ -54,8 +51,7 @@ def night_facts(dates: Dates, staged: Staged) -> list[NightFacts]:
     ours = _per_night(staged.transactions, {
         "accepted": F.count_if("accepted"),
         "refused": F.count_if(F.size("reasons") > 0),
-        "of_many_lines": F.count_if(F.array_contains("reasons", Reason.MALFORMED_RECORD.code)
-                                    & F.col("raw").rlike(ESCAPED_LINE_END)),
+        "of_many_lines": _count_refused(Reason.RECORD_OF_MANY_LINES),
         "labelled": F.count_if(F.col("accepted") & F.col("is_fraud").isNotNull()
                                & (F.size("label_reasons") == 0)),
         "label_refused": F.count_if(F.col("accepted") & (F.size("label_reasons") > 0)),
@@ -64,6 +60,7 @@ def night_facts(dates: Dates, staged: Staged) -> list[NightFacts]:
         "accepted": F.count_if("accepted"),
         "dropped": F.count_if("dropped"),
         "refused": F.count_if(F.size("reasons") > 0),
+        "of_many_lines": _count_refused(Reason.RECORD_OF_MANY_LINES),
     })  # fmt: skip
     nights = (dates.first + timedelta(days=offset) for offset in range(dates.num_nights))
     return [_of_night(day, staged, ours.get(day, {}), told.get(day, {})) for day in nights]
@@ -78,13 +75,17 @@ def _of_night(day: date, staged: Staged, ours: dict[str, int], told: dict[str, i
         rows_read=staged.rows_read.get(day, 0),
         rows_accepted=ours.get("accepted", 0),
         rows_quarantined=ours.get("refused", 0),
-        records_of_many_lines=ours.get("of_many_lines", 0),
+        records_of_many_lines=ours.get("of_many_lines", 0) + told.get("of_many_lines", 0),
         # Labels inside transactions are read with them, and conserved with them.
         labels_read=accepted + refused if inside else staged.labels_read.get(day, 0),
         labels_accepted=accepted,
         labels_dropped=told.get("dropped", 0),
         labels_quarantined=refused,
     )
+
+
+def _count_refused(why: Reason) -> Column:
+    return F.count_if(F.array_contains("reasons", why.code))
 
 
 def _per_night(rows: DataFrame, counts: dict[str, Column]) -> dict[date, dict[str, int]]:

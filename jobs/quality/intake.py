@@ -37,7 +37,7 @@ from jobs.quality.rules import (
     reasons,
     transaction_rules,
 )
-from jobs.source import SourceTable, source_types
+from jobs.source import SourceTable, quoted, source_types
 
 # What tells two transactions of one id apart, beside their attributes.
 CONTENT = ("event_time", "card_id", "merchant_id", "amount")
@@ -78,7 +78,7 @@ def pseudonymised(rows: DataFrame, columns: list[str], key: SecretStr | None) ->
     raw = F.col("raw")
     for name in columns:
         text = parsing.identifier(raw_column(name), types[name])
-        raw = raw.withField(f"`{name}`", pseudonym(text, key))
+        raw = raw.withField(quoted(name), pseudonym(text, key))
     return rows.withColumn("raw", raw)
 
 

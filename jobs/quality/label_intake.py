@@ -18,7 +18,7 @@ from jobs.quality.duplicates import (
 )
 from jobs.quality.parsing import raw_column
 from jobs.quality.quarantine import raw_of_refused
-from jobs.quality.rules import Reason, id_rules, label_rules, reason, reasons
+from jobs.quality.rules import Reason, id_rules, label_rules, reason, reasons, record_rules
 from jobs.source import source_types
 
 DEFAULT_LABEL_SOURCE = "delivery"
@@ -91,8 +91,7 @@ def judged_labels(
     )
     own_ids = [] if "transaction_id" in mapping.pseudonymise else ["transaction_id"]
     rules = {
-        Reason.MALFORMED_RECORD: F.col("malformed_record").isNotNull(),
-        Reason.UNREADABLE_BUSINESS_DATE: ~F.col("business_date_readable"),
+        **record_rules(),
         Reason.MISSING_TRANSACTION_ID: F.col("transaction_id").isNull(),
         **id_rules(own_ids),
         **label_rules(),

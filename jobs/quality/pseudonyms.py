@@ -35,7 +35,7 @@ def check_key(key: SecretStr | None) -> SecretStr:
 
 
 def pseudonym(value: Column, key: SecretStr) -> Column:
-    """HMAC-SHA256 of a string column; null and blank stay as they are."""
+    """HMAC-SHA256 of a string column; null stays null."""
     secret = key.get_secret_value().encode()
 
     def replace(ids: pd.Series) -> pd.Series:
@@ -44,11 +44,10 @@ def pseudonym(value: Column, key: SecretStr) -> Column:
 
         return ids.map(
             lambda text: (
-                text
-                if text is None or not text.strip()
-                else hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+                text if text is None else hmac.new(secret, text, hashlib.sha256).hexdigest()
             )
         )
 
     hashed: Callable[[Column], Column] = pandas_udf(replace, "string")  # type: ignore[call-overload]
-    return hashed(value)
+    # As bytes: one id that is no UTF-8 would end the whole job on its way to Python.
+    return hashed(value.cast("binary"))

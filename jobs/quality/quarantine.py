@@ -2,8 +2,8 @@
 
 Card numbers are never stored: any value that is one keeps its last four digits, and in rows that
 were refused for one, or did not fit their header, so does every run of 13 to 19 digits. Of a
-pseudonymised source a record that does not fit its header is withheld whole, for its ids may
-stand in any column.
+pseudonymised source a record that does not fit its header, or may hold other rows, is withheld
+whole, for ids may stand in any of its columns.
 """
 
 from __future__ import annotations
@@ -30,16 +30,27 @@ def raw_of_refused(rows: DataFrame, mapping: Mapping) -> Column:
 
 
 def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:
-    """The source columns of a row (in `raw`, `reasons`, `malformed_record`) as JSON."""
+    """The source columns of a judged row as JSON."""
     malformed = F.col("malformed_record").isNotNull()
-    shown = [_shown(field).alias(field.name) for field in fields]
-    whole = F.col("malformed_record").alias("_malformed_record")
-    text = F.when(malformed, _json(*shown, whole)).otherwise(_json(*shown))
-    risky = F.array_contains("reasons", Reason.CARD_NUMBER_IN_ID.code) | malformed
-    masked = F.when(risky, F.regexp_replace(text, _DIGIT_RUN, "****$1")).otherwise(text)
+    unsure = malformed | F.col("of_many_lines")
+    risky = F.array_contains("reasons", Reason.CARD_NUMBER_IN_ID.code) | unsure
+    text = F.when(risky, _masked(fields, malformed)).otherwise(
+        _json(*(_shown(field).alias(field.name) for field in fields))
+    )
     if not pseudonymised:
-        return masked
-    return F.when(malformed, F.lit(WITHHELD)).otherwise(masked)
+        return text
+    return F.when(unsure, F.lit(WITHHELD)).otherwise(text)
+
+
+def _masked(fields: T.StructType, malformed: Column) -> Column:
+    """All columns as text (a number with a mask in it is none), without runs of digits."""
+
+    def without_runs(value: Column) -> Column:
+        return F.regexp_replace(value.cast("string"), _DIGIT_RUN, "****$1")
+
+    columns = [without_runs(_shown(field)).alias(field.name) for field in fields]
+    whole = without_runs(F.col("malformed_record")).alias("_malformed_record")
+    return F.when(malformed, _json(*columns, whole)).otherwise(_json(*columns))
 
 
 def _json(*columns: Column) -> Column:

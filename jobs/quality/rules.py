@@ -25,6 +25,8 @@ class Reason(Enum):
     """Why a row was refused; the name in small letters is what the quarantine holds."""
 
     MALFORMED_RECORD = "The record does not have the columns that the header names."
+    RECORD_OF_MANY_LINES = "The record goes over several lines and may hold rows nobody has read."
+    UNREADABLE_TEXT = "A text is no UTF-8, or has lost characters on its way here."
     UNREADABLE_BUSINESS_DATE = "The delivery's date is missing or is no date."
     MISSING_TRANSACTION_ID = "The row has no transaction id."
     MISSING_CARD_ID = "The row has no card id."
@@ -74,8 +76,7 @@ def reasons(rules: Entries[Reason, Column]) -> Column:
 def transaction_rules(mapping: Mapping, late_days: int) -> dict[Reason, Column]:
     """What refuses a transaction."""
     return {
-        Reason.MALFORMED_RECORD: F.col("malformed_record").isNotNull(),
-        Reason.UNREADABLE_BUSINESS_DATE: ~F.col("business_date_readable"),
+        **record_rules(),
         Reason.MISSING_TRANSACTION_ID: F.col("transaction_id").isNull(),
         Reason.MISSING_CARD_ID: F.col("card_id").isNull(),
         Reason.MISSING_MERCHANT_ID: F.col("merchant_id").isNull(),
@@ -83,6 +84,16 @@ def transaction_rules(mapping: Mapping, late_days: int) -> dict[Reason, Column]:
         **_event_rules(late_days),
         **_amount_rules(mapping),
         Reason.UNPARSABLE_ATTRIBUTE: F.col("attribute_unparsable"),
+    }
+
+
+def record_rules() -> dict[Reason, Column]:
+    """What refuses a record of any kind, whatever its columns mean."""
+    return {
+        Reason.MALFORMED_RECORD: F.col("malformed_record").isNotNull(),
+        Reason.RECORD_OF_MANY_LINES: F.col("of_many_lines"),
+        Reason.UNREADABLE_TEXT: F.col("text_unreadable"),
+        Reason.UNREADABLE_BUSINESS_DATE: ~F.col("business_date_readable"),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -39,7 +40,8 @@ CSV_COLUMNS = (
     "reason_2",
     "reason_3",
 )
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Where a cell begins: at the start of a field, and after what some spreadsheets split fields at.
+FORMULA_START = re.compile(r"(^|[\n\r\t;,|])(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def alerts_csv(facts: Facts) -> str:
 def _cell(value: str) -> str:
     """A text that no spreadsheet takes for a formula.
 
-    >>> _cell("=1+1"), _cell("card 7")
-    ("'=1+1", 'card 7')
+    >>> _cell("=1+1"), _cell("a;=1+1"), _cell("card 7")
+    ("'=1+1", "a;'=1+1", 'card 7')
     """
-    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    return FORMULA_START.sub(r"\1'", value)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SUB_COMMANDS = {
+    "backfill",
     "demo",
     "simulate",
     "ingest",

@@ -33,6 +33,7 @@ def mapping(**changes: Any) -> Mapping:
         "name": "bank",
         "currency": "EUR",
         "refunds": "refused",
+        "line_breaks": "allowed",
         "transactions": {
             "path": "tx",
             "business_date": "day",
@@ -189,6 +190,16 @@ def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
 def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match="not there"):
         run(lake, tmp_path / "nowhere", Dates(DAY, DAY))
+    empty = tmp_path / "_empty"
+    for hidden in ("_temporary/part.csv", ".part.csv.crc", "_SUCCESS"):
+        (empty / "tx" / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (empty / "tx" / hidden).touch()
+    with pytest.raises(InputMissing, match="has no files"):
+        run(lake, empty, Dates(DAY, DAY))
+    (empty / "tx" / "day=2024-03-01").mkdir()
+    (empty / "tx" / "day=2024-03-01" / "part.csv").write_text("id\n")
+    with pytest.raises(InputMissing, match="not marked complete"):
+        run(lake, empty, Dates(DAY, DAY))
     deliver(tmp_path, DAY, 1)
     with pytest.raises(InputMissing, match="not marked complete for 2024-03-02, 2024-03-03"):
         run(lake, tmp_path, Dates(DAY, date(2024, 3, 3)))
@@ -258,3 +269,47 @@ def test_a_quote_that_is_not_closed_swallows_no_rows(lake: Lake, tmp_path: Path)
     with pytest.raises(GateFailed, match="no_swallowed_rows"):
         run(lake, tmp_path, Dates(DAY, DAY))
     assert lake.versions(DATA) == before
+
+
+def test_rows_that_stray_quotes_have_joined_stop_the_night(lake: Lake, tmp_path: Path) -> None:
+    deliver(tmp_path, DAY, num_rows=10, channel="web")
+    place = tmp_path / "tx" / f"{DAY}.csv"
+    lines = place.read_text(encoding="utf-8").split("\n")
+    for nth, text in ((4, '"never closed'), (7, '"closed here"')):
+        lines[nth] = f"joined-{nth},{DAY} 10:00:00,c,m,1,{DAY},0.5,web,0"
+        lines[nth] = lines[nth].replace("web,0", f"web,{text}")
+    place.write_text("\n".join(lines), encoding="utf-8")
+    before = lake.versions(DATA)
+    strict = mapping(line_breaks="refused")
+    with pytest.raises(GateFailed, match=r"no_swallowed_rows.*1 records.*line_breaks"):
+        run(lake, tmp_path, Dates(DAY, DAY), mapping=strict)
+    assert lake.versions(DATA) == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32", "cp037"])
+def test_a_delivery_in_another_encoding_is_refused(
+    lake: Lake, tmp_path: Path, encoding: str
+) -> None:
+    deliver(tmp_path, DAY, num_rows=2)
+    place = tmp_path / "tx" / f"{DAY}.csv"
+    place.write_bytes(place.read_text(encoding="utf-8").encode(encoding))
+    delivery = ingest.Delivery(str(tmp_path), "csv", mapping())
+    with pytest.raises(UsageProblem, match="missing columns"):
+        ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> None:
+    for day in (DAY, NEXT, EMPTY):
+        deliver(tmp_path, day, num_rows=2)
+    first, second, third = sorted((tmp_path / "tx").iterdir())
+    (tmp_path / "tx" / "nothing.csv").touch()
+    second.write_bytes(b"\xef\xbb\xbf" + second.read_bytes().replace(b"\n", b"\r\n"))
+    delivery = ingest.Delivery(str(tmp_path), "csv", mapping())
+    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    text = third.read_text(encoding="utf-8")
+    for wrong in (text.replace("id,at", "at,id"), text.split("\n", 1)[1]):
+        third.write_text(wrong, encoding="utf-8")
+        with pytest.raises(UsageProblem, match="1 of the 3 files") as raised:
+            ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+        assert str(third) in str(raised.value) and str(first) not in str(raised.value)
+        assert "2024-03-03-1" not in str(raised.value)

@@ -133,6 +133,8 @@ def test_cells_of_the_list_are_no_formulas() -> None:
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert rows[0]["card_id"] == HOSTILE
     assert rows[1]["card_id"] == "'=card2"
+    # Some spreadsheets split fields at semicolons, and at quotes that do not begin a field.
+    assert page._cell("x;=1+1") == "x;'=1+1" and page._cell("\t=1") == "'\t'=1"
     assert rows[1]["amount"] == "412.000"
     assert rows[1]["rarity"] == "1 in 25,000"
     assert text.endswith("\r\n")

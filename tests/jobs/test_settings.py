@@ -57,3 +57,17 @@ def test_a_secret_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(None, {"lake": "x"})
     assert settings.pseudonym_key is not None
     assert "very secret" not in repr(settings)
+
+
+def test_tables_are_ours_and_their_names_are_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = {"scores": "risk.card.`odd;name`", "alerts": "fraud_alerts"}
+    assert load_settings(None, {"tables": good}).tables == good
+    monkeypatch.setenv("FRAUD_TABLES", '{"score": "risk.scores"}')
+    with pytest.raises(UsageProblem) as raised:
+        load_settings(None, {})
+    assert "there is no table 'score'" in str(raised.value)
+    assert "transactions, labels, quarantine, features, scores" in str(raised.value)
+    monkeypatch.delenv("FRAUD_TABLES")
+    for odd in ("a.b.c.d", "x; DROP TABLE y", "`open", "a b", "", "delta.`/etc`.x`", "x--"):
+        with pytest.raises(UsageProblem, match="no name in a catalog"):
+            load_settings(None, {"tables": {"scores": odd}})

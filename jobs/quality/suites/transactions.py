@@ -96,9 +96,10 @@ def _conservation(*, allow_empty: bool) -> list[Expectation]:
         none_of(
             "records_of_many_lines",
             "no_swallowed_rows",
-            "No malformed record goes over several lines: it may hold rows that nobody has read.",
+            "No record goes over several lines: it may hold rows that nobody has read.",
             "conservation",
-            "{records_of_many_lines} records, perhaps after a quote that is not closed",
+            "{records_of_many_lines} records, perhaps after a quote that is not closed; "
+            'a mapping with line_breaks = "allowed" vouches for fields of several lines',
         ),
     ]
     if not allow_empty:

@@ -1,6 +1,7 @@
 """Every row rule, seen refusing and passing, on real files and without a lake."""
 
 import csv
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def mapping(**changes: Any) -> Mapping:
         "currency": "EUR",
         "refunds": "refused",
         "zone": "Europe/Paris",
+        "line_breaks": "allowed",
         "transactions": {
             "business_date": "day",
             "columns": {
@@ -195,6 +197,16 @@ def test_raw_rows_have_all_source_columns_and_no_card_number(judged: dict[str, A
     for row in judged.values():
         assert row["raw"] is None or CARD_NUMBER not in row["raw"].replace(" ", "").replace("-", "")
     assert "1111" in judged["card_number_in_id"]["raw"]
+
+
+def test_a_masked_row_is_still_json(spark: SparkSession, tmp_path: Path) -> None:
+    spark.sql(
+        f"""select 't' as id, timestamp'2024-03-31 10:00:00Z' as at, '{CARD_NUMBER}' as card,
+        'm' as shop, 1.5D as amount, date'2024-03-31' as day, -1.4186833796292809e-16D as risk"""
+    ).write.parquet(str(tmp_path / "rows"))
+    raw = judge(spark, tmp_path / "rows", mapping(), "parquet")["t"]["raw"]
+    assert json.loads(raw)["risk"].startswith("-1.")
+    assert json.loads(raw)["card"] == "****1111"
 
 
 def test_pseudonyms_replace_ids_also_in_raw_rows(spark: SparkSession, tmp_path: Path) -> None:
@@ -372,3 +384,69 @@ def test_a_card_number_in_disguise_is_one(spark: SparkSession) -> None:
     frame = spark.createDataFrame([(text,) for text in (*hidden, *other)], "id string")
     found = [row[0] for row in frame.select(is_card_number(frame.id)).collect()]
     assert found == [True] * len(hidden) + [False] * len(other)
+
+
+JOINED = """id,at,card,shop,amount,day,risk,extra
+one,2024-03-31 10:00:00,c,m,1,2024-03-31,0.5,x
+first,2024-03-31 10:00:00,c,m,1,2024-03-31,0.5,"never closed
+4111111111111111,2024-03-31 10:00:00,c,m,1,2024-03-31,0.5,"closed here"
+last,2024-03-31 10:00:00,c,m,1,2024-03-31,0.5,C:\\new
+"""
+
+
+def test_rows_joined_by_stray_quotes_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "part.csv").write_text(JOINED, encoding="utf-8")
+    found = judge(spark, tmp_path, mapping(line_breaks="refused"))
+    # The reader makes one record of two rows, and nothing in its columns is wrong.
+    assert set(found) == {"one", "first", "last"}
+    assert found["one"]["accepted"] and found["last"]["accepted"]
+    assert found["first"]["reasons"] == ["record_of_many_lines"]
+    assert "****1111" in found["first"]["raw"]
+    secret = mapping(line_breaks="refused", pseudonymise=["transaction_id"])
+    withheld = [row["raw"] for row in judge(spark, tmp_path, secret).values() if row["raw"]]
+    assert len(withheld) == 1 and "withheld" in withheld[0]
+
+
+def test_text_that_is_no_utf_8_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    place = write_csv(tmp_path / "csv", [{**GOOD, "id": "good"}])
+    with (place / "part.csv").open("ab") as file:
+        file.write(b"mapped,2024-03-31 10:00:00,caf\xe9,m,1,2024-03-31,0.5,x\n")
+        file.write(b"ignored,2024-03-31 10:00:00,c,m,1,2024-03-31,0.5,caf\xe9\n")
+    secret = mapping(pseudonymise=["card_id", "merchant_id"])
+    for using in (mapping(), secret):
+        found = judge(spark, place, using)
+        reasons = {name: row["reasons"] for name, row in found.items()}
+        assert reasons == {"good": [], "mapped": ["unreadable_text"], "ignored": []}
+    spark.sql(
+        """select id, '2024-03-31 10:00:00' as at, cast(card as string) as card, 'm' as shop,
+        '1' as amount, '2024-03-31' as day, '0.5' as risk
+        from values ('good', X'63'), ('bad', X'636166E9') as rows(id, card)"""
+    ).write.parquet(str(tmp_path / "parquet"))
+    for using in (mapping(), secret):
+        found = judge(spark, tmp_path / "parquet", using, "parquet")
+        assert found["good"]["accepted"]
+        assert found["bad"]["reasons"] == ["unreadable_text"]
+        assert "2024-03-31" in found["bad"]["raw"]
+
+
+def test_columns_may_have_any_name(spark: SparkSession, tmp_path: Path) -> None:
+    names = {
+        "id": "i`d", "at": "a.t", "card": "car d", "shop": "sh;op", "amount": 'am"ount',
+        "day": "`day`", "risk": "risk", "extra": "); DROP TABLE x; --",
+    }  # fmt: skip
+    rows = [{names[key]: value for key, value in GOOD.items()}]
+    place = write_csv(
+        tmp_path, [*rows, {**rows[0], "i`d": "bad", 'am"ount': "x"}], [*names.values()]
+    )
+    columns = {
+        "transaction_id": "i`d", "event_time": "a.t", "card_id": "car d", "merchant_id": "sh;op",
+        "amount": 'am"ount',
+    }  # fmt: skip
+    part = {"business_date": "`day`", "columns": columns, "attributes": {"risk": "numeric"}}
+    found = judge(spark, place, mapping(transactions=part))
+    assert found["t"]["accepted"] and found["t"]["card_id"] == "c"
+    assert '"i`d":"bad"' in found["bad"]["raw"]
+    secret = mapping(transactions=part, pseudonymise=["transaction_id", "card_id"])
+    hidden = judge(spark, place, secret).values()
+    assert {len(row["card_id"]) for row in hidden} == {64}
+    assert not any('"i`d":"bad"' in (row["raw"] or "") for row in hidden)

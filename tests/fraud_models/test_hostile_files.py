@@ -1,0 +1,125 @@
+"""Nothing that is read can run code: no pickles, whatever a file's footer offers."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
+from fraud_models.snapshot import read_manifest, summarise, verify, write_manifest
+from tests.fraud_models.conftest import small_config
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("feature_defs", "fraud_models", "jobs")
+UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+UNSAFE_CALLS = {
+    "eval", "exec", "compile", "torch.load", "np.load", "numpy.load", "pd.read_pickle",
+    "pandas.read_pickle", "os.system", "os.popen",
+}  # fmt: skip
+UNISCHEMA_KEY = b"dataset-toolkit.unischema.v1"
+
+
+class Evil:
+    """Unpickling it writes a file; the names it uses are those that Petastorm lets through."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (f"open({str(self.trace)!r}, 'w').close()",)
+
+
+class EvilType(pa.PyExtensionType):  # type: ignore[misc]
+    """A column type whose description in the footer is a pickle."""
+
+    trace: Path
+
+    def __init__(self) -> None:
+        super().__init__(pa.binary())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Evil(self.trace).__reduce__()
+
+
+def _unsafe(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "").split(".")[0]]
+        found += [name for name in names if name in UNSAFE_MODULES]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in UNSAFE_CALLS:
+            found.append(ast.unparse(node.func))
+    return found
+
+
+def test_no_module_reads_pickles_or_runs_text() -> None:
+    files = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    assert len(files) > 80
+    assert {str(path): unsafe for path in files if (unsafe := _unsafe(path))} == {}
+
+
+def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
+    place = tmp_path / "bad.py"
+    place.write_text("import torch\nfrom pickle import loads\nx = torch.load('y')\neval('1')\n")
+    assert sorted(_unsafe(place)) == ["eval", "pickle", "torch.load"]
+
+
+@pytest.fixture
+def poisoned(write_snapshot: Callable[[list[int], int], str], tmp_path: Path) -> tuple[str, Path]:
+    """A snapshot with pickles in every place that readers are known to have unpickled."""
+    uri, trace = write_snapshot([5, 9, 14, 30], 2), tmp_path / "it-has-run"
+    payload = pickle.dumps(Evil(trace))
+    EvilType.trace = trace
+    for file in sorted(Path(uri, "data").glob("*.parquet")):
+        table = pq.read_table(file)
+        evil = pa.ExtensionArray.from_storage(EvilType(), pa.array([b""] * len(table)))
+        table = table.append_column("evil", evil)
+        table = table.replace_schema_metadata({UNISCHEMA_KEY: payload})
+        pq.write_table(table, file)
+    schema = table.schema.remove(len(table.schema) - 1)
+    for name in ("_common_metadata", "_metadata"):
+        pq.write_metadata(schema.with_metadata({UNISCHEMA_KEY: payload}), f"{uri}/data/{name}")
+    write_manifest(uri, replace(read_manifest(uri), summary=summarise(uri)))
+    trace.unlink(missing_ok=True)
+    return uri, trace
+
+
+def test_pickles_in_a_snapshot_are_not_unpickled(poisoned: tuple[str, Path]) -> None:
+    uri, trace = poisoned
+    manifest = read_manifest(uri)
+    verify(uri, manifest, 1)
+    shard, counted = Shard(uri, manifest, 0, 1), RowCount()
+    for _ in read_batches(shard, small_config().optimisation, 1, counted):
+        pass
+    check_num_rows(shard, counted.num_rows)
+    assert counted.num_rows > 0
+    assert not trace.exists()
+
+
+def test_those_pickles_would_have_run(poisoned: tuple[str, Path]) -> None:
+    from petastorm.etl.dataset_metadata import get_schema_from_dataset_url
+
+    uri, trace = poisoned
+    # A folder in place of its files is all it takes: Petastorm then unpickles `_common_metadata`.
+    get_schema_from_dataset_url(f"file://{uri}/data")
+    assert trace.exists()
+    trace.unlink()
+    pa.PyExtensionType.set_auto_load(True)
+    try:
+        # What was unpickled is no type; it has run all the same.
+        with pytest.raises(AttributeError):
+            pq.read_schema(next(Path(uri, "data").glob("*.parquet")))
+    finally:
+        pa.PyExtensionType.set_auto_load(False)
+    assert trace.exists()

@@ -1,0 +1,158 @@
+"""Is anything that a source wrote live in a night's page or in its list of alerts?"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from datetime import date
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobs.lake.delta_io import Lake
+
+NUM_IDS = 3000
+# All that a page may be made of; nothing here runs or fetches.
+TAGS = set(
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "header",
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "div",
+        "ul",
+        "ol",
+        "li",
+        "strong",
+        "span",
+        "details",
+        "summary",
+        "code",
+        "nav",
+        "a",
+        "main",
+        "section",
+        "footer",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "small",
+        "time",
+        "b",
+        "pre",
+        "dl",
+        "dt",
+        "dd",
+        "caption",
+        "svg",
+        "g",
+        "path",
+        "rect",
+        "line",
+        "circle",
+        "text",
+        "polyline",
+        "polygon",
+        "clippath",
+        "defs",
+        "use",
+        "figure",
+        "figcaption",
+        "colgroup",
+        "col",
+        "em",
+        "i",
+        "br",
+        "tspan",
+        "desc",
+        "metadata",
+    ]
+)
+FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+NUMBER = re.compile(r"-?[0-9][0-9.,e+\-]*")
+
+
+class _Page(HTMLParser):
+    """Collects what a browser would act on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in TAGS:
+            self.live.append(f"<{tag}>")
+        for name, value in attrs:
+            aims = name in ("href", "src", "xlink:href", "action", "formaction", "srcdoc")
+            stays = (value or "").startswith("#") or value == "alerts.csv"
+            if name.startswith("on") or (aims and not stays):
+                self.live.append(f"<{tag} {name}={value!r}>")
+
+
+def live_in_page(html: str) -> list[str]:
+    """Tags, handlers and links of a page that no page of ours has."""
+    page = _Page()
+    page.feed(html)
+    return page.live
+
+
+def live_in_list(text: str) -> list[str]:
+    """Cells that a spreadsheet would compute, whichever sign it splits fields at."""
+    cells = [
+        cell
+        for delimiter in (",", ";", "\t")
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        for cell in row
+    ]
+    return [cell for cell in cells if FORMULA.match(cell) and not NUMBER.fullmatch(cell)]
+
+
+def live_content(lake: Lake, day: date, page: Path) -> list[str]:
+    """What is live in a night's page, and in one whose alerts are the night's oddest ids."""
+    html = page.read_text(encoding="utf-8")
+    wrong = [f"live in {page}: {text}" for text in live_in_page(html)]
+    alerted, listed = _page_of_alerts(lake, day)
+    wrong += [f"live in a page of alerts of {day}: {text}" for text in live_in_page(alerted)]
+    wrong += [f"live in a list of alerts of {day}: {text!r}" for text in live_in_list(listed)]
+    return wrong
+
+
+def _page_of_alerts(lake: Lake, day: date) -> tuple[str, str]:
+    """Page and list of a night in which every accepted transaction is an alert."""
+    from jobs import report
+    from jobs.lake.tables import TRANSACTIONS
+    from jobs.report_pages import page, readings
+
+    rows = lake.read(TRANSACTIONS).where(f"business_date = DATE'{day}'").limit(NUM_IDS).collect()
+    alerts = []
+    for rank, row in enumerate(rows, 1):
+        # Notes are longer and wilder than ids: they stand in for a name that the lake has not.
+        reasons = (((row["note"] or "")[:500], None, None), ("transaction_amount", 1.0, 2.0))
+        event = readings.Event(
+            row["transaction_id"], f"{day} 10:00:00", row["merchant_id"], row["amount"], 0.999
+        )
+        alerts.append(
+            readings.Alert(
+                rank, row["card_id"], row["transaction_id"], 1, 0.999, row["amount"],
+                reasons, (event,),
+            )
+        )  # fmt: skip
+    facts = report._facts(lake, report._record(lake, day))
+    parts = [
+        page.render(replace(facts, alerts=alerts[start : start + 100]))
+        for start in range(0, len(alerts), 100)
+    ]
+    return "\n".join(parts), page.alerts_csv(replace(facts, alerts=alerts))
