@@ -1,7 +1,7 @@
 """What is counted of staged rows, night by night, for gates to judge.
 
-Two passes however many checks there are: one for counts and extremes, one shuffle for keys. Spark
-only counts; what a figure has to be is said by the expectations of `jobs/quality/suites`.
+A few passes however many checks there are: one for counts and extremes, two for keys, and a
+shuffle only where keys do not match. Spark only counts; what a figure has to be is said by the expectations of `jobs/quality/suites`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from jobs.lake.tables import Table
 
 NIGHT = "business_date"
 ABSENT = "not there"
+NO_KEYS = dict.fromkeys(
+    ("num_accepted", "num_staged", "num_without", "num_strangers", "num_copies"), 0
+)
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,36 @@ def per_night(
 
 
 def coverage(accepted: DataFrame, staged: DataFrame) -> Counted:
-    """Keys that only one side has, and copies, by one shuffle of both sides together.
+    """Keys that only one side has, and copies.
 
     Facts: `num_accepted`, `num_staged`; `num_without` accepted keys that have no staged row;
     `num_strangers` staged rows without an accepted key; `num_copies` staged rows beyond the first.
+
+    Where both sides have as many rows and the same sums of two 64-bit hashes of their ids, they
+    hold the same ids (two different sets would by chance in one of 10^38 cases), and accepted ids
+    are unique by gate 1. Anything else is compared key by key: a shuffle of both sides, which took
+    four fifths of the gate's time on a million rows.
     """
+    ours, theirs = _fingerprints(accepted), _fingerprints(staged)
+    if ours != theirs:
+        return _compared(accepted, staged)
+    same = {
+        day: {**NO_KEYS, "num_accepted": mark["n"], "num_staged": mark["n"]}
+        for day, mark in ours.items()
+    }
+    return Counted(same, NO_KEYS)
+
+
+def _fingerprints(rows: DataFrame) -> Mapping[date, Mapping[str, Any]]:
+    """Per night the number of rows and the exact sums of two hashes of their ids."""
+    key = F.col("transaction_id")
+    hashes = {"first": F.xxhash64(key), "second": F.xxhash64(F.lit("another"), key)}
+    sums = {name: F.sum(value.cast("decimal(20,0)")) for name, value in hashes.items()}
+    return per_night(rows, {"n": F.count("*"), **sums}, {}).by_night
+
+
+def _compared(accepted: DataFrame, staged: DataFrame) -> Counted:
+    """Both sides key by key, by one shuffle of them together."""
     keys = [NIGHT, "transaction_id"]
     both = accepted.select(*keys, F.lit(1).alias("a"), F.lit(0).alias("s")).unionByName(
         staged.select(*keys, F.lit(0).alias("a"), F.lit(1).alias("s"))
@@ -87,7 +115,7 @@ def coverage(accepted: DataFrame, staged: DataFrame) -> Counted:
         "num_strangers": F.sum(F.when(F.col("a") == 0, F.col("s")).otherwise(0)),
         "num_copies": F.sum(F.greatest(F.col("s") - 1, F.lit(0))),
     }
-    return per_night(per_key, aggregates, dict.fromkeys(aggregates, 0))
+    return per_night(per_key, aggregates, NO_KEYS)
 
 
 def copies(rows: DataFrame, key: Sequence[str], name: str) -> Counted:

@@ -1,7 +1,7 @@
 """The gate before a publication: are staged rows those of the table, one per transaction, and sane?
 
 Gates 2 and 4 are this one. Columns come first, for rows of other columns cannot be counted; then
-one shuffle for the keys, one pass for everything else, and one verdict over facts per night.
+the keys, one pass for everything else, and one verdict over facts per night.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class StagedSuite:
         return schema + judged(self.gate, lambda: self._judge_rows(rows, further))
 
     def facts(self, rows: ToPublish) -> list[Counted]:
-        """What is counted per night: one shuffle, one pass."""
+        """What is counted per night."""
         nulls = [*required(self.table), *self.profile.required]
         profile = Profile(self.profile.ranged, nulls, self.profile.counted)
         return [coverage(rows.accepted, rows.staged), profile.of(rows.staged)]

@@ -1,0 +1,56 @@
+"""Keys are compared both ways, with and without a shuffle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobs.quality import counts
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.spark
+
+DAY, NEXT = date(2024, 3, 1), date(2024, 3, 2)
+
+
+def keys(spark: SparkSession, *rows: tuple[date, str]) -> DataFrame:
+    return spark.createDataFrame(list(rows), "business_date date, transaction_id string")
+
+
+def found(one: DataFrame, other: DataFrame) -> dict[date, list[int]]:
+    by_night = counts.coverage(one, other).by_night
+    names: Sequence[str] = tuple(counts.NO_KEYS)
+    return {day: [row[name] for name in names] for day, row in by_night.items()}
+
+
+def test_equal_keys_need_no_comparison(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(counts, "_compared")
+    rows = [(DAY, "a"), (DAY, "b"), (NEXT, "c")]
+    same = found(keys(spark, *rows), keys(spark, *rows[::-1]))
+    assert same == {DAY: [2, 2, 0, 0, 0], NEXT: [1, 1, 0, 0, 0]}
+    assert found(keys(spark), keys(spark)) == {}
+
+
+@pytest.mark.parametrize(
+    ("staged", "expected"),
+    [
+        ([(DAY, "a"), (DAY, "x")], {DAY: [2, 2, 1, 1, 0]}),
+        ([(DAY, "a"), (DAY, "a")], {DAY: [2, 2, 1, 0, 1]}),
+        ([(DAY, "a")], {DAY: [2, 1, 1, 0, 0]}),
+        ([(DAY, "a"), (DAY, "b"), (DAY, "b")], {DAY: [2, 3, 0, 0, 1]}),
+        ([(DAY, "a"), (NEXT, "b")], {DAY: [2, 1, 1, 0, 0], NEXT: [0, 1, 0, 1, 0]}),
+        ([], {DAY: [2, 0, 2, 0, 0]}),
+    ],
+)
+def test_differing_keys_are_counted_one_by_one(
+    spark: SparkSession, staged: list[tuple[date, str]], expected: dict[date, list[int]]
+) -> None:
+    accepted = keys(spark, (DAY, "a"), (DAY, "b"))
+    assert found(accepted, keys(spark, *staged)) == expected
