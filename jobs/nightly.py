@@ -11,16 +11,19 @@ Fails   as its jobs do; a gate that said no still gets its report
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from feature_defs.problems import GateFailed, InputMissing, UsageProblem
 from jobs import alerts, features, ingest, monitor, publish, report, score
 from jobs.delivery import Delivery, check_ready, recorded_delivery, unmarked
 from jobs.lake.delta_io import Dates, Lake
+from jobs.lake.holders import is_dead
 from jobs.lake.lineage import night_records
 from jobs.lake.nights import Night, hold
+from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS, SCORES
 from jobs.logs import say
 from jobs.mapping import load_mapping
@@ -69,24 +72,38 @@ def run(lake: Lake, day: date) -> str:
 def _yield_to_the_night_before(lake: Lake, delivery: Delivery, day: date) -> None:
     """Let the night before go first when it could: this one's features count its rows.
 
+    A night that a gate has stopped does not hold up the next one; one whose run has died does.
+
     Raises:
-        InputMissing: the delivery of the night before is there, and nobody has begun with it.
+        InputMissing: the delivery of the night before is there and nobody has begun with it, or
+            its run has died before it had features.
     """
     before = Dates(day - timedelta(days=1), day - timedelta(days=1))
-    begun = lake.read(NIGHTS).select(
-        F.min("business_date").alias("first"), F.count_if(F.expr(before.sql)).alias("before")
-    )
-    row = begun.collect()[0]
-    if row["first"] is None or before.first < row["first"] or row["before"]:
+    until_then = F.col("business_date") <= F.lit(before.first)
+    newest = lake.read(NIGHTS).where(until_then).orderBy(F.desc("business_date")).head(1)
+    if not newest:
         return
+    if newest[0]["business_date"] == before.first:
+        if not _was_left(newest[0]):
+            return
+        found = f"The night before, {before}, was left in the middle: its run has died."
     # A day that brings nothing is skipped, and without markers nobody can tell.
-    if delivery.mapping.readiness is None or unmarked(delivery, before):
+    elif delivery.mapping.readiness is None or unmarked(delivery, before):
         return
+    else:
+        found = f"The delivery of the night before, {before}, is there and has not been worked on."
     raise InputMissing(
-        f"The delivery of the night before, {before}, is there and has not been worked on.",
+        found,
         expected="nights in their order: the features of a night count the rows of those before.",
         remedy=f"run `fraud-scoring nightly --date {before}` first.",
     )
+
+
+def _was_left(row: Row) -> bool:
+    """Whether a night's holder has died on it, and later nights lack what it was to bring."""
+    if row["holder"] is None or "features" in row["jobs"]:
+        return False
+    return is_dead(row["holder"]) or bool(row["lease_until"].astimezone(UTC) < now())
 
 
 def usual_delivery(lake: Lake) -> Delivery:

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from threading import Event, Thread
 from typing import Any, ClassVar
 
-from delta.exceptions import DeltaConcurrentModificationException
+from delta.exceptions import captured
 from delta.tables import DeltaMergeBuilder
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -29,6 +29,16 @@ from jobs.lake.tables import NIGHTS
 from jobs.logs import say
 
 MERGE_ATTEMPTS = 8
+# What Delta raises when another commit was in the way. They have no parent of their own, and it
+# takes the import of `captured` for Java's exceptions to become these.
+CONFLICTS = (
+    captured.ConcurrentAppendException,
+    captured.ConcurrentDeleteDeleteException,
+    captured.ConcurrentDeleteReadException,
+    captured.ConcurrentTransactionException,
+    captured.ConcurrentWriteException,
+    captured.DeltaConcurrentModificationException,
+)
 # Clocks of machines that work together differ by less.
 CLOCK_SLACK = timedelta(minutes=5)
 # A context reaches two periods back, and two periods are never longer than this.
@@ -240,7 +250,7 @@ class Lease:
         for attempt in range(MERGE_ATTEMPTS):
             try:
                 return int(merge.execute().collect()[0]["num_affected_rows"])
-            except DeltaConcurrentModificationException:
+            except CONFLICTS:
                 if attempt == MERGE_ATTEMPTS - 1:
                     raise
         raise AssertionError("the last attempt returns or raises")

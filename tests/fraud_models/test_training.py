@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,21 @@ def test_a_damaged_snapshot_is_refused(write_snapshot: WriteSnapshot, tmp_path: 
     pq.write_table(pq.read_table(second).slice(1), second)
     with pytest.raises(InputMissing, match=r"part-00000.* is missing; part-00001.* has \d+ bytes"):
         train(run_of(uri, tmp_path / "run", config_of()))
+
+
+def test_rows_that_a_reader_loses_stop_the_training(
+    write_snapshot: WriteSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fraud_models import training
+    from fraud_models.petastorm_reader import RowCount, read_batches
+
+    def losing(shard: Any, optimisation: Any, epoch: int, counted: RowCount) -> Iterator[Any]:
+        yield from read_batches(shard, optimisation, epoch, counted)
+        counted.num_rows -= 1
+
+    monkeypatch.setattr(training, "read_batches", losing)
+    with pytest.raises(InputMissing, match="1 are missing"):
+        train(run_of(write_snapshot(LENGTHS, 3), tmp_path / "run", config_of()))
 
 
 def _rank(rank: int, world_size: int, port: int, run: TrainingRun) -> None:

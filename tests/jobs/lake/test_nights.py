@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -138,6 +138,43 @@ def test_a_lease_is_renewed_while_its_run_lives(lake: Lake) -> None:
         sleep(8)
         assert lake.read(NIGHTS).collect()[0]["lease_until"] > first
         night.lease.require()
+
+
+def test_of_two_that_ask_at_once_one_gets_the_night(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen the night free before either asks: the MERGE itself has to decide."""
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.leases import Lease
+    from jobs.lake.tables import NIGHTS
+
+    both, merge = Barrier(2), Lease._merge
+    asking: set[str] = set()
+
+    def merge_together(lease: Lease, builder: Any) -> int:
+        # The loser merges once more, to let go of what it may have got.
+        if lease.holder not in asking:
+            asking.add(lease.holder)
+            both.wait(120)
+        return merge(lease, builder)
+
+    monkeypatch.setattr(Lease, "_merge", merge_together)
+
+    def ask(holder: str) -> str:
+        try:
+            Lease(lake, Dates(DAY, DAY), holder).take({})
+        except NightHeld:
+            return ""
+        return holder
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = list(pool.map(ask, ("a@elsewhere:1::1", "b@elsewhere:2::1")))
+    row = lake.read(NIGHTS).collect()[0]
+    assert sorted(asked) == ["", row["holder"]]
+    assert row["epoch"] == 1
 
 
 def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:

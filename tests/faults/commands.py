@@ -1,0 +1,148 @@
+"""The real command line in processes of its own, undisturbed or with a trap set."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from victim import POLL_S, Trap
+
+BUDGET = 5
+# Nothing is measured by these: they end what would otherwise never end.
+LIMIT_S = 900
+VICTIM = Path(__file__).with_name("victim.py")
+SPARK = {"spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2"}
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    words: str
+
+    def __str__(self) -> str:
+        return f"killed ({-self.code})" if self.code < 0 else f"exit {self.code}"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs, as the leader of a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    writer: subprocess.Popen[bytes]
+    meeting: Path
+    output: Path
+
+    def end(self) -> Ended:
+        """Wait for the command and everything it started."""
+        try:
+            code = self.process.wait(LIMIT_S)
+        finally:
+            self.kill()
+        self.writer.wait(LIMIT_S)
+        return Ended(code, self.output.read_text(errors="replace"))
+
+    def kill(self) -> None:
+        """End what is left of its process group."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        # Whoever was killed may hold files until it is gone.
+        while _group_lives(self.process.pid):
+            time.sleep(POLL_S)
+
+    def until_stopped(self) -> None:
+        """Wait until the process stands still, or has ended before it could."""
+        while _state(self.process.pid) != "T":
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended instead:\n{self.output.read_text()[-3000:]}")
+            time.sleep(POLL_S)
+
+    def until_arrived(self) -> None:
+        """Wait until it stands before the barrier."""
+        while not (self.meeting / f"arrived-{self.process.pid}").exists():
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended instead:\n{self.output.read_text()[-3000:]}")
+            time.sleep(POLL_S)
+
+    def until_gone(self) -> None:
+        """Wait until nothing of its process group is left."""
+        end = time.monotonic() + LIMIT_S
+        while _group_lives(self.process.pid) and time.monotonic() < end:
+            time.sleep(POLL_S)
+
+    def wake(self) -> None:
+        """Let held-up rows pass, and all its processes go on."""
+        (self.meeting / "go").touch()
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
+
+
+def _group_lives(group: int) -> bool:
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in ("Z", "X"):
+            return True
+    return False
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What the commands of these tests are told beside their arguments."""
+    return {
+        **os.environ,
+        "FRAUD_ALERT_BUDGET": str(BUDGET),
+        "FRAUD_SPARK": json.dumps(SPARK),
+        "FRAUD_DRIVER_MEMORY": "1g",
+        "FRAUD_LOG_FORMAT": "text",
+        **more,
+    }
+
+
+def start(lake: Path, *arguments: object, trap: Trap | None = None, **more: Any) -> Started:
+    """Start a command on a lake; `meeting` (a folder) and `env` (more of it) may be given."""
+    meeting = more.pop("meeting", None) or Path(
+        tempfile.mkdtemp(prefix="meeting-", dir=lake.parent)
+    )
+    output = meeting / f"output-{next(_numbers)}"
+    first, *others = (str(argument) for argument in arguments)
+    command = [
+        *(sys.executable, str(VICTIM), (trap or Trap("")).to_json(), str(meeting)),
+        *(first, "--lake", str(lake), *others),
+    ]
+    env = environment(**more.pop("env", {}))
+    with output.open("wb") as file:
+        # Through a pipe: a victim that can write to no file can still say why.
+        writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+    assert writer.stdin is not None
+    with writer.stdin as pipe:
+        process = subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, env=env, start_new_session=True
+        )
+    return Started(process, writer, meeting, output)
+
+
+def run(lake: Path, *arguments: object, trap: Trap | None = None, **more: Any) -> Ended:
+    """Run a command to its end, whichever that is."""
+    return start(lake, *arguments, trap=trap, **more).end()

@@ -1,0 +1,101 @@
+"""Lakes to be hit, and the table of what became of them, printed at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from lakes import Picture, Template
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+TITLES = ("fault", "before", "after the fault", "after the rerun", "verdict")
+
+
+@dataclass
+class Outcome:
+    """One line of the table."""
+
+    fault: str
+    before: str = ""
+    after_fault: str = ""
+    after_rerun: str = ""
+    verdict: str = "FAILED"
+
+
+OUTCOMES: list[Outcome] = []
+
+
+@pytest.fixture
+def outcome() -> Callable[[str], Any]:
+    """Open a line of the table; it says FAILED unless its block ends well."""
+
+    @contextmanager
+    def open_line(fault: str) -> Iterator[Outcome]:
+        line = Outcome(fault)
+        OUTCOMES.append(line)
+        yield line
+        line.verdict = "as undisturbed" if line.verdict == "FAILED" else line.verdict
+
+    return open_line
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of faults; rows of a night are t/l/q/f/s/a, the first letters of the tables."""
+    if not OUTCOMES:
+        return
+    rows = [TITLES, *(tuple(vars(line).values()) for line in OUTCOMES)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
+    terminalreporter.section("faults")
+    terminalreporter.write_line(
+        "rows: transactions/labels/quarantine/features/scores/alerts of the night"
+    )
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        terminalreporter.write_line(" | ".join(cells).rstrip())
+    good = sum(line.verdict != "FAILED" for line in OUTCOMES)
+    terminalreporter.write_line(f"{good} of {len(OUTCOMES)} faults left nothing wrong")
+
+
+@pytest.fixture(scope="session")
+def template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The lakes that all faults start from, made once."""
+    from lakes import build
+
+    return build(spark, tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(spark: SparkSession, template: Template) -> Picture:
+    """The lake after a night that nothing has hit."""
+    from lakes import DONE, STAGES, open_at, picture
+
+    whole = picture(open_at(spark, template.folder / DONE))
+    assert whole.night[:2] == ("done", None)
+    assert set(whole.night[2]) == set(STAGES)
+    assert not whole.differences(whole)
+    assert all(whole.parts[name] for name in whole.parts), "a table without rows proves nothing"
+    return whole
+
+
+@pytest.fixture
+def lake_at(spark: SparkSession, template: Template, tmp_path: Path) -> Callable[[str], Lake]:
+    """A copy of the lake as it stands before a job of the last night."""
+    from lakes import open_at
+
+    def copy(stage: str) -> Lake:
+        return open_at(spark, template.copy(stage, tmp_path / "lake"))
+
+    return copy
+
+
+# The modules beside this file are not a package.
+sys.path.insert(0, str(Path(__file__).parent))
