@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick cluster-test fuzz-test lint handbook-check bench-scoring \
-	bench-gates wheel constraints clean
+.PHONY: setup demo test test-quick cluster-test fuzz-test test-faults \
+	test-guards race-test lint handbook-check bench-scoring bench-gates wheel constraints clean
 
 setup: $(READY)
 
@@ -29,6 +29,18 @@ test-quick: setup
 # A bank's nights on Spark's own standalone cluster, whose workers have the wheel alone.
 cluster-test: setup wheel
 	WHEEL="$$(ls dist/*.whl)" $(BIN)/python -m pytest -m cluster tests/cluster
+
+# Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries.
+test-faults: setup
+	$(BIN)/python -m pytest -m faults tests/faults
+
+# Takes our own guards away, one at a time: a named test has to fail each time.
+test-guards: setup
+	$(BIN)/python -m pytest -m faults tests/faults/test_guards.py
+
+# Two nightlies of one date started together, twenty times.
+race-test: setup
+	PYTHONPATH=tests/faults $(BIN)/python tests/faults/races.py --rounds 20
 
 # make fuzz-test ROWS=100000 SEED=7; without a seed another one each time, which is printed.
 ROWS ?= 10000

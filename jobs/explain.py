@@ -34,7 +34,7 @@ from fraud_models.event_batch import iter_contexts
 from fraud_models.registry import ModelVersion
 from fraud_models.scoring import cached_scorer
 from jobs.audit import Audit, examine, same_error
-from jobs.contexts import context_dates, context_stream
+from jobs.contexts import context_stream, read_contexts
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import Provenance, provenance
 from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS
@@ -172,10 +172,8 @@ def _contributions(
     """Every feature of the model, largest contribution first."""
     config = read_checkpoint(model).config
     night = Dates(scored["business_date"], scored["business_date"])
-    reach = context_dates(night, config)
-    card = lake.read(FEATURES_TABLE, version).where(
-        F.expr(reach.sql) & (F.col("card_id") == scored["card_id"])
-    )
+    events = read_contexts(lake, night, version, config)
+    card = events.where(F.col("card_id") == scored["card_id"])
     target = (F.col("transaction_id") == scored["transaction_id"]).cast("int")
     stream = context_stream(card, night, config, role=target)
     schema = "feature string, observed double, expected double, contribution double"

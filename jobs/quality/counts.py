@@ -1,7 +1,8 @@
 """What is counted of staged rows, night by night, for gates to judge.
 
 A few passes however many checks there are: one for counts and extremes, two for keys, and a
-shuffle only where keys do not match. Spark only counts; what a figure has to be is said by the expectations of `jobs/quality/suites`.
+shuffle only where keys do not match. Spark only counts; what a figure has to be is said by the
+expectations of `jobs/quality/suites`.
 """
 
 from __future__ import annotations
