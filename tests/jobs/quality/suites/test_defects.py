@@ -139,7 +139,7 @@ DELIVERY = [
     Defect(
         "a quote is not closed",
         "no_swallowed_rows",
-        refuse(1, "malformed_record", raw='{"id": "1\\n2,3"}'),
+        refuse(1, "record_of_many_lines", raw='{"id": "1\\n2,3"}'),
     ),
     Defect("nothing was delivered", "rows_read", nothing),
     Defect("three of ten rows are refused", "quarantined_share", refuse(3, "missing_amount")),
