@@ -30,9 +30,10 @@ test-quick: setup
 cluster-test: setup wheel
 	WHEEL="$$(ls dist/*.whl)" $(BIN)/python -m pytest -m cluster tests/cluster
 
-# Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries.
+# Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries;
+# and compares nightly, backfill and replay over ten nights.
 test-faults: setup
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults tests/faults tests/jobs/test_sameness.py
 
 # Takes our own guards away, one at a time: a named test has to fail each time.
 test-guards: setup

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from jobs.lake.delta_io import Dates, Lake
     from jobs.lake.tables import Table
 
-pytestmark = [pytest.mark.spark, pytest.mark.distributed, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.spark,
+    pytest.mark.distributed,
+    pytest.mark.slow,
+]
 
 FIRST = date(2024, 1, 1)
 NUM_CARDS, NUM_DAYS, NUM_NIGHTS = 50, 45, 10
