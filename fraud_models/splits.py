@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from feature_defs.labels import context_start
 from fraud_models.config import ModelConfig
 
 # The handbook's protocol: frauds of the training week and the week of the delay count.
@@ -20,8 +19,6 @@ KNOWN_FRAUD_LOOKBACK_DAYS = 14
 class TrainingDays:
     """Half-open ranges of days: `[train_from, validation_from)`, `[validation_from, as_of)`."""
 
-    context_from: date
-    """First day of input that the earliest target's context needs."""
     train_from: date
     validation_from: date
     as_of: date
@@ -35,10 +32,8 @@ def training_days(as_of: date, config: ModelConfig) -> TrainingDays:
     >>> str(training_days(date(2018, 7, 4), lstm_autoencoder()).validation_from)
     '2018-06-27'
     """
-    train_from = as_of - timedelta(days=config.train_days)
     return TrainingDays(
-        context_from=context_start(train_from, config.context_period_days),
-        train_from=train_from,
+        train_from=as_of - timedelta(days=config.train_days),
         validation_from=as_of - timedelta(days=config.validation_days),
         as_of=as_of,
     )

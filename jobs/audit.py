@@ -19,7 +19,7 @@ from feature_defs.catalogue import fingerprints
 from feature_defs.point_in_time import Knowledge, compile_features
 from feature_defs.problems import InputMissing
 from fraud_models.registry import ModelVersion
-from jobs.delivery import label_policy_at
+from jobs.earlier_deliveries import label_policy_at
 from jobs.knowledge import read_knowledge
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import Provenance

@@ -22,7 +22,7 @@ from typing import Literal
 from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.registry import CHAMPION
 from jobs import alerts, features, ingest, monitor, publish, report, score
-from jobs.delivery import Delivery, check_ready
+from jobs.delivery import check_ready
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.nights import JOBS, Night, hold, require_ingested
 from jobs.lake.runs import recorded
@@ -30,6 +30,7 @@ from jobs.lake.tables import NIGHTS
 from jobs.logs import say
 from jobs.model_store import open_registry
 from jobs.nightly import must_score_again
+from jobs.source import Delivery
 
 AS_PUBLISHED = "as-published"
 FirstJob = Literal["ingest", "features", "score"]

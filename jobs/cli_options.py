@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from jobs.lake.delta_io import Dates, Lake
     from jobs.settings import Settings
 
+OptionalDay = Annotated[str | None, typer.Option("--date", help="One night, YYYY-MM-DD.")]
+FirstDay = Annotated[str | None, typer.Option("--from", help="First night of a range.")]
+LastDay = Annotated[str | None, typer.Option("--to", help="Last night of a range.")]
+Accept = Annotated[
+    str | None,
+    typer.Option("--accept", help="Overrule this job's gate for this run; needs --reason."),
+]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded and shown.")]
+
 
 def parse_day(text: str, flag: str) -> date:
     """A date as the command line gives it.

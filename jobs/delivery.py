@@ -1,24 +1,21 @@
-"""Whether a delivery is ready, and what the lake remembers of earlier ones."""
+"""Whether a delivery is ready, before a row of it is read."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date
 
 import fsspec
 from fsspec.utils import infer_compression
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from feature_defs.problems import InputMissing, UsageProblem
-from feature_defs.sources import TRANSACTIONS, LabelPolicy
+from feature_defs.sources import TRANSACTIONS
+from jobs.earlier_deliveries import types_before
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.runs import Run
-from jobs.lake.tables import NIGHTS, RUNS
 from jobs.lake.tables import TRANSACTIONS as TRANSACTIONS_TABLE
 from jobs.mapping import Mapping
 from jobs.quality.pseudonyms import check_key
@@ -34,15 +31,6 @@ from jobs.source import (
     source_types,
     transactions_of,
 )
-
-__all__ = [
-    "Delivery",
-    "check_ready",
-    "label_policy",
-    "label_policy_at",
-    "newest_ingest",
-    "recorded_delivery",
-]
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILES_NAMED = 5
@@ -64,7 +52,7 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
     _check_there(delivery, dates)
     if delivery.format == "csv":
         _check_headers(delivery)
-    before = _types_before(lake, delivery)
+    before = types_before(lake, delivery)
     missing: list[str] = []
     changed: list[str] = _changed_attributes(lake, delivery.mapping)
     for table in _tables(delivery):
@@ -224,78 +212,3 @@ def _changed_attributes(lake: Lake, mapping: Mapping) -> list[str]:
         for name, kind in mapping.transactions.attributes.items()
         if table.get(name.lower(), ATTRIBUTE_TYPES[kind]) != ATTRIBUTE_TYPES[kind]
     ]
-
-
-# -- what the lake remembers ---------------------------------------------------------------------
-
-
-def recorded_delivery(lake: Lake) -> Delivery:
-    """The delivery that the lake's first `ingest` recorded.
-
-    Raises:
-        InputMissing: nothing was ever ingested.
-    """
-    rows = (
-        lake.read(RUNS)
-        .where((F.col("job") == "ingest") & (F.col("status") == "done"))
-        .orderBy("started_at")
-        .select("arguments")
-        .head(1)
-    )
-    if rows:
-        return _delivery(json.loads(rows[0]["arguments"]))
-    newest = newest_ingest(lake)
-    if newest is None:
-        raise InputMissing(
-            f"The lake {lake.uri} has no record of an `ingest`, so there is no source to go by.",
-            expected="a source in the configuration, or a lake with an earlier `ingest`.",
-            remedy="run `fraud-scoring ingest --source … --format … --mapping …` first.",
-        )
-    return _delivery(newest.arguments)
-
-
-def _delivery(arguments: dict[str, object]) -> Delivery:
-    mapping = Mapping.model_validate_json(str(arguments["mapping_content"]))
-    return Delivery(str(arguments["source"]), arguments["format"], mapping)  # type: ignore[arg-type]
-
-
-def label_policy(lake: Lake) -> LabelPolicy:
-    """What the absence of a label means, by the mapping of the newest `ingest`."""
-    newest = newest_ingest(lake)
-    return _delivery(newest.arguments).mapping.label_policy if newest else LabelPolicy()
-
-
-def label_policy_at(lake: Lake, moment: datetime) -> LabelPolicy:
-    """What the absence of a label meant at a moment: by the newest `ingest` begun before it."""
-    ended = (F.col("job") == "ingest") & (F.col("status") == "done")
-    copied = lake.read(RUNS).where(ended).select("started_at", "arguments")
-    record = F.col("jobs")["ingest"]
-    kept = lake.read(NIGHTS).select(
-        F.get_json_object(record, "$.started_at").cast("timestamp").alias("started_at"),
-        F.get_json_object(record, "$.arguments").alias("arguments"),
-    )
-    before = copied.unionByName(kept).where(F.col("started_at") < F.lit(moment))
-    newest = before.agg(F.max_by("arguments", "started_at").alias("arguments")).head()
-    if newest is None or newest["arguments"] is None:
-        return LabelPolicy()
-    return _delivery(json.loads(newest["arguments"])).mapping.label_policy
-
-
-def newest_ingest(lake: Lake) -> Run | None:
-    """Record of the newest `ingest` that is done; `nights` has it before `runs` does."""
-    record = F.col("jobs")["ingest"]
-    started = F.get_json_object(record, "$.started_at")
-    newest = lake.read(NIGHTS).agg(F.max_by(record, started).alias("record")).head()
-    return Run.from_json(newest["record"]) if newest and newest["record"] else None
-
-
-def _types_before(lake: Lake, delivery: Delivery) -> dict[str, dict[str, str]]:
-    """Types of the mapped columns when this mapping was last used with this format."""
-    newest = newest_ingest(lake) if lake.is_lake() else None
-    if newest is None:
-        return {}
-    arguments = newest.arguments
-    if (arguments["mapping"], arguments["format"]) != (delivery.mapping.name, delivery.format):
-        return {}
-    types: dict[str, dict[str, str]] = newest.figures.get("source_types", {})
-    return types

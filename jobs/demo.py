@@ -20,7 +20,7 @@ from rich.console import Console
 from fraud_models.recipes import recipe
 from fraud_models.registry import CHALLENGER, CHAMPION
 from jobs import evaluate, features, ingest, nightly, promote, simulate, train
-from jobs.delivery import Delivery, check_ready
+from jobs.delivery import check_ready
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import night_records
 from jobs.lake.nights import hold
@@ -28,6 +28,7 @@ from jobs.logs import say
 from jobs.mapping import load_mapping
 from jobs.model_store import open_registry
 from jobs.simulation.plan import SimulationPlan
+from jobs.source import Delivery
 from jobs.training_snapshot import TrainingPlan
 
 DEFAULT_LAKE = "demo-lake"

@@ -28,7 +28,7 @@ from fraud_models.baselines import fit_isolation_forest, forest_scores
 from fraud_models.registry import CHAMPION, ModelVersion, Registry
 from fraud_models.splits import KNOWN_FRAUD_LOOKBACK_DAYS, is_out_of_sample, training_days
 from jobs.contexts import score_nights
-from jobs.delivery import label_policy
+from jobs.earlier_deliveries import label_policy
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run, now, recorded
 from jobs.lake.tables import FEATURES_TABLE, LABELS, METRICS, NIGHTS, TRANSACTIONS

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from feature_defs.catalogue import fingerprints
 from feature_defs.point_in_time import Knowledge, compile_features
-from jobs.delivery import label_policy
+from jobs.earlier_deliveries import label_policy
 from jobs.knowledge import read_knowledge
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run

@@ -20,7 +20,6 @@ from datetime import date, datetime, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.delivery import check_ready, label_policy, recorded_delivery
 from jobs.lake.delta_io import Dates
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run
@@ -47,8 +46,6 @@ from jobs.source import (
     source_types,
     transactions_of,
 )
-
-__all__ = ["Delivery", "check_ready", "label_policy", "recorded_delivery", "run"]
 
 
 def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) -> None:

@@ -18,7 +18,8 @@ from pyspark.sql import functions as F
 
 from feature_defs.problems import GateFailed, InputMissing, UsageProblem
 from jobs import alerts, features, ingest, monitor, publish, report, score
-from jobs.delivery import Delivery, check_ready, recorded_delivery, unmarked
+from jobs.delivery import check_ready, unmarked
+from jobs.earlier_deliveries import recorded_delivery
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.holders import is_dead
 from jobs.lake.lineage import night_records
@@ -27,6 +28,7 @@ from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS, SCORES
 from jobs.logs import say
 from jobs.mapping import load_mapping
+from jobs.source import Delivery
 
 AFTER_INGEST: tuple[tuple[str, Callable[[Night], object]], ...] = (
     ("features", features.run),

@@ -43,7 +43,12 @@ def run(night: Night) -> str:
         )
     day = night.dates.first
     record = NightRecord(
-        day, night.pins, night.model_version, night.finished, _attempts(night.lake, day)
+        day,
+        night.pins,
+        night.model_version,
+        night.finished,
+        _attempts(night.lake, day),
+        night.backfill,
     )
     if not record.begun:
         raise _never_begun(night.lake, day)
@@ -139,7 +144,12 @@ def _record(lake: Lake, day: date) -> NightRecord:
         raise _never_begun(lake, day)
     finished = {name: Run.from_json(text) for name, text in rows[0]["jobs"].items()}
     return NightRecord(
-        day, rows[0]["pins"], rows[0]["model_version"], finished, _attempts(lake, day)
+        day,
+        rows[0]["pins"],
+        rows[0]["model_version"],
+        finished,
+        _attempts(lake, day),
+        rows[0]["backfill"],
     )
 
 

@@ -33,7 +33,7 @@ from fraud_models.snapshot import (
 )
 from fraud_models.splits import TrainingDays, training_days
 from jobs.contexts import context_dates, context_stream
-from jobs.delivery import label_policy
+from jobs.earlier_deliveries import label_policy
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.tables import FEATURES_TABLE, LABELS
 

@@ -47,8 +47,8 @@ class Night:
     models: dict[date, str]
     # Record of each finished job, by date.
     records: dict[date, dict[str, Run]]
-    # Whether the nights are run again for their tables.
-    backfilled: bool
+    # The backfill that runs the nights again, as JSON; unset when none has.
+    backfill: str | None
     _finished_now: list[Run] = field(default_factory=list)
     _unsaved: bool = False
 
@@ -118,7 +118,7 @@ class Night:
         for jobs in self.records.values():
             for later in JOBS[JOBS.index(name) + 1 :]:
                 # A backfill never takes back what people were alerted to.
-                if not (self.backfilled and later == "alerts"):
+                if not (self.backfill and later == "alerts"):
                     jobs.pop(later, None)
             jobs[name] = run
         self.pins.update(run.versions_out)
@@ -158,7 +158,7 @@ class Night:
                 dict(self.pins),
                 {day: self.models[day]} if day in self.models else {},
                 {day: self.records[day]},
-                self.backfilled,
+                self.backfill,
                 self._finished_now,
             )
             yield night
@@ -174,7 +174,7 @@ class Night:
             stays = {*kept, "alerts"}
             self.records[day] = {name: run for name, run in jobs.items() if name in stays}
         self.pins, self.models = self.lake.versions(PINNED), models
-        self.backfilled = True
+        self.backfill = why
         self.save({"backfill": F.lit(why)})
 
     def save(self, changes: dict[str, Column | str] | None = None) -> None:
@@ -261,7 +261,7 @@ def _night(lease: Lease, rows: list[Row]) -> Night:
             row["business_date"]: {job: Run.from_json(text) for job, text in row["jobs"].items()}
             for row in rows
         },
-        any(row["backfill"] for row in rows),
+        next((row["backfill"] for row in rows if row["backfill"]), None),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +25,8 @@ class NightRecord:
     model_version: str | None
     finished: Mapping[str, Run]
     attempts: tuple[Run, ...] = ()
+    # The backfill that ran the night again, as `nights` keeps it.
+    backfill: str | None = None
 
     @property
     def failure(self) -> Run | None:
@@ -36,6 +39,15 @@ class NightRecord:
             run for run in last.values() if run.status == "failed" and not self._made_good(run)
         ]
         return max(failed, key=lambda run: run.started_at, default=None)
+
+    @property
+    def run_again(self) -> str | None:
+        """Which backfill has run the night again, and why; unset when none has."""
+        if self.backfill is None:
+            return None
+        plan = json.loads(self.backfill)
+        nights = " to ".join(dict.fromkeys(plan["dates"]))
+        return f"Run again by a backfill of {nights}. Reason given: {plan['reason']}"
 
     @property
     def begun(self) -> bool:

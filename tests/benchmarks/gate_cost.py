@@ -116,13 +116,13 @@ def make_small_bank(lake: Lake, place: Path) -> None:
     from fraud_models.recipes import recipe
     from fraud_models.registry import CHAMPION
     from jobs import features, ingest, train
-    from jobs.delivery import Delivery
     from jobs.lake.delta_io import Dates
     from jobs.lake.nights import hold
     from jobs.mapping import load_mapping
     from jobs.model_store import open_registry
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
+    from jobs.source import Delivery
     from jobs.training_snapshot import TrainingPlan
 
     simulate(lake.spark, SimulationPlan(str(place), SMALL_CARDS, SMALL_DAYS, 5, FIRST))

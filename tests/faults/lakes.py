@@ -110,10 +110,10 @@ def build_small(spark: SparkSession, folder: Path, num_days: int) -> Template:
 
 
 def _simulated(spark: SparkSession, template: Template, num_days: int) -> Any:
-    from jobs.delivery import Delivery
     from jobs.mapping import load_mapping
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
+    from jobs.source import Delivery
 
     place = str(template.bank)
     simulate(spark, SimulationPlan(place, NUM_CARDS, num_days, seed=5, first_day=FIRST))

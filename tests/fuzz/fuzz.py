@@ -80,14 +80,16 @@ def _told(error: Exception) -> str:
 
 def _ingest(lake: Lake, plan: Plan, place: Path) -> None:
     from jobs import ingest
+    from jobs.delivery import check_ready
     from jobs.lake.delta_io import Dates
     from jobs.lake.nights import hold
     from jobs.mapping import Mapping
+    from jobs.source import Delivery
 
     mapping = Mapping.model_validate(plan.mapping)
-    delivery = ingest.Delivery(str(place), plan.format, mapping)  # type: ignore[arg-type]
+    delivery = Delivery(str(place), plan.format, mapping)  # type: ignore[arg-type]
     dates = Dates(plan.nights[0], plan.nights[-1])
-    ingest.check_ready(lake, delivery, dates)
+    check_ready(lake, delivery, dates)
     with hold(lake, dates) as night:
         ingest.run(night, delivery)
 

@@ -65,13 +65,13 @@ def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     from fraud_models.recipes import recipe
     from fraud_models.registry import CHAMPION
     from jobs import features, ingest, nightly, train
-    from jobs.delivery import Delivery
     from jobs.lake.delta_io import Dates
     from jobs.lake.nights import hold
     from jobs.mapping import load_mapping
     from jobs.model_store import open_registry
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
+    from jobs.source import Delivery
     from jobs.training_snapshot import TrainingPlan
 
     place = tmp_path_factory.mktemp("long")

@@ -213,7 +213,8 @@ def mounted() -> Iterator[Callable[..., None]]:
 
     yield mount
     for place in reversed(places):
-        subprocess.run(["umount", str(place)], check=True)
+        # Python's garbage may still hold a file open there.
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.mark.spark

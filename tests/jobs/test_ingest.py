@@ -14,10 +14,13 @@ from pyspark.sql import functions as F
 from feature_defs.problems import GateFailed, InputMissing, UsageProblem
 from feature_defs.sources import LabelPolicy
 from jobs import ingest
+from jobs.delivery import check_ready
+from jobs.earlier_deliveries import label_policy, recorded_delivery
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.nights import hold
 from jobs.lake.tables import LABELS, NIGHTS, QUARANTINE, RUNS, TRANSACTIONS
 from jobs.mapping import Mapping
+from jobs.source import Delivery
 
 pytestmark = pytest.mark.spark
 
@@ -70,8 +73,8 @@ def deliver(place: Path, day: date, num_rows: int, num_bad: int = 0, **changes: 
 
 
 def run(lake: Lake, place: Path, dates: Dates, **changes: Any) -> None:
-    delivery = ingest.Delivery(str(place), "csv", **{"mapping": mapping(), **changes})
-    ingest.check_ready(lake, delivery, dates)
+    delivery = Delivery(str(place), "csv", **{"mapping": mapping(), **changes})
+    check_ready(lake, delivery, dates)
     with hold(lake, dates) as night:
         ingest.run(night, delivery)
 
@@ -120,8 +123,8 @@ def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
     statuses = {check["name"]: check["status"] for check in gate["checks"]}
     assert {statuses.pop("volume"), statuses.pop("volume_plausible")} == {"not applicable"}
     assert set(statuses.values()) == {"passed"}
-    assert ingest.recorded_delivery(lake) == ingest.Delivery(str(place), "csv", mapping())
-    assert ingest.label_policy(lake) == LabelPolicy(30)
+    assert recorded_delivery(lake) == Delivery(str(place), "csv", mapping())
+    assert label_policy(lake) == LabelPolicy(30)
 
     # The same again, and a second date under the first one's rows, leave one copy of each.
     deliver(place, NEXT, 10)
@@ -173,13 +176,13 @@ def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
     lake.spark.sql(
         "select 1 as id, 2.5D as shop, true as at, array(1) as risk, current_date() as day"
     ).write.parquet(str(tmp_path / "tx" / "a"))
-    delivery = ingest.Delivery(str(tmp_path), "parquet", mapping(readiness=None))
+    delivery = Delivery(str(tmp_path), "parquet", mapping(readiness=None))
     before = lake.versions((*DATA, NIGHTS, RUNS))
     shutil.move(tmp_path / "tx" / "a", tmp_path / "moved")
     shutil.rmtree(tmp_path / "tx")
     shutil.move(tmp_path / "moved", tmp_path / "tx")
     with pytest.raises(UsageProblem) as raised:
-        ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+        check_ready(lake, delivery, Dates(DAY, DAY))
     for name in ("card", "amount", "channel", "fraud"):
         assert f"transactions.{name}" in raised.value.found.split("changed types")[0]
     for name in ("shop is double", "at is boolean", "risk is array<int>"):
@@ -204,10 +207,10 @@ def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path
     with pytest.raises(InputMissing, match="not marked complete for 2024-03-02, 2024-03-03"):
         run(lake, tmp_path, Dates(DAY, date(2024, 3, 3)))
     with pytest.raises(UsageProblem, match="Not a Delta table"):
-        delivery = ingest.Delivery(str(tmp_path), "delta", mapping())
-        ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+        delivery = Delivery(str(tmp_path), "delta", mapping())
+        check_ready(lake, delivery, Dates(DAY, DAY))
     with pytest.raises(InputMissing):
-        ingest.recorded_delivery(lake)
+        recorded_delivery(lake)
 
 
 def test_pseudonyms_need_a_key_which_is_written_nowhere(
@@ -246,8 +249,8 @@ def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     damaged.write_bytes(bytes(content))
     for crc in (tmp_path / "tx").glob(".*.crc"):
         crc.unlink()
-    delivery = ingest.Delivery(str(tmp_path), "parquet", source)
-    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    delivery = Delivery(str(tmp_path), "parquet", source)
+    check_ready(lake, delivery, Dates(DAY, DAY))
     before = lake.versions(DATA)
     with (
         pytest.raises(GateFailed, match="delivery_readable: crashed"),
@@ -256,7 +259,7 @@ def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
         ingest.run(night, delivery)
     assert lake.versions(DATA) == before
     damaged.write_bytes(b"no parquet at all")
-    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    check_ready(lake, delivery, Dates(DAY, DAY))
 
 
 def test_a_quote_that_is_not_closed_swallows_no_rows(lake: Lake, tmp_path: Path) -> None:
@@ -293,9 +296,9 @@ def test_a_delivery_in_another_encoding_is_refused(
     deliver(tmp_path, DAY, num_rows=2)
     place = tmp_path / "tx" / f"{DAY}.csv"
     place.write_bytes(place.read_text(encoding="utf-8").encode(encoding))
-    delivery = ingest.Delivery(str(tmp_path), "csv", mapping())
+    delivery = Delivery(str(tmp_path), "csv", mapping())
     with pytest.raises(UsageProblem, match="missing columns"):
-        ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+        check_ready(lake, delivery, Dates(DAY, DAY))
 
 
 def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> None:
@@ -304,12 +307,12 @@ def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> 
     first, second, third = sorted((tmp_path / "tx").iterdir())
     (tmp_path / "tx" / "nothing.csv").touch()
     second.write_bytes(b"\xef\xbb\xbf" + second.read_bytes().replace(b"\n", b"\r\n"))
-    delivery = ingest.Delivery(str(tmp_path), "csv", mapping())
-    ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+    delivery = Delivery(str(tmp_path), "csv", mapping())
+    check_ready(lake, delivery, Dates(DAY, DAY))
     text = third.read_text(encoding="utf-8")
     for wrong in (text.replace("id,at", "at,id"), text.split("\n", 1)[1]):
         third.write_text(wrong, encoding="utf-8")
         with pytest.raises(UsageProblem, match="1 of the 3 files") as raised:
-            ingest.check_ready(lake, delivery, Dates(DAY, DAY))
+            check_ready(lake, delivery, Dates(DAY, DAY))
         assert str(third) in str(raised.value) and str(first) not in str(raised.value)
         assert "2024-03-03-1" not in str(raised.value)

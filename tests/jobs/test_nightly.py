@@ -37,8 +37,8 @@ def open_at(spark: SparkSession, place: Path) -> Lake:
 
 
 def delivery_of(bank: Path) -> Any:
-    from jobs.delivery import Delivery
     from jobs.mapping import load_mapping
+    from jobs.source import Delivery
 
     return Delivery(str(bank), "parquet", load_mapping("simulated"))
 

@@ -16,6 +16,7 @@ import pytest
 from feature_defs.catalogue import FEATURES
 from feature_defs.definitions import Kind
 from feature_defs.problems import InputMissing
+from jobs.backfill import BackfillPlan
 from jobs.lake.delta_io import Dates
 from jobs.lake.runs import Run
 from jobs.report_pages import page, words
@@ -179,6 +180,16 @@ def test_a_stopped_night_says_first_that_nothing_was_published_and_why() -> None
     html = page.render(facts(night_of(attempts=(failure,))))
     told = html.index("Nothing was published: stopped by gate 1")
     assert told < html.index("At most 20 % of the rows are refused.") < html.index("At a glance")
+
+
+def test_a_night_run_again_says_so_and_why() -> None:
+    dates = Dates(DAY, DAY + timedelta(days=3))
+    plan = BackfillPlan(dates, f"re-delivery {HOSTILE}")
+    night = night_of(*ALL_JOBS)
+    html = page.render(facts(replace(night, backfill=plan.to_json())))
+    assert "Run again by a backfill of 2018-08-08 to 2018-08-11." in html
+    assert "Reason given: re-delivery &lt;script&gt;" in html
+    assert "Run again" not in page.render(facts(night))
 
 
 def test_verdicts() -> None:

@@ -1,0 +1,87 @@
+"""The sub-commands that make models, judge them and put them into service.
+
+Everything heavy is imported inside the commands, so `--help` answers at once.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli_options import (
+    Accept,
+    Why,
+    open_lake,
+    parse_dates,
+    parse_day,
+    with_settings,
+)
+from jobs.quality.acceptance import acceptance_of
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+else:
+    # typer evaluates the annotations of commands; only `with_settings` looks at this one.
+    Settings = object
+
+Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger) or version.")]
+
+
+@with_settings
+def train(
+    settings: Settings,
+    as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Which model, how trained.")],
+    num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")],
+) -> None:
+    """Train a challenger from what was known before a day, 00:00 UTC.
+
+    Example: fraud-scoring train --lake L --as-of 2018-07-25 --recipe lstm_autoencoder
+    --num-workers 2
+    """
+    moment = parse_day(as_of, "--as-of")
+    from fraud_models.recipes import recipe as find_recipe
+    from jobs import train as job
+    from jobs.training_snapshot import TrainingPlan
+
+    plan = TrainingPlan(moment, recipe, find_recipe(recipe), num_workers)
+    with open_lake(settings) as opened:
+        version = job.run(opened, plan)
+    typer.echo(f"Model version {version} is the challenger.")
+
+
+@with_settings
+def evaluate(
+    settings: Settings,
+    first: Annotated[str, typer.Option("--from", help="First night.")],
+    last: Annotated[str, typer.Option("--to", help="Last night.")],
+    model: Model = "challenger",
+) -> None:
+    """Figures of a model on nights whose labels are mature, beside the baselines.
+
+    Example: fraud-scoring evaluate --lake L --from 2018-07-25 --to 2018-07-31
+    """
+    dates = parse_dates(None, first, last)
+    from jobs import evaluate as job
+
+    with open_lake(settings) as opened:
+        evaluation = job.run(opened, dates, model)
+    job.show(evaluation)
+
+
+@with_settings
+def promote(
+    settings: Settings,
+    model: Model = "challenger",
+    accept: Accept = None,
+    reason: Why = None,
+) -> None:
+    """Gate 3: put a model into service when its latest evaluation holds against the champion's.
+
+    Example: fraud-scoring promote --lake L
+    """
+    acceptance = acceptance_of("promote", accept, reason)
+    from jobs import promote as job
+
+    with open_lake(settings) as opened:
+        version = job.run(opened, model, acceptance)
+    typer.echo(f"Model version {version} is the champion.")
