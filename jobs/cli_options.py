@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,8 +108,12 @@ def open_spark(settings: "Settings") -> Iterator["SparkSession"]:
     spark = open_session(settings)
     try:
         yield spark
-    finally:
-        spark.stop()
+    except BaseException:
+        # A Spark that has died cannot be stopped either; why it died is the news.
+        with suppress(Exception):
+            spark.stop()
+        raise
+    spark.stop()
 
 
 @contextmanager

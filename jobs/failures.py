@@ -50,9 +50,9 @@ def _said(error: BaseException) -> str:
     """All that an error says, Java's own causes included."""
     try:
         text = str(error)
-    except Exception:
+    except Exception as silent:
         # Py4J asks Java for the text, which may not answer any more.
-        text = str(getattr(error, "errmsg", ""))
+        text = f"{getattr(error, 'errmsg', '')} {type(silent).__name__}"
     parts = [f"{type(error).__name__}: {text}"]
     parts += [getattr(error, "_stackTrace", None) or "", *getattr(error, "__notes__", ())]
     if _came_from_py4j(error):

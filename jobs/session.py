@@ -50,6 +50,10 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         # On a cluster the driver's address is for the cluster to decide, and how many cores the
         # driver's machine has says nothing: Spark cuts its own default down to what is needed.
         del ours["spark.driver.host"], ours["spark.sql.shuffle.partitions"]
+    else:
+        # Driver and executor are one process here: after a task's fatal error it has to live on
+        # for long enough to say why.
+        ours["spark.executor.killOnFatalError.depth"] = "0"
     theirs = dict(settings.spark)
     if "spark.jars" in theirs:
         # Further jars (an object store's, say) come beside Delta's, not in their place.

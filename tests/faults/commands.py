@@ -20,7 +20,13 @@ BUDGET = 5
 # Nothing is measured by these: they end what would otherwise never end.
 LIMIT_S = 900
 VICTIM = Path(__file__).with_name("victim.py")
-SPARK = {"spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2"}
+SPARK = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.default.parallelism": "2",
+    # Few rows in short processes: compiling each plan to Java would cost a fifth of the time.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 _numbers = itertools.count()
 
 

@@ -1,5 +1,5 @@
-"""The quick selection of the faults, for every test run: killed in a write, killed before the
-record of a commit, and paused in a write. Without a model, so that it is made in a moment.
+"""The quick selection of the faults, for every test run: paused within a write, and killed before
+the record of a commit. Without a model, so that it is made in a moment.
 """
 
 from __future__ import annotations
@@ -33,62 +33,31 @@ def whole(spark: SparkSession, small: Template) -> Picture:
     return picture(open_at(spark, small.folder / "done"), DAY)
 
 
-def ingest(small: Template) -> tuple[object, ...]:
-    return (
-        *("ingest", "--source", small.bank, "--format", "parquet"),
-        *("--mapping", "simulated", "--date", DAY),
-    )
-
-
-def test_killed_within_a_write_and_before_a_record(
+def test_paused_within_a_write_and_killed_before_a_record(
     spark: SparkSession,
     small: Template,
     whole: Picture,
     tmp_path: Path,
     outcome: Callable[[str], Any],
 ) -> None:
-    """One after the other on one lake: twice killed, and as if it had never been."""
-    place = small.copy("ingest", tmp_path / "lake")
-    lake = open_at(spark, place)
-    with outcome("ingest and features: killed within a write, then before a record") as line:
-        line.before = picture(lake, DAY).brief()
-        within = Trap("publish", "transactions", "within")
-        assert run(place, *ingest(small), trap=within).code == -9
-        killed = picture(lake, DAY)
-        line.after_fault = killed.brief()
-        assert not killed.half_shown(whole)
-        assert DAY not in killed.parts["transactions"]
-        again = run(place, *ingest(small))
-        assert again.code == 0, again.words[-3000:]
-        unrecorded = Trap("publish", "features", "after")
-        assert run(place, "features", "--date", DAY, trap=unrecorded).code == -9
-        assert set(picture(lake, DAY).night[2]) == {"ingest"}
-        again = run(place, "features", "--date", DAY)
-        assert again.code == 0, again.words[-3000:]
-        found = picture(lake, DAY)
-        line.after_rerun = found.brief()
-        assert not found.differences(whole)
-
-
-def test_paused_within_a_write(
-    spark: SparkSession,
-    small: Template,
-    whole: Picture,
-    tmp_path: Path,
-    outcome: Callable[[str], Any],
-) -> None:
+    """One run sleeps while it writes, the next is killed once it has written, a third does all."""
     place = small.copy("features", tmp_path / "lake")
     lake = open_at(spark, place)
-    trap = Trap("publish", "features", "within", act="stop")
-    with outcome(f"features: {trap}, woken after another") as line:
+    command = ("features", "--date", DAY)
+    with outcome("features: paused within its write; another killed before its record") as line:
         line.before = picture(lake, DAY).brief()
-        slow = start(place, "features", "--date", DAY, trap=trap)
+        slow = start(place, *command, trap=Trap("publish", "features", "within", act="stop"))
         try:
             slow.until_stopped()
-            line.after_fault = picture(lake, DAY).brief()
+            assert DAY not in picture(lake, DAY).parts["features"]
             end_leases(lake)
-            quick = run(place, "features", "--date", DAY)
-            assert quick.code == 0, quick.words[-3000:]
+            assert run(place, *command, trap=Trap("publish", "features", "after")).code == -9
+            killed = picture(lake, DAY)
+            line.after_fault = killed.brief()
+            assert not killed.half_shown(whole)
+            assert set(killed.night[2]) == {"ingest"}
+            again = run(place, *command)
+            assert again.code == 0, again.words[-3000:]
             between = picture(lake, DAY)
             slow.wake()
             woken = slow.end()
