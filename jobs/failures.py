@@ -188,7 +188,9 @@ KINDS = (
     ),
     Kind(
         r"Py4JNetworkError|Answer from Java side is empty|java gateway process exited"
-        r"|\b(?:io|java|org) does not exist in the JVM"
+        r"|\b(?:io|java|org)(?:\.[\w.]+)? does not exist in the JVM"
+        # An answer without a word: with Java alive there would be a trace.
+        r"|\bPy4JError: An error occurred while calling \S+\n"
         r"|Connection\w*Error: [^\n]*\nthrough py4j",
         _spark_died,
     ),
