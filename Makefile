@@ -20,8 +20,10 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/fraud-scoring demo
 
+# A test waits for Spark's one driver most of the time, so two at once fit on two cores.
+WORKERS ?= 2
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-quick: setup
 	$(BIN)/python -m pytest -m "not spark and not distributed and not slow"
@@ -33,7 +35,8 @@ cluster-test: setup wheel
 # Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries;
 # and compares nightly, backfill and replay over ten nights.
 test-faults: setup
-	$(BIN)/python -m pytest -m faults tests/faults tests/jobs/test_sameness.py
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults \
+		tests/faults tests/jobs/test_sameness.py
 
 # Takes our own guards away, one at a time: a named test has to fail each time.
 test-guards: setup

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,28 +31,36 @@ class Outcome:
     verdict: str = "FAILED"
 
 
-OUTCOMES: list[Outcome] = []
-
-
 @pytest.fixture
-def outcome() -> Callable[[str], Any]:
+def outcome(record_property: Callable[[str, object], None]) -> Callable[[str], Any]:
     """Open a line of the table; it says FAILED unless its block ends well."""
 
     @contextmanager
     def open_line(fault: str) -> Iterator[Outcome]:
         line = Outcome(fault)
-        OUTCOMES.append(line)
-        yield line
-        line.verdict = "as undisturbed" if line.verdict == "FAILED" else line.verdict
+        try:
+            yield line
+            line.verdict = "as undisturbed" if line.verdict == "FAILED" else line.verdict
+        finally:
+            # The table is printed by another process when tests run in several.
+            record_property("fault", list(astuple(line)))
 
     return open_line
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of faults; rows of a night are t/l/q/f/s/a, the first letters of the tables."""
-    if not OUTCOMES:
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    properties = [
+        entry
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for entry in report.user_properties
+    ]
+    lines = [Outcome(*value) for name, value in properties if name == "fault"]
+    if not lines:
         return
-    rows = [TITLES, *(tuple(vars(line).values()) for line in OUTCOMES)]
+    rows = [TITLES, *(astuple(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
     terminalreporter.section("faults")
     terminalreporter.write_line(
@@ -61,8 +69,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         terminalreporter.write_line(" | ".join(cells).rstrip())
-    good = sum(line.verdict != "FAILED" for line in OUTCOMES)
-    terminalreporter.write_line(f"{good} of {len(OUTCOMES)} faults left nothing wrong")
+    good = sum(line.verdict != "FAILED" for line in lines)
+    terminalreporter.write_line(f"{good} of {len(lines)} faults left nothing wrong")
 
 
 @pytest.fixture(scope="session")
