@@ -266,28 +266,28 @@ def test_a_read_only_lake(written: Lake, tmp_path: Path, mounted: Callable[..., 
 # -- Spark itself --------------------------------------------------------------------------------
 
 OUT_OF_MEMORY = """
-import os, sys
+import os
 from jobs.cli_options import open_spark
 from jobs.failures import translate
 from jobs.settings import load_settings
-from pyspark.sql import functions as F
 
 settings = load_settings(None, {"driver_memory": "600m", "master": "local[1]"})
-problems = []
+errors = []
 with open_spark(settings) as spark:
     try:
-        every = F.collect_list(F.col("id").cast("string"))
-        spark.range(0, 50_000_000, 1, 1).select(every).collect()
+        # One array of four gigabytes: nothing else in the process goes short.
+        spark.range(1).selectExpr("size(sequence(id, id + 500000000))").collect()
     except Exception as error:
-        problems.append(translate(error))
+        errors.append(error)
 try:
     with open_spark(settings) as spark:
         os.kill(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid(), 9)
         spark.range(3).count()
 except Exception as error:
-    problems.append(translate(error))
-for problem in problems:
-    print(problem.exit_code, problem)
+    errors.append(error)
+for error in errors:
+    problem = translate(error)
+    print(problem.exit_code if problem else "?", problem or repr(error)[:1000])
 """
 
 
@@ -297,10 +297,11 @@ def test_spark_out_of_memory_and_spark_killed() -> None:
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, timeout=600
     )
-    first, second = done.stdout.strip().splitlines()
-    assert first.startswith("1 Spark ran out of memory")
-    assert "driver_memory" in first
-    assert second.startswith("1 Spark's own process has ended in the middle")
+    said = done.stdout.strip().splitlines()
+    assert len(said) == 2, done.stdout + done.stderr[-3000:]
+    assert said[0].startswith("1 Spark ran out of memory")
+    assert "driver_memory" in said[0]
+    assert said[1].startswith("1 Spark's own process has ended in the middle"), said[1]
 
 
 @pytest.mark.spark
