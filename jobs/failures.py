@@ -52,7 +52,8 @@ def _said(error: BaseException) -> str:
         text = str(error)
     except Exception as silent:
         # Py4J asks Java for the text, which may not answer any more.
-        text = f"{getattr(error, 'errmsg', '')} {type(silent).__name__}"
+        said = getattr(error, "errmsg", "")
+        text = f"{said.strip()} Java gives no answer any more ({type(silent).__name__})"
     parts = [f"{type(error).__name__}: {text}"]
     parts += [getattr(error, "_stackTrace", None) or "", *getattr(error, "__notes__", ())]
     if _came_from_py4j(error):
@@ -187,7 +188,7 @@ KINDS = (
         _refused,
     ),
     Kind(
-        r"Py4JNetworkError|Answer from Java side is empty|java gateway process exited"
+        r"Py4JNetworkError|Answer from Java side is empty|Java gives no answer|java gateway process exited"
         r"|\b(?:io|java|org)(?:\.[\w.]+)? does not exist in the JVM"
         # An answer without a word: with Java alive there would be a trace.
         r"|\bPy4JError: An error occurred while calling \S+\n"
