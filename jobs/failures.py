@@ -188,8 +188,8 @@ KINDS = (
         _refused,
     ),
     Kind(
-        r"Py4JNetworkError|Answer from Java side is empty|Java gives no answer|java gateway process exited"
-        r"|\b(?:io|java|org)(?:\.[\w.]+)? does not exist in the JVM"
+        r"Py4JNetworkError|Answer from Java side is empty|Java gives no answer"
+        r"|java gateway process exited|\b(?:io|java|org)(?:\.[\w.]+)? does not exist in the JVM"
         # An answer without a word: with Java alive there would be a trace.
         r"|\bPy4JError: An error occurred while calling \S+\n"
         r"|Connection\w*Error: [^\n]*\nthrough py4j",
