@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-quick cluster-test fuzz-test test-faults \
+.PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
 	test-guards race-test lint handbook-check bench-scoring bench-gates wheel constraints clean
 
 setup: $(READY)
@@ -23,7 +23,7 @@ demo: setup
 # A test waits for Spark's one driver most of the time, so two at once fit on two cores.
 WORKERS ?= 2
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-quick: setup
 	$(BIN)/python -m pytest -m "not spark and not distributed and not slow"
@@ -32,11 +32,15 @@ test-quick: setup
 cluster-test: setup wheel
 	WHEEL="$$(ls dist/*.whl)" $(BIN)/python -m pytest -m cluster tests/cluster
 
-# Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries;
-# and compares nightly, backfill and replay over ten nights.
+# Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries.
 test-faults: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults \
-		tests/faults tests/jobs/test_sameness.py
+	$(BIN)/python -m pytest -n $(WORKERS) --dist load -m faults tests/faults \
+		--ignore tests/faults/test_guards.py
+
+# Compares nightly, backfill and replay over ten nights; audits a score of sixty nights ago.
+test-sameness: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m faults \
+		tests/jobs/test_sameness.py tests/jobs/test_explain.py
 
 # Takes our own guards away, one at a time: a named test has to fail each time.
 test-guards: setup

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def settings_for(lake: Path, **changes: Any) -> Settings:
     """Settings of a small test lake."""
     from jobs.settings import load_settings
@@ -26,14 +31,12 @@ def settings_for(lake: Path, **changes: Any) -> Settings:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The one Spark session of a test run."""
+    """The one Spark session of a test process, set up for few rows."""
+    from commands import SPARK
+
     from jobs.session import open_session
 
-    place = tmp_path_factory.mktemp("spark")
-    settings = settings_for(
-        place, spark={"spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2"}
-    )
-    session = open_session(settings)
+    session = open_session(settings_for(tmp_path_factory.mktemp("spark"), spark=SPARK))
     yield session
     session.stop()
 

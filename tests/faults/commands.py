@@ -23,7 +23,8 @@ VICTIM = Path(__file__).with_name("victim.py")
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
-    # Few rows in short processes: compiling each plan to Java would cost a fifth of the time.
+    # For few rows compiling each plan to Java costs a fifth of the time. Commands that other
+    # tests start, the cluster and the demo have Spark's default.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
     from jobs.lake.delta_io import Lake
 
-pytestmark = [pytest.mark.spark, pytest.mark.distributed, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.spark,
+    pytest.mark.distributed,
+    pytest.mark.slow,
+]
 
 FIRST = date(2024, 1, 1)
 NUM_CARDS, NUM_DAYS = 20, 106

@@ -230,6 +230,27 @@ def test_a_score_can_be_explained(spark: SparkSession, night_done: Path) -> None
         explain.run(lake, "unheard of")
 
 
+def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> None:
+    """Sixty nights later, compacted and vacuumed, it is looked at in test_explain.py."""
+    from jobs import explain
+    from jobs.lake.tables import SCORES
+
+    lake = copied()
+    row = lake.read(SCORES).orderBy("score", ascending=False).head()
+    assert row is not None
+    _, audit = explain.audit(lake, row["transaction_id"])
+    assert audit.holds
+    lake.delta_table(SCORES).update(
+        f"transaction_id = '{row['transaction_id']}'",
+        {"reconstruction_error": "reconstruction_error * 1.0001"},
+    )
+    _, audit = explain.audit(lake, row["transaction_id"])
+    assert [check.what for check in audit.checks if not check.holds] == [
+        "published row",
+        "reconstruction error",
+    ]
+
+
 def test_nights_scored_in_one_pass_equal_nights_scored_one_by_one(
     spark: SparkSession, night_done: Path
 ) -> None:

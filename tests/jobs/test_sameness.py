@@ -25,8 +25,6 @@ pytestmark = [
     pytest.mark.spark,
     pytest.mark.distributed,
     pytest.mark.slow,
-    # They share lakes that take minutes to make.
-    pytest.mark.xdist_group("sameness"),
 ]
 
 FIRST = date(2024, 1, 1)
