@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from victim import POLL_S, Trap
+import victim
+from victim import POLL_S, Trap, wait_for
 
 BUDGET = 5
 # Nothing is measured by these: they end what would otherwise never end.
 LIMIT_S = 900
-VICTIM = Path(__file__).with_name("victim.py")
+# Commands are forked from a process that has read these: each would spend seconds on it.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["jobs.nightly", "jobs.backfill", "jobs.train"])
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
@@ -46,54 +49,70 @@ class Ended:
 class Started:
     """A command that runs, as the leader of a process group of its own."""
 
-    process: subprocess.Popen[bytes]
-    writer: subprocess.Popen[bytes]
+    process: ForkServerProcess
     meeting: Path
     output: Path
+
+    @property
+    def pid(self) -> int:
+        """Of the process, and of its group."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def until_ended(self) -> int:
+        """Wait for the process itself; its exit code, or minus the signal that killed it."""
+        self.process.join(LIMIT_S)
+        if self.process.exitcode is None:
+            raise TimeoutError(f"it has not ended:\n{self.words()[-3000:]}")
+        return self.process.exitcode
+
+    def words(self) -> str:
+        """What it has said so far."""
+        return self.output.read_text(errors="replace")
 
     def end(self) -> Ended:
         """Wait for the command and everything it started."""
         try:
-            code = self.process.wait(LIMIT_S)
+            code = self.until_ended()
         finally:
             self.kill()
-        self.writer.wait(LIMIT_S)
-        return Ended(code, self.output.read_text(errors="replace"))
+        wait_for(self.output.with_suffix(victim.ALL_SAID))
+        return Ended(code, self.words())
 
     def kill(self) -> None:
         """End what is left of its process group."""
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
         # Whoever was killed may hold files until it is gone.
-        while _group_lives(self.process.pid):
+        while _group_lives(self.pid):
             time.sleep(POLL_S)
 
     def until_stopped(self) -> None:
         """Wait until the process stands still, or has ended before it could."""
-        while _state(self.process.pid) != "T":
-            if self.process.poll() is not None:
-                raise AssertionError(f"it ended instead:\n{self.output.read_text()[-3000:]}")
+        while _state(self.pid) != "T":
+            if self.process.exitcode is not None:
+                raise AssertionError(f"it ended instead:\n{self.words()[-3000:]}")
             time.sleep(POLL_S)
 
     def until_arrived(self) -> None:
         """Wait until it stands before the barrier."""
-        while not (self.meeting / f"arrived-{self.process.pid}").exists():
-            if self.process.poll() is not None:
-                raise AssertionError(f"it ended instead:\n{self.output.read_text()[-3000:]}")
+        while not (self.meeting / f"arrived-{self.pid}").exists():
+            if self.process.exitcode is not None:
+                raise AssertionError(f"it ended instead:\n{self.words()[-3000:]}")
             time.sleep(POLL_S)
 
     def until_gone(self) -> None:
         """Wait until nothing of its process group is left."""
         end = time.monotonic() + LIMIT_S
-        while _group_lives(self.process.pid) and time.monotonic() < end:
+        while _group_lives(self.pid) and time.monotonic() < end:
             time.sleep(POLL_S)
 
     def wake(self) -> None:
         """Let held-up rows pass, and all its processes go on."""
         (self.meeting / "go").touch()
-        os.killpg(self.process.pid, signal.SIGCONT)
+        os.killpg(self.pid, signal.SIGCONT)
 
 
 def _state(pid: int) -> str:
@@ -133,21 +152,15 @@ def start(lake: Path, *arguments: object, trap: Trap | None = None, **more: Any)
         tempfile.mkdtemp(prefix="meeting-", dir=lake.parent)
     )
     output = meeting / f"output-{next(_numbers)}"
-    first, *others = (str(argument) for argument in arguments)
-    command = [
-        *(sys.executable, str(VICTIM), (trap or Trap("")).to_json(), str(meeting)),
-        *(first, "--lake", str(lake), *others),
-    ]
+    said = [str(argument) for argument in arguments]
+    said[1:1] = ["--lake", str(lake)]
     env = environment(**more.pop("env", {}))
-    with output.open("wb") as file:
-        # Through a pipe: a victim that can write to no file can still say why.
-        writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
-    assert writer.stdin is not None
-    with writer.stdin as pipe:
-        process = subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, env=env, start_new_session=True
-        )
-    return Started(process, writer, meeting, output)
+    process = FORKS.Process(
+        target=victim.as_command, args=(trap or Trap(""), meeting, output, said, env)
+    )
+    process.start()
+    wait_for(output)
+    return Started(process, meeting, output)
 
 
 def run(lake: Path, *arguments: object, trap: Trap | None = None, **more: Any) -> Ended:

@@ -108,7 +108,7 @@ def test_spark_outlives_its_killed_driver(
         line.before = picture(lake).brief()
         orphaned = start(place, "nightly", "--date", LAST, trap=trap)
         try:
-            assert orphaned.process.wait() == -9
+            assert orphaned.until_ended() == -9
             line.after_fault = picture(lake).brief()
             quick = run(place, "nightly", "--date", LAST)
             assert quick.code == 0, quick.words[-3000:]

@@ -1,23 +1,23 @@
 """A command that is hit: the real command line, in a process of its own, with one trap set.
 
-    python victim.py TRAP MEETING nightly --lake L --date D
-
-TRAP is a `Trap` as JSON, MEETING a folder for the files by which victim and test find each other.
-The product knows nothing of this: functions are wrapped from outside, then `jobs.cli.main` runs.
-A trap "within" a write puts a step into the rows that are written: its tasks say that they have
-begun, and go on only when the file `go` is there. So the write is hit while it runs, every time.
+Victim and test find each other by files in a folder, their meeting. The product knows nothing of
+this: functions are wrapped from outside, then `jobs.cli.main` runs. A trap "within" a write puts a
+step into the rows that are written: its tasks say that they have begun, and go on only when the
+file `go` is there. So the write is hit while it runs, every time.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 POLL_S = 0.05
 GIVE_UP_S = 900
 ROOM_BYTES = 1024
+ALL_SAID = ".all"
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,6 @@ class Trap:
     nth: int = 1
     # kill | stop | orphan | meet | fill | grow | kill_rank
     act: str = "kill"
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
 
     def __str__(self) -> str:
         which = f" number {self.nth}" if self.nth > 1 else ""
@@ -205,17 +203,40 @@ def train_little() -> None:
     recipes.RECIPES["lstm_autoencoder"] = lambda: small
 
 
-def main() -> None:
-    trap, meeting = Trap(**json.loads(sys.argv[1])), Path(sys.argv[2])
-    sys.argv = ["fraud-scoring", *sys.argv[3:]]
-    if sys.argv[1] == "train":
-        train_little()
-    if trap.call:
-        set_trap(trap, meeting)
-    from jobs.cli import main as command_line
+def as_command(
+    trap: Trap, meeting: Path, output: Path, arguments: list[str], env: dict[str, str]
+) -> None:
+    """Be the command line with these arguments, as the leader of a process group of its own."""
+    os.setsid()
+    os.environ.update(env)
+    _write_through_a_pipe(output)
+    sys.argv = ["fraud-scoring", *arguments]
+    try:
+        if arguments[0] == "train":
+            train_little()
+        if trap.call:
+            set_trap(trap, meeting)
+        from jobs.cli import main as command_line
 
-    command_line()
+        command_line()
+    finally:
+        # A forked process leaves without what others do at their end.
+        atexit._run_exitfuncs()
 
 
-if __name__ == "__main__":
-    main()
+def _write_through_a_pipe(output: Path) -> None:
+    """What is said goes to a file through another process: one that can write no file can say so.
+
+    A second file tells that everybody who could say something is gone.
+    """
+    collect = 'cat > "$0" && touch "$1"'
+    collector = subprocess.Popen(
+        ["sh", "-c", collect, str(output), str(output.with_suffix(ALL_SAID))],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert collector.stdin is not None
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(collector.stdin.fileno(), stream.fileno())
+    collector.stdin.close()
