@@ -153,7 +153,8 @@ class Registry:
                 f"There is no {text} yet.",
                 expected=f"an alias that is set ({', '.join(sorted(aliases)) or 'none is'}) or a "
                 "version's number.",
-                remedy="train and promote one (`fraud-scoring train`, `fraud-scoring promote`).",
+                remedy="train, evaluate and promote one (`fraud-scoring train`, `evaluate`, "
+                "`promote`).",
             )
         return self._version(aliases[text])
 

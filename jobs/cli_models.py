@@ -30,7 +30,9 @@ Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger
 def train(
     settings: Settings,
     as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Which model, how trained.")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Which model, how trained: lstm_autoencoder.")
+    ],
     num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")],
 ) -> None:
     """Train a challenger from what was known before a day, 00:00 UTC.
@@ -76,6 +78,8 @@ def promote(
     reason: Why = None,
 ) -> None:
     """Gate 3: put a model into service when its latest evaluation holds against the champion's.
+
+    Without a champion it has to hold against the isolation forest on the same rows.
 
     Example: fraud-scoring promote --lake L
     """

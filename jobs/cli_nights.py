@@ -35,7 +35,9 @@ def ingest(
     settings: Settings,
     source: Annotated[str, typer.Option("--source", help="Path or URI of the delivery.")],
     source_format: Annotated[Any, typer.Option("--format", help="delta, parquet or csv.")],
-    mapping: Annotated[str, typer.Option("--mapping", help="Name or TOML file of a mapping.")],
+    mapping: Annotated[
+        str, typer.Option("--mapping", help="handbook, simulated, or the TOML file of a mapping.")
+    ],
     day: OptionalDay = None,
     first: FirstDay = None,
     last: LastDay = None,

@@ -25,6 +25,7 @@ Accept = Annotated[
     str | None,
     typer.Option("--accept", help="Overrule this job's gate for this run; needs --reason."),
 ]
+YEARS = (1950, 2999)
 Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded and shown.")]
 
 
@@ -34,14 +35,16 @@ def parse_day(text: str, flag: str) -> date:
     Raises:
         UsageProblem: it is no date.
     """
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        raise UsageProblem(
-            f"{flag} {text!r} is no date.",
-            expected="a day that exists, written YYYY-MM-DD.",
-            remedy="correct the date.",
-        ) from None
+    with suppress(ValueError):
+        day = datetime.strptime(text, "%Y-%m-%d").date()
+        # Lookbacks and horizons reach years to either side.
+        if YEARS[0] <= day.year <= YEARS[1]:
+            return day
+    raise UsageProblem(
+        f"{flag} {text!r} is no date of a night.",
+        expected=f"a day that exists, written YYYY-MM-DD, of the years {YEARS[0]} to {YEARS[1]}.",
+        remedy="correct the date.",
+    )
 
 
 def parse_dates(day: str | None, first: str | None, last: str | None) -> "Dates":

@@ -216,7 +216,9 @@ def require(result: GateResult, run: Run, acceptance: Acceptance | None = None) 
 
 
 def _remedy(result: GateResult, run: Run, guarded: list[str], *, accepted: bool) -> str:
-    mend = "read the report of the night, mend the cause and run the job again"
+    mend = "mend the cause and run the job again"
+    if run.dates:
+        mend = f"look at all checks with `report --date {run.dates.last}`, {mend}"
     if guarded:
         never = f"; nobody overrules conservation or schema ({', '.join(guarded)})"
         return mend + (never if accepted else "") + "."

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 
 from jobs.lake.nights import JOBS
 from jobs.lake.runs import Run
+from jobs.logs import visible
 from jobs.quality.rules import sentence as sentence_of_rule
 from jobs.report_pages import words
 from jobs.report_pages.detection import Detected, Metric
@@ -41,7 +42,8 @@ CSV_COLUMNS = (
     "reason_3",
 )
 # Where a cell begins: at the start of a field, and after what some spreadsheets split fields at.
-FORMULA_START = re.compile(r"(^|[\n\r\t;,|])(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+# Some leave out blanks and quotes in front. Other white space and control signs stand as codes.
+FORMULA_START = re.compile(r"(^|[;,|])(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def reasons_in_words(alert: Alert) -> list[str]:
 def render(facts: Facts) -> str:
     """The page, whole: one HTML file that needs no other."""
     environment = jinja2.Environment(
+        finalize=shown,
         loader=jinja2.PackageLoader("jobs", "report_pages"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -145,12 +148,25 @@ def render(facts: Facts) -> str:
     )
 
 
+def shown(value: object) -> object:
+    """A value for the page: signs that steer or turn text as their codes, lines as they are.
+
+    >>> shown("a\\u202eb")
+    'a\\\\u202eb'
+    """
+    # What is marked up was shown before it was.
+    if type(value) is not str:
+        return value
+    return "\n".join(map(visible, value.split("\n")))
+
+
 def coded(text: str) -> Markup:
     """Text with what stands between backticks as code; all of it escaped.
 
     >>> coded("run `a<b`")
     Markup('run <code>a&lt;b</code>')
     """
+    text = str(shown(text))
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return escape(text)
@@ -205,9 +221,9 @@ def alerts_csv(facts: Facts) -> str:
 
 
 def _cell(value: str) -> str:
-    """A text that no spreadsheet takes for a formula.
+    """A text that no spreadsheet takes for a formula, and that steers no terminal.
 
     >>> _cell("=1+1"), _cell("a;=1+1"), _cell("card 7")
     ("'=1+1", "a;'=1+1", 'card 7')
     """
-    return FORMULA_START.sub(r"\1'", value)
+    return FORMULA_START.sub(r"\1'", visible(value))

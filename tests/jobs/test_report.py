@@ -135,18 +135,32 @@ def test_cells_of_the_list_are_no_formulas() -> None:
     assert rows[0]["card_id"] == HOSTILE
     assert rows[1]["card_id"] == "'=card2"
     # Some spreadsheets split fields at semicolons, and at quotes that do not begin a field.
-    assert page._cell("x;=1+1") == "x;'=1+1" and page._cell("\t=1") == "'\t'=1"
+    assert page._cell("x;=1+1") == "x;'=1+1" and page._cell(' "=1') == "' \"=1"
     assert rows[1]["amount"] == "412.000"
     assert rows[1]["rarity"] == "1 in 25,000"
     assert text.endswith("\r\n")
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", '"=', "\uff1d"])
 def test_every_start_of_a_formula_is_disarmed(start: str) -> None:
     dangerous = replace(alert(1), card_id=f"{start}1+1")
     text = page.alerts_csv(facts(night_of(*ALL_JOBS), alerts=[dangerous]))
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert row["card_id"] == f"'{start}1+1"
+
+
+@pytest.mark.parametrize(
+    "sign", ["\t", "\r", "\n", "\0", "\x1b", "\xa0", "\u2028", "\u202e", "\ufeff"]
+)
+def test_signs_that_steer_or_turn_text_are_shown_as_codes(sign: str) -> None:
+    dangerous = replace(alert(1), card_id=f"{sign}=1")
+    night = facts(night_of(*ALL_JOBS), alerts=[dangerous])
+    code = sign.encode("unicode_escape").decode()
+    (row,) = csv.DictReader(io.StringIO(page.alerts_csv(night), newline=""))
+    assert row["card_id"] == f"{code}=1"
+    html = page.render(night)
+    assert sign == "\n" or f"{code}=1" in html
+    assert sign.isspace() or sign not in html
 
 
 def test_an_empty_published_night_has_a_page() -> None:
