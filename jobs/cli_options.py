@@ -25,19 +25,19 @@ Accept = Annotated[
     str | None,
     typer.Option("--accept", help="Overrule this job's gate for this run; needs --reason."),
 ]
-YEARS = (1950, 2999)
 Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded and shown.")]
+# Years of nights: lookbacks and horizons reach years to either side.
+YEARS = (1950, 2999)
 
 
 def parse_day(text: str, flag: str) -> date:
     """A date as the command line gives it.
 
     Raises:
-        UsageProblem: it is no date.
+        UsageProblem: it is no date, or of a year that no night has.
     """
     with suppress(ValueError):
         day = datetime.strptime(text, "%Y-%m-%d").date()
-        # Lookbacks and horizons reach years to either side.
         if YEARS[0] <= day.year <= YEARS[1]:
             return day
     raise UsageProblem(
