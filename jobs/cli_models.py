@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fraud_models.recipes import RECIPES
 from jobs.cli_options import (
     Accept,
     Why,
@@ -31,7 +32,7 @@ def train(
     settings: Settings,
     as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
     recipe: Annotated[
-        str, typer.Option("--recipe", help="Which model, how trained: lstm_autoencoder.")
+        str, typer.Option("--recipe", help=f"Which model, how trained: {', '.join(RECIPES)}.")
     ],
     num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")],
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -21,6 +22,7 @@ from jobs.mapping import Mapping
 from jobs.quality.pseudonyms import check_key
 from jobs.source import (
     ATTRIBUTE_TYPES,
+    PATTERN_SIGNS,
     UNREADABLE,
     USABLE,
     Delivery,
@@ -51,6 +53,7 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
         check_key(lake.settings.pseudonym_key)
     _check_there(delivery, dates)
     if delivery.format == "csv":
+        _check_names(delivery)
         _check_headers(delivery)
     before = types_before(lake, delivery)
     missing: list[str] = []
@@ -125,6 +128,20 @@ def _data_files(fs: fsspec.AbstractFileSystem, place: str) -> Iterator[str]:
             yield entry["name"]
 
 
+def _check_names(delivery: Delivery) -> None:
+    """Check that no CSV file is called like a pattern: Spark would look for what matches it."""
+    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    files = [file for table in _tables(delivery) for file in _data_files(fs, table.place)]
+    odd = [file for file in files if re.search(f"[{PATTERN_SIGNS}]", file)]
+    if odd:
+        raise UsageProblem(
+            f"The names of {len(odd)} CSV files hold one of the signs [ ] {{ }} * ? \\: "
+            f"{', '.join(odd[:MAX_FILES_NAMED])}.",
+            expected="names that Spark does not take for patterns.",
+            remedy="give the files or their folder another name, or deliver Parquet.",
+        )
+
+
 def _check_headers(delivery: Delivery) -> None:
     """Check that all CSV files of a table name the same columns.
 
@@ -135,6 +152,7 @@ def _check_headers(delivery: Delivery) -> None:
     for table in _tables(delivery):
         files = [file for file in _data_files(fs, table.place) if _can_look_into(file)]
         headers = {file: header for file in files if (header := _header(fs, file))}
+        _check_named_once(table, headers)
         if len(set(headers.values())) < 2:
             continue
         usual, _ = Counter(headers.values()).most_common(1)[0]
@@ -143,6 +161,22 @@ def _check_headers(delivery: Delivery) -> None:
             f"{len(others)} of the {len(headers)} files of {table.place} name other columns than "
             f"the rest, or lack their header: {', '.join(others[:MAX_FILES_NAMED])}.",
             expected="the same header, in the same order, in every CSV file of a delivery.",
+            remedy="mend the files named, or deliver them again.",
+        )
+
+
+def _check_named_once(table: SourceTable, headers: dict[str, tuple[str, ...]]) -> None:
+    """Check that no header names a mapped column twice, for nobody knows which one is meant."""
+    twice = {
+        f"{name} in {file}"
+        for file, header in headers.items()
+        for name, _ in table.roles
+        if header.count(name.lower()) > 1
+    }
+    if twice:
+        raise UsageProblem(
+            f"A column is named more than once: {', '.join(sorted(twice)[:MAX_FILES_NAMED])}.",
+            expected="each column that the mapping names, once in a header.",
             remedy="mend the files named, or deliver them again.",
         )
 

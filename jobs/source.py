@@ -13,6 +13,7 @@ has when the command begins.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,6 +53,8 @@ ATTRIBUTE_TYPES = {"numeric": "double", "categorical": "string"}
 
 # A line that ends inside a record; at its very end a carriage return is only a Windows line end.
 _LINE_END = r"\n|\r(?!\z)"
+# What Hadoop takes for a pattern in the name of a place, as a set of a regular expression.
+PATTERN_SIGNS = r"\\\[\]{}*?"
 _NOT_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -184,7 +187,7 @@ def _read_typed(
         folders = _folders_of(table, dates)
         if folders:
             reader = reader.option("basePath", table.place)
-        frame = reader.parquet(*(folders or [table.place]))
+        frame = reader.parquet(*map(_literal, folders or [table.place]))
     nothing = F.lit(None).cast("string")
     return frame.select(
         F.struct("*").alias("raw"),
@@ -235,6 +238,15 @@ def _read_csv(spark: SparkSession, place: str, *, may_break: bool) -> DataFrame:
         malformed.alias("malformed_record"),
         ((malformed.isNotNull() | F.lit(not may_break)) & breaks).alias("of_many_lines"),
     )
+
+
+def _literal(place: str) -> str:
+    r"""A place as Hadoop reads it when its name holds signs of a pattern.
+
+    >>> _literal("bank[1]/day=*")
+    'bank\\[1\\]/day=\\*'
+    """
+    return re.sub(f"([{PATTERN_SIGNS}])", r"\\\1", place)
 
 
 def quoted(name: str) -> str:

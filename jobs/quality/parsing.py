@@ -19,6 +19,7 @@ MAX_AMOUNT = 10_000_000_000
 # Times outside these years are not read: they are fillers or mistakes.
 FIRST_TIME, LAST_TIME = "1900-01-01 00:00:00", "9999-12-30 00:00:00"
 
+_NOT_BLANK = r"[^\s\p{Z}]"
 _DATE = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
 _DATE_AND_TIME = _DATE + r"([T ].*)?$"
 # After the date and the T, a letter or a sign can only begin a zone.
@@ -54,9 +55,9 @@ def raw_column(name: str) -> Column:
 
 
 def given(value: Column, type_: T.DataType) -> Column:
-    """Whether a source value is there: neither null nor a blank text."""
+    """Whether a source value is there: neither null nor a text of blanks of any kind."""
     if isinstance(type_, T.StringType):
-        return F.coalesce(F.trim(value) != "", F.lit(False))
+        return F.coalesce(value.rlike(_NOT_BLANK), F.lit(False))
     return value.isNotNull()
 
 

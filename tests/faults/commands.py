@@ -9,17 +9,16 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import victim
-from victim import POLL_S, Trap, wait_for
+from victim import GIVE_UP_S, POLL_S, Trap, wait_for
 
 BUDGET = 5
-# Nothing is measured by these: they end what would otherwise never end.
-LIMIT_S = 900
 # Commands are forked from a process that has read these: each would spend seconds on it.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jobs.nightly", "jobs.backfill", "jobs.train"])
@@ -61,7 +60,7 @@ class Started:
 
     def until_ended(self) -> int:
         """Wait for the process itself; its exit code, or minus the signal that killed it."""
-        self.process.join(LIMIT_S)
+        self.process.join(GIVE_UP_S)
         if self.process.exitcode is None:
             raise TimeoutError(f"it has not ended:\n{self.words()[-3000:]}")
         return self.process.exitcode
@@ -91,21 +90,21 @@ class Started:
 
     def until_stopped(self) -> None:
         """Wait until the process stands still, or has ended before it could."""
-        while _state(self.pid) != "T":
-            if self.process.exitcode is not None:
-                raise AssertionError(f"it ended instead:\n{self.words()[-3000:]}")
-            time.sleep(POLL_S)
+        self._until(lambda: _state(self.pid) == "T")
 
     def until_arrived(self) -> None:
         """Wait until it stands before the barrier."""
-        while not (self.meeting / f"arrived-{self.pid}").exists():
+        self._until((self.meeting / f"arrived-{self.pid}").exists)
+
+    def _until(self, there: Callable[[], bool]) -> None:
+        while not there():
             if self.process.exitcode is not None:
                 raise AssertionError(f"it ended instead:\n{self.words()[-3000:]}")
             time.sleep(POLL_S)
 
     def until_gone(self) -> None:
         """Wait until nothing of its process group is left."""
-        end = time.monotonic() + LIMIT_S
+        end = time.monotonic() + GIVE_UP_S
         while _group_lives(self.pid) and time.monotonic() < end:
             time.sleep(POLL_S)
 

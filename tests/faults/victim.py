@@ -23,6 +23,7 @@ from threading import Thread
 from typing import Any
 
 POLL_S = 0.05
+# Nothing is measured by this: it ends what would otherwise never end.
 GIVE_UP_S = 900
 ROOM_BYTES = 1024
 ALL_SAID = ".all"

@@ -92,7 +92,7 @@ def _is_digit(sign: str) -> bool:
 
 def id_verdict(text: str, missing: str, *, pseudonymised: bool = False) -> str:
     """What has to become of a row with this id."""
-    if not text.strip(" "):
+    if all(unicodedata.category(c)[0] == "Z" or c in "\t\n\v\f\r" for c in text):
         return missing
     if LOST in text:
         return "unreadable_text"

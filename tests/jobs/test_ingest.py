@@ -1,5 +1,6 @@
 """Ingest, whole: real files in, the lake's tables out, and nothing where gate 1 says no."""
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -73,7 +74,7 @@ def deliver(place: Path, day: date, num_rows: int, num_bad: int = 0, **changes: 
 
 
 def run(lake: Lake, place: Path, dates: Dates, **changes: Any) -> None:
-    delivery = Delivery(str(place), "csv", **{"mapping": mapping(), **changes})
+    delivery = Delivery(str(place), **{"format": "csv", "mapping": mapping(), **changes})
     check_ready(lake, delivery, dates)
     with hold(lake, dates) as night:
         ingest.run(night, delivery)
@@ -299,6 +300,31 @@ def test_a_delivery_in_another_encoding_is_refused(
     delivery = Delivery(str(tmp_path), "csv", mapping())
     with pytest.raises(UsageProblem, match="missing columns"):
         check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+def test_a_column_that_is_named_twice_is_told(lake: Lake, tmp_path: Path) -> None:
+    deliver(tmp_path, DAY, num_rows=2)
+    place = tmp_path / "tx" / f"{DAY}.csv"
+    place.write_text(place.read_text(encoding="utf-8").replace("risk,", "Amount,", 1))
+    delivery = Delivery(str(tmp_path), "csv", mapping())
+    with pytest.raises(UsageProblem, match=f"more than once: amount in {place}"):
+        check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+def test_a_place_with_signs_of_a_pattern_is_that_place(lake: Lake, tmp_path: Path) -> None:
+    place, other = tmp_path / "bank[12]{a,b}*?", tmp_path / "bank1a"
+    for bank, num_rows in ((place, 3), (other, 5)):
+        deliver(bank, DAY, num_rows)
+        with (bank / "tx" / f"{DAY}.csv").open(encoding="utf-8", newline="") as file:
+            rows = lake.spark.createDataFrame(list(csv.DictReader(file)))
+        rows.write.partitionBy("day").parquet(f"{bank}/rows")
+    with pytest.raises(UsageProblem, match=r"1 CSV files.*deliver Parquet"):
+        run(lake, place, Dates(DAY, DAY))
+    for bank in (place, other):
+        shutil.rmtree(bank / "tx")
+        shutil.move(bank / "rows", bank / "tx")
+    run(lake, place, Dates(DAY, DAY), format="parquet")
+    assert rows_of(lake, DAY) == {"transactions": 3, "labels": 3, "quarantine": 0}
 
 
 def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> None:
