@@ -237,7 +237,8 @@ def random_bank(seed: int) -> tuple[list[Event], list[Label]]:
     rng = random.Random(seed)
     events = []
     for number in range(120):
-        moment = NOON - timedelta(hours=rng.choice((0, 0, 1, 6, 24, 48, 168, 200, 400, 800)))
+        hours = rng.choice((0, 0, 1, 6, 24, 48, 168, 200, 400, 800))
+        moment = NOON - timedelta(hours=hours, minutes=rng.choice((0, 0, 0, 37)))
         late = rng.random() < 0.1 and NOON - moment < 7 * DAY
         events.append(
             Event(
@@ -263,6 +264,30 @@ def random_bank(seed: int) -> tuple[list[Event], list[Label]]:
 def test_random_banks_agree_with_the_definition(spark: SparkSession, seed: int) -> None:
     events, labels = random_bank(seed)
     check(spark, events, labels)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_busy_keys_are_cut_and_agree_with_the_definition(
+    spark: SparkSession, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three events are many here: every key is cut into parts of the day."""
+    from feature_defs.point_in_time import hot_keys
+
+    events, labels = random_bank(seed)
+    whole = computed(spark, events, labels)
+    monkeypatch.setattr(hot_keys, "SLICE_EVENTS", 3)
+    cut = hot_keys.HotKeys.find(
+        spark.createDataFrame([(e.merchant_id, micros(e)) for e in events], "m string, _t bigint"),
+        "m",
+    )
+    assert len(cut.slices) == 4
+    assert min(len(firsts) for firsts in cut.slices.values()) >= 3
+    assert computed(spark, events, labels) == whole
+    check(spark, events, labels, LabelPolicy(maturity_days=9))
+
+
+def micros(event: Event) -> int:
+    return int(event.event_time.timestamp()) * 1_000_000 + event.event_time.microsecond
 
 
 def test_the_order_and_partitions_of_the_input_change_no_bit(spark: SparkSession) -> None:

@@ -1,0 +1,94 @@
+"""Compiles feature definitions to one Spark plan: exact at every transaction's moment.
+
+For each entity the events are sorted by key and time, once, and one pass over the sorted stream
+gives every window of every transaction (`window_stream.py`): what a window holds is the difference
+of a running sum at its two ends. What that buys:
+
+- money is summed in integer minor units, so neither order nor partitioning can change a bit;
+- one row per event in the sort, whatever the number of windows (a sliding frame recomputes every
+  row's window and falls over on a busy merchant);
+- a key with very many events is cut into slices that are worked on apart (`hot_keys.py`);
+- labels that keep to the delay of their windows cost nothing; those that do not are corrected at
+  their moment (`entity_stream.py`).
+
+Shuffles: one per entity, and one to bring labels to their transactions. Before, one job per
+entity counts the events of its keys.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.catalogue import FEATURES
+from feature_defs.definitions import Entity, Feature
+from feature_defs.point_in_time.entity_stream import EntityStream
+from feature_defs.point_in_time.known import VERSIONS, Knowledge, known_labels, with_versions
+from feature_defs.point_in_time.window_stream import (
+    MICROS_PER_DAY,
+    MICROS_PER_SECOND,
+    MINOR_UNITS,
+)
+from feature_defs.sequences import (
+    EVENT_FEATURES,
+    TRANSACTION_AMOUNT,
+    TRANSACTION_DAY_OF_WEEK,
+    TRANSACTION_HOUR_OF_DAY,
+)
+from feature_defs.sources import KEYS
+
+__all__ = ["Knowledge", "compile_features", "known_labels"]
+
+
+def compile_features(known: Knowledge, first: date, last: date, late_days: int) -> DataFrame:
+    """Features of the transactions delivered from `first` to `last` (business dates, included).
+
+    A row delivered late may lie up to `late_days` before `first`; windows are counted from its
+    `event_time`. Returns the keys and one column per feature of the catalogue, nulls (never NaN)
+    where a definition leaves an empty window undefined.
+    """
+    streams = [
+        EntityStream(entity, _moment(first - timedelta(days=late_days)), _moment(last, 1) - 1)
+        for entity in _entities()
+    ]
+    events = known.transactions.select(
+        *KEYS,
+        F.unix_micros("event_time").alias("_t"),
+        # Exact: amounts have MONEY_SCALE digits after the point.
+        (F.col("amount") * MINOR_UNITS).cast("bigint").alias("_minor"),
+    )
+    with_labels = with_versions(events, known)
+    asked = F.col("business_date").between(F.lit(first), F.lit(last))
+    rows, others = with_labels.where(asked), with_labels.where(~asked)
+    rows = rows.withColumns({f.name: _of_the_transaction(f) for f in EVENT_FEATURES})
+    # Those that read labels come first, so that no other has to carry them along.
+    for stream in sorted(streams, key=lambda stream: not stream.reads_labels):
+        if not stream.reads_labels:
+            rows, others = rows.drop(VERSIONS), events.where(~asked)
+        rows = stream.add(rows, others)
+    return rows.select(*KEYS, *FEATURES)
+
+
+def _moment(day: date, later_days: int = 0) -> int:
+    """Microseconds from 1970 to the beginning of a day, or of one so many days later (UTC)."""
+    return ((day - date(1970, 1, 1)).days + later_days) * MICROS_PER_DAY
+
+
+def _entities() -> list[Entity]:
+    """Entities of the catalogue, in a fixed order."""
+    return sorted({f.entity for f in FEATURES.values() if f.entity}, key=lambda e: e.name)
+
+
+def _of_the_transaction(feature: Feature) -> Column:
+    moment = F.col("event_time")
+    if feature is TRANSACTION_AMOUNT:
+        amount: Column = F.col("_minor").cast("double") / MINOR_UNITS
+        return amount
+    if feature is TRANSACTION_HOUR_OF_DAY:
+        seconds = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY)).cast("double") / MICROS_PER_SECOND
+        hours: Column = seconds / 3600
+        return hours
+    assert feature is TRANSACTION_DAY_OF_WEEK
+    return F.weekday(moment).cast("double")
