@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from feature_defs.definitions import CARD, FeatureView, count, days, mean, seconds_since_last
+from feature_defs.definitions import FeatureView, count, days, mean, seconds_since_last
+from feature_defs.feature import CARD
 from feature_defs.sources import TRANSACTIONS
 
 CARD_SPEND = FeatureView(

@@ -9,25 +9,40 @@ from __future__ import annotations
 import hashlib
 
 from feature_defs.card import CARD_RHYTHM, CARD_SPEND
-from feature_defs.definitions import Feature, FeatureView
+from feature_defs.definitions import FeatureView
+from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.feature import Feature
 from feature_defs.merchant import MERCHANT_RISK
 from feature_defs.sequences import EVENT_FEATURES
 
 VIEWS: tuple[FeatureView, ...] = (CARD_SPEND, CARD_RHYTHM, MERCHANT_RISK)
+# Made from features of the views, or from those before.
+DERIVED: tuple[Ratio | SmoothedRate, ...] = ()
 
 
-def _unique(features: tuple[Feature, ...]) -> dict[str, Feature]:
+def collect(
+    views: tuple[FeatureView, ...], derived: tuple[Ratio | SmoothedRate, ...] = ()
+) -> dict[str, Feature]:
+    """All features by name: what transactions say, the views', those made from features.
+
+    Raises:
+        ValueError: two are called the same, or one is made from a feature that is not there.
+    """
     by_name: dict[str, Feature] = {}
-    for feature in features:
+
+    def add(feature: Feature) -> None:
         if feature.name in by_name:
             raise ValueError(f"two features are called {feature.name}; rename or remove one")
         by_name[feature.name] = feature
+
+    for feature in (*EVENT_FEATURES, *(feature for view in views for feature in view.features)):
+        add(feature)
+    for definition in derived:
+        add(definition.feature(by_name))
     return by_name
 
 
-FEATURES: dict[str, Feature] = _unique(
-    (*EVENT_FEATURES, *(feature for view in VIEWS for feature in view.features))
-)
+FEATURES: dict[str, Feature] = collect(VIEWS, DERIVED)
 
 # Days of input before a transaction that the whole catalogue needs.
 LOOKBACK_DAYS = max(feature.lookback_days for feature in FEATURES.values())

@@ -1,9 +1,6 @@
 """The language features are declared in: frozen data, checked on construction.
 
-Names are derived from definitions, so none can lie about its window. A window for a transaction
-at `t` is `(t - delay - length, t - delay]`: open at its start, closed at its end. Events of the
-same key and instant are ordered by `transaction_id`, and a window with no delay ends at the
-transaction itself, included.
+Names are derived from definitions, so none can lie about its window.
 
     CARD_SPEND = FeatureView(
         entity=CARD,
@@ -15,73 +12,39 @@ transaction itself, included.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from enum import Enum
+from dataclasses import dataclass
+from decimal import Decimal
 
-from feature_defs.sources import MONEY_SCALE, Source
+from feature_defs.feature import (
+    LABEL_FUNCTIONS,
+    LAST_FUNCTIONS,
+    MONEY_FUNCTIONS,
+    Condition,
+    Entity,
+    Feature,
+    Function,
+    Kind,
+    Window,
+)
+from feature_defs.sources import Source
 
-
-class Kind(Enum):
-    """What a feature's values are; the model's encoding and the report's words follow from it."""
-
-    AMOUNT = "amount"
-    COUNT = "count"
-    RATE = "rate"
-    DURATION_S = "duration_s"
-    HOUR_OF_DAY = "hour_of_day"
-    DAY_OF_WEEK = "day_of_week"
-
-
-class Function(Enum):
-    """How a window's events become one value."""
-
-    COUNT = "count"
-    MEAN = "mean"
-    FRAUD_RATE = "fraud_rate"
-    SECONDS_SINCE_LAST = "seconds_since_last"
-
-
-@dataclass(frozen=True)
-class Entity:
-    """Whom a feature is about; `key` is the column that identifies one."""
-
-    name: str
-    key: str
-
-
-CARD = Entity("card", "card_id")
-MERCHANT = Entity("merchant", "merchant_id")
-
-
-@dataclass(frozen=True)
-class Window:
-    """`(t - delay - length, t - delay]` in days."""
-
-    length_days: int
-    delay_days: int = 0
-
-    def __post_init__(self) -> None:
-        if self.length_days < 1:
-            raise ValueError(f"a window is at least 1 day long, not {self.length_days}")
-        if self.delay_days < 0:
-            raise ValueError(f"a delay is 0 days or more, not {self.delay_days}")
-
-    @property
-    def suffix(self) -> str:
-        """The part of a feature's name that this window gives.
-
-        >>> Window(7).suffix, Window(30, delay_days=7).suffix
-        ('7d', '30d_delay_7d')
-        """
-        delay = f"_delay_{self.delay_days}d" if self.delay_days else ""
-        return f"{self.length_days}d{delay}"
-
-    @property
-    def lookback_days(self) -> int:
-        """Days of input before a transaction that the window reaches into."""
-        return self.length_days + self.delay_days
+CONDITIONAL = frozenset({Function.COUNT, Function.SUM, Function.MEAN, Function.SHARE})
+KIND_OF_FUNCTION = {
+    Function.COUNT: Kind.COUNT,
+    Function.SUM: Kind.AMOUNT,
+    Function.MEAN: Kind.AMOUNT,
+    Function.MIN: Kind.AMOUNT,
+    Function.MAX: Kind.AMOUNT,
+    Function.STD: Kind.AMOUNT,
+    Function.SHARE: Kind.RATE,
+    Function.DISTINCT: Kind.COUNT,
+    Function.FRAUD_RATE: Kind.RATE,
+    Function.FRAUD_COUNT: Kind.COUNT,
+    Function.LABEL_COUNT: Kind.COUNT,
+    Function.SECONDS_SINCE_LAST: Kind.DURATION_S,
+    Function.SECONDS_BETWEEN: Kind.DURATION_S,
+    Function.FIRST_TIME: Kind.RATE,
+}
 
 
 def days(*lengths: int, delay: int = 0) -> tuple[Window, ...]:
@@ -100,33 +63,76 @@ class Aggregation:
     windows: tuple[Window, ...]
     measure: str | None = None
     empty: float | None = None
+    where: Condition | None = None
 
     def __post_init__(self) -> None:
+        name = self.function.value
+        if self.function not in KIND_OF_FUNCTION:
+            raise ValueError(f"{name} is made from features, not from events")
         if not self.windows:
-            raise ValueError(f"{self.function.value} needs at least one window")
+            raise ValueError(f"{name} needs at least one window")
         if len(set(self.windows)) != len(self.windows):
-            raise ValueError(f"{self.function.value} names the same window twice")
-        if (self.function is Function.MEAN) != (self.measure is not None):
+            raise ValueError(f"{name} names the same window twice")
+        measured = self.function in MONEY_FUNCTIONS | {Function.DISTINCT}
+        if measured != (self.measure is not None):
+            raise ValueError(f"{name} and measure {self.measure!r} do not go together")
+        if self.where and self.function not in CONDITIONAL:
+            allowed = ", ".join(sorted(function.value for function in CONDITIONAL))
+            raise ValueError(f"{name} has no condition ({self.where.name}); these have: {allowed}")
+        if self.function is Function.SHARE and self.where is None:
+            raise ValueError("a share needs a condition: the share of which events?")
+        if self.function in LABEL_FUNCTIONS and any(w.delay_days == 0 for w in self.windows):
             raise ValueError(
-                f"{self.function.value} and measure {self.measure!r} do not go together"
-            )
-        if self.function is Function.FRAUD_RATE and any(w.delay_days == 0 for w in self.windows):
-            raise ValueError(
-                "a fraud rate needs a delay: labels of the last days are not known at the "
+                f"a {name} needs a delay: labels of the last days are not known at the "
                 "transaction's moment; give days(..., delay=N)"
             )
-        if self.function is Function.SECONDS_SINCE_LAST and any(w.delay_days for w in self.windows):
-            raise ValueError("seconds_since_last has no delay: it looks at the event just before")
+        if self.function in LAST_FUNCTIONS and any(w.delay_days for w in self.windows):
+            raise ValueError(f"{name} has no delay: it looks at the event just before")
 
 
-def count(windows: tuple[Window, ...]) -> Aggregation:
+def count(windows: tuple[Window, ...], where: Condition | None = None) -> Aggregation:
     """Number of events."""
-    return Aggregation(Function.COUNT, windows)
+    return Aggregation(Function.COUNT, windows, where=where)
 
 
-def mean(measure: str, windows: tuple[Window, ...], empty: float | None = None) -> Aggregation:
+def total(measure: str, windows: tuple[Window, ...], where: Condition | None = None) -> Aggregation:
+    """Sum of an amount, exact: in integer minor units; 0 over an empty window."""
+    return Aggregation(Function.SUM, windows, measure, 0.0, where)
+
+
+def mean(
+    measure: str,
+    windows: tuple[Window, ...],
+    empty: float | None = None,
+    where: Condition | None = None,
+) -> Aggregation:
     """Mean of an amount, exact: summed in integer minor units and divided once."""
-    return Aggregation(Function.MEAN, windows, measure, empty)
+    return Aggregation(Function.MEAN, windows, measure, empty, where)
+
+
+def minimum(measure: str, windows: tuple[Window, ...]) -> Aggregation:
+    """Least amount; null over an empty window."""
+    return Aggregation(Function.MIN, windows, measure)
+
+
+def maximum(measure: str, windows: tuple[Window, ...]) -> Aggregation:
+    """Greatest amount; null over an empty window."""
+    return Aggregation(Function.MAX, windows, measure)
+
+
+def standard_deviation(measure: str, windows: tuple[Window, ...]) -> Aggregation:
+    """Sample standard deviation of an amount (by n - 1); null below two events."""
+    return Aggregation(Function.STD, windows, measure)
+
+
+def share(where: Condition, windows: tuple[Window, ...], empty: float | None = None) -> Aggregation:
+    """Share of the events that meet a condition."""
+    return Aggregation(Function.SHARE, windows, empty=empty, where=where)
+
+
+def distinct(column: str, windows: tuple[Window, ...]) -> Aggregation:
+    """Number of different values of a text column."""
+    return Aggregation(Function.DISTINCT, windows, column)
 
 
 def fraud_rate(windows: tuple[Window, ...], empty: float | None = None) -> Aggregation:
@@ -134,56 +140,29 @@ def fraud_rate(windows: tuple[Window, ...], empty: float | None = None) -> Aggre
     return Aggregation(Function.FRAUD_RATE, windows, empty=empty)
 
 
+def fraud_count(windows: tuple[Window, ...]) -> Aggregation:
+    """Number of transactions that were known to be frauds at the transaction's moment."""
+    return Aggregation(Function.FRAUD_COUNT, windows)
+
+
+def label_count(windows: tuple[Window, ...]) -> Aggregation:
+    """Number of transactions with a label that was mature at the transaction's moment."""
+    return Aggregation(Function.LABEL_COUNT, windows)
+
+
 def seconds_since_last(windows: tuple[Window, ...]) -> Aggregation:
     """Seconds since the entity's last event inside the window; null when there is none."""
     return Aggregation(Function.SECONDS_SINCE_LAST, windows)
 
 
-KIND_OF_FUNCTION = {
-    Function.COUNT: Kind.COUNT,
-    Function.MEAN: Kind.AMOUNT,
-    Function.FRAUD_RATE: Kind.RATE,
-    Function.SECONDS_SINCE_LAST: Kind.DURATION_S,
-}
+def seconds_between(windows: tuple[Window, ...]) -> Aggregation:
+    """The usual gap: the window's length over its events; null over an empty window."""
+    return Aggregation(Function.SECONDS_BETWEEN, windows)
 
 
-@dataclass(frozen=True)
-class Feature:
-    """One column of the table `features`.
-
-    `window` is unset for what the transaction itself says (its amount, its hour).
-    """
-
-    name: str
-    kind: Kind
-    description: str
-    entity: Entity | None = None
-    source: str = "transactions"
-    function: Function | None = None
-    measure: str | None = None
-    window: Window | None = None
-    empty: float | None = None
-
-    @property
-    def type(self) -> str:
-        """Spark SQL type of the column."""
-        return "bigint" if self.kind is Kind.COUNT else "double"
-
-    @property
-    def lookback_days(self) -> int:
-        """Days of input before a transaction that this feature needs."""
-        return self.window.lookback_days if self.window else 0
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when, and only when, a value of this feature could change."""
-        meaning = asdict(self)
-        del meaning["description"]
-        meaning["kind"] = self.kind.value
-        meaning["function"] = self.function.value if self.function else None
-        meaning["money_scale"] = MONEY_SCALE
-        text = json.dumps(meaning, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+def first_time(windows: tuple[Window, ...]) -> Aggregation:
+    """1 when the window holds no earlier event of the entity, else 0."""
+    return Aggregation(Function.FIRST_TIME, windows)
 
 
 @dataclass(frozen=True)
@@ -196,16 +175,55 @@ class FeatureView:
     description: str
 
     def __post_init__(self) -> None:
-        self.source.column(self.entity.key)
+        wrong = [text for key in self.entity.keys for text in self._missing(key, "its key")]
         for aggregation in self.aggregations:
-            if aggregation.measure is None:
-                continue
-            column = self.source.column(aggregation.measure)
-            if not column.type.startswith("decimal"):
-                raise ValueError(
-                    f"{self.entity.name}: {aggregation.function.value} of {column.name} "
-                    f"({column.type}) is not exact; only decimal columns have a mean"
-                )
+            wrong += self._wrong_columns(aggregation)
+            wrong += [
+                f"a window of {window.suffix} reaches {window.lookback_days} days back, beyond the "
+                f"{self.source.max_lookback_days} days that are read of {self.source.name}"
+                for window in aggregation.windows
+                if window.lookback_days > self.source.max_lookback_days
+            ]
+        if wrong:
+            raise ValueError(f"view of {self.entity.name}: {'; '.join(wrong)}")
+
+    def _missing(self, column: str, what: str) -> list[str]:
+        names = [known.name for known in self.source.columns]
+        if column in names:
+            return []
+        return [f"{what}: {self.source.name} has no column {column!r}; it has: {', '.join(names)}"]
+
+    def _wrong_columns(self, aggregation: Aggregation) -> list[str]:
+        name, measure, where = aggregation.function.value, aggregation.measure, aggregation.where
+        wrong = []
+        if measure is not None:
+            missing = self._missing(measure, name)
+            wrong += missing or self._wrong_type(aggregation, measure)
+        if where is not None:
+            missing = self._missing(where.column, f"condition {where.name}")
+            wrong += missing or self._wrong_comparison(where)
+        return wrong
+
+    def _wrong_type(self, aggregation: Aggregation, measure: str) -> list[str]:
+        type_ = self.source.column(measure).type
+        if aggregation.function is Function.DISTINCT:
+            if type_ == "string" and measure not in self.entity.keys:
+                return []
+            return [f"distinct {measure} ({type_}): only texts that are no key of it are counted"]
+        if type_.startswith("decimal"):
+            return []
+        name = aggregation.function.value
+        return [f"{name} of {measure} ({type_}) is not exact; only decimal columns have one"]
+
+    def _wrong_comparison(self, where: Condition) -> list[str]:
+        type_ = self.source.column(where.column).type
+        number = isinstance(where.value, int | Decimal)
+        if (type_.startswith("decimal") and number) or (type_ == "string" and not number):
+            return []
+        return [
+            f"condition {where.name}: {where.column} is {type_} and is not compared with "
+            f"{where.value!r}; texts are compared with texts, decimals with numbers"
+        ]
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -217,17 +235,20 @@ class FeatureView:
         )
 
     def _feature(self, aggregation: Aggregation, window: Window) -> Feature:
-        parts = [self.entity.name, aggregation.measure, aggregation.function.value, window.suffix]
+        condition = aggregation.where.name if aggregation.where else None
+        function = aggregation.function
+        parts = [self.entity.name, aggregation.measure, function.value, condition, window.suffix]
         return Feature(
             name="_".join(part for part in parts if part),
-            kind=KIND_OF_FUNCTION[aggregation.function],
+            kind=KIND_OF_FUNCTION[function],
             description=self.description,
             entity=self.entity,
             source=self.source.name,
-            function=aggregation.function,
+            function=function,
             measure=aggregation.measure,
             window=window,
             empty=aggregation.empty,
+            where=aggregation.where,
         )
 
 

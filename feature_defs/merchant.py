@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from feature_defs.definitions import MERCHANT, FeatureView, count, days, fraud_rate
+from feature_defs.definitions import FeatureView, count, days, fraud_rate
+from feature_defs.feature import MERCHANT
 from feature_defs.sources import TRANSACTIONS
 
 # Labels of the last week are rarely complete, so the windows end a week before the transaction.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from feature_defs.card import CARD_RHYTHM, CARD_SPEND
-from feature_defs.definitions import CARD, Feature, Kind, SequenceView
+from feature_defs.definitions import SequenceView
+from feature_defs.feature import CARD, Feature, Kind
 from feature_defs.merchant import MERCHANT_RISK
 
 TRANSACTION_AMOUNT = Feature(

@@ -29,6 +29,8 @@ class Source:
     key: tuple[str, ...]
     clock: str
     columns: tuple[Column, ...]
+    # No window may need more days: the cost of a night follows from it.
+    max_lookback_days: int = 90
 
     def column(self, name: str) -> Column:
         """Look a column up.

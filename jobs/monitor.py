@@ -31,7 +31,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.definitions import Kind
+from feature_defs.feature import Kind
 from feature_defs.problems import UsageProblem
 from jobs.drift import (
     LEAST_NIGHTS,

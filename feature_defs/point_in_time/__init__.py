@@ -17,20 +17,17 @@ entity counts the events of its keys.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.definitions import Entity, Feature
+from feature_defs.feature import Entity, Feature, Function
 from feature_defs.point_in_time.entity_stream import EntityStream
 from feature_defs.point_in_time.known import VERSIONS, Knowledge, known_labels, with_versions
-from feature_defs.point_in_time.window_stream import (
-    MICROS_PER_DAY,
-    MICROS_PER_SECOND,
-    MINOR_UNITS,
-)
+from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, MICROS_PER_SECOND
 from feature_defs.sequences import (
     EVENT_FEATURES,
     TRANSACTION_AMOUNT,
@@ -42,25 +39,27 @@ from feature_defs.sources import KEYS
 __all__ = ["Knowledge", "compile_features", "known_labels"]
 
 
-def compile_features(known: Knowledge, first: date, last: date, late_days: int) -> DataFrame:
+def compile_features(
+    known: Knowledge,
+    first: date,
+    last: date,
+    late_days: int,
+    features: Mapping[str, Feature] = FEATURES,
+) -> DataFrame:
     """Features of the transactions delivered from `first` to `last` (business dates, included).
 
     A row delivered late may lie up to `late_days` before `first`; windows are counted from its
-    `event_time`. Returns the keys and one column per feature of the catalogue, nulls (never NaN)
-    where a definition leaves an empty window undefined.
+    `event_time`. Returns the keys and one column per feature, nulls (never NaN) where a definition
+    leaves an empty window undefined.
     """
+    begin, end = _moment(first - timedelta(days=late_days)), _moment(last, 1) - 1
     streams = [
-        EntityStream(entity, _moment(first - timedelta(days=late_days)), _moment(last, 1) - 1)
-        for entity in _entities()
+        EntityStream(entity, of_entity, begin, end)
+        for entity, of_entity in _by_entity(features).items()
     ]
-    events = known.transactions.select(
-        *KEYS,
-        F.unix_micros("event_time").alias("_t"),
-        # Exact: amounts have MONEY_SCALE digits after the point.
-        (F.col("amount") * MINOR_UNITS).cast("bigint").alias("_minor"),
-    )
-    with_labels = with_versions(events, known)
+    events = known.transactions.select(*KEYS, F.unix_micros("event_time").alias("_t"))
     asked = F.col("business_date").between(F.lit(first), F.lit(last))
+    with_labels = with_versions(events, known)
     rows, others = with_labels.where(asked), with_labels.where(~asked)
     rows = rows.withColumns({f.name: _of_the_transaction(f) for f in EVENT_FEATURES})
     # Those that read labels come first, so that no other has to carry them along.
@@ -68,7 +67,17 @@ def compile_features(known: Knowledge, first: date, last: date, late_days: int) 
         if not stream.reads_labels:
             rows, others = rows.drop(VERSIONS), events.where(~asked)
         rows = stream.add(rows, others)
-    return rows.select(*KEYS, *FEATURES)
+    for feature in features.values():
+        if feature.parts:
+            rows = rows.withColumn(feature.name, _of_its_parts(feature))
+    return rows.select(*KEYS, *features)
+
+
+def _by_entity(features: Mapping[str, Feature]) -> dict[Entity, tuple[Feature, ...]]:
+    """Features that are made from windows, by entity, in a fixed order."""
+    windowed = [feature for feature in features.values() if feature.window]
+    entities = sorted({f.entity for f in windowed if f.entity}, key=lambda e: e.name)
+    return {entity: tuple(f for f in windowed if f.entity == entity) for entity in entities}
 
 
 def _moment(day: date, later_days: int = 0) -> int:
@@ -76,15 +85,21 @@ def _moment(day: date, later_days: int = 0) -> int:
     return ((day - date(1970, 1, 1)).days + later_days) * MICROS_PER_DAY
 
 
-def _entities() -> list[Entity]:
-    """Entities of the catalogue, in a fixed order."""
-    return sorted({f.entity for f in FEATURES.values() if f.entity}, key=lambda e: e.name)
+def _of_its_parts(feature: Feature) -> Column:
+    """The value of a feature that is made from others."""
+    part, whole = (F.col(part.name).cast("double") for part in feature.parts)
+    if feature.function is Function.SMOOTHED:
+        assert feature.prior is not None
+        rate, weight = feature.prior
+        return (part + rate * weight) / (whole + weight)
+    assert feature.function is Function.RATIO
+    return F.when(whole != 0, part / whole)
 
 
 def _of_the_transaction(feature: Feature) -> Column:
     moment = F.col("event_time")
     if feature is TRANSACTION_AMOUNT:
-        amount: Column = F.col("_minor").cast("double") / MINOR_UNITS
+        amount: Column = F.col("amount").cast("double")
         return amount
     if feature is TRANSACTION_HOUR_OF_DAY:
         seconds = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY)).cast("double") / MICROS_PER_SECOND

@@ -16,94 +16,99 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from feature_defs.point_in_time.window_stream import CORRECTS, LAST, MICROS_PER_DAY, TIME
+from feature_defs.point_in_time.stream_plan import (
+    CORRECTS,
+    LAST,
+    MICROS_PER_DAY,
+    TIME,
+    StreamPlan,
+    greatest,
+    least,
+)
 
-SLICE = "_slice"
 # A slice's events that a worker may have to hold at once: some megabytes.
 SLICE_EVENTS = 1 << 17
 # Beyond these a key is not cut. Which keys are cut changes no value.
 MAX_HOT_KEYS = 1000
 MINUTES_PER_DAY = 1440
 MICROS_PER_MINUTE = MICROS_PER_DAY // MINUTES_PER_DAY
+FIRSTS = "_firsts"
 
 
 @dataclass(frozen=True)
 class HotKeys:
-    """The first minute of each slice, by key; the first slice begins at 0."""
+    """The first minute of each slice, by key; a key's first slice begins at 0."""
 
-    key: str
-    slices: Mapping[str, tuple[int, ...]]
+    keys: tuple[str, ...]
+    slices: Mapping[tuple[str, ...], tuple[int, ...]]
 
     @staticmethod
-    def find(events: DataFrame, key: str) -> HotKeys:
-        """Look at how many events keys have (`events` with the key and `_t`): one or two jobs."""
-        counts = events.groupBy(key).count().where(F.col("count") > SLICE_EVENTS)
-        hot = [
-            row[key] for row in counts.orderBy(F.desc("count"), key).limit(MAX_HOT_KEYS).collect()
-        ]
+    def find(events: DataFrame, keys: tuple[str, ...]) -> HotKeys:
+        """Count the events of each key (`events` has the keys and `_t`): one or two jobs."""
+        counts = events.groupBy(*keys).count().where(F.col("count") > SLICE_EVENTS)
+        busiest = counts.orderBy(F.desc("count"), *keys).limit(MAX_HOT_KEYS).select(*keys)
+        hot = [tuple(row) for row in busiest.collect()]
         if not hot:
-            return HotKeys(key, {})
-        minute = F.floor(F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY)) / MICROS_PER_MINUTE)
-        by_minute = (
-            events.where(F.col(key).isin(hot))
-            .groupBy(key, minute.cast("int").alias("minute"))
-            .count()
-            .collect()
-        )
-        histograms: dict[str, dict[int, int]] = {name: {} for name in hot}
-        for row in by_minute:
-            histograms[row[key]][row["minute"]] = row["count"]
-        cut = {
-            name: _first_minutes(histogram, SLICE_EVENTS) for name, histogram in histograms.items()
-        }
-        return HotKeys(key, {name: firsts for name, firsts in cut.items() if len(firsts) > 1})
+            return HotKeys(keys, {})
+        names = events.sparkSession.createDataFrame(hot, busiest.schema)
+        since_midnight = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY))
+        minute = F.floor(since_midnight / MICROS_PER_MINUTE).cast("int").alias("minute")
+        by_minute = events.join(F.broadcast(names), list(keys)).groupBy(*keys, minute).count()
+        histograms: dict[tuple[str, ...], dict[int, int]] = {}
+        for *key, number, size in by_minute.collect():
+            histograms.setdefault(tuple(key), {})[number] = size
+        cut = {key: first_minutes(counts, SLICE_EVENTS) for key, counts in histograms.items()}
+        return HotKeys(keys, {key: firsts for key, firsts in cut.items() if len(firsts) > 1})
 
-    def cut(self, stream: DataFrame, sums: tuple[str, ...]) -> DataFrame:
-        """The stream with `_slice`, and with the rows of the gaps."""
+    def cut(self, stream: DataFrame, plan: StreamPlan) -> DataFrame:
+        """The stream with its slices, and with the rows of the gaps."""
         if not self.slices:
-            return stream.withColumn(SLICE, F.lit(0))
+            return stream.withColumn(plan.slice, F.lit(0))
+        columns = [f"`{key}` string" for key in self.keys]
         table = stream.sparkSession.createDataFrame(
-            [(key, list(firsts)) for key, firsts in self.slices.items()],
-            f"{self.key} string, _firsts array<int>",
+            [(*key, list(firsts)) for key, firsts in self.slices.items()],
+            ", ".join([*columns, f"{FIRSTS} array<int>"]),
         )
-        placed = stream.join(F.broadcast(table), self.key, "left").withColumn(
-            SLICE, F.when(F.col("_firsts").isNull(), 0).otherwise(_slice_of(F.col("_firsts")))
+        placed = stream.join(F.broadcast(table), list(self.keys), "left").withColumn(
+            plan.slice, F.when(F.col(FIRSTS).isNull(), 0).otherwise(_slice_at(F.col(TIME)))
         )
-        gaps = self._gaps(placed.where(F.col("_firsts").isNotNull()), sums)
-        return placed.drop("_firsts").unionByName(gaps, allowMissingColumns=True)
+        gaps = self._gaps(placed.where(F.col(FIRSTS).isNotNull()), plan)
+        return placed.drop(FIRSTS).unionByName(gaps, allowMissingColumns=True)
 
-    def _gaps(self, hot: DataFrame, sums: tuple[str, ...]) -> DataFrame:
-        """What lies between two days of a slice, summed, at the end of the slice's earlier day."""
-        totals = [F.sum(name).alias(name) for name in sums] + [F.max(LAST).alias(LAST)]
-        day = F.floor(F.col(TIME) / MICROS_PER_DAY)
-        cells = hot.groupBy(self.key, "_firsts", SLICE, CORRECTS, day.alias("_day")).agg(*totals)
-        others = cells.select("*", F.posexplode("_firsts").alias("_other", "_first")).where(
-            F.col("_other") != F.col(SLICE)
+    def _gaps(self, hot: DataFrame, plan: StreamPlan) -> DataFrame:
+        """What lies between two days of a slice, as one row at the end of the slice's first day."""
+        together = [
+            *(F.sum(summed.column).alias(summed.column) for summed in plan.sums),
+            *(F.min(name).alias(name) for name in map(least, plan.minima)),
+            *(F.max(name).alias(name) for name in (LAST, *map(greatest, plan.maxima))),
+        ]
+        day = F.floor(F.col(TIME) / MICROS_PER_DAY).alias("_day")
+        cells = hot.groupBy(*self.keys, FIRSTS, plan.slice, CORRECTS, day).agg(*together)
+        others = cells.select("*", F.posexplode(FIRSTS).alias("_other", "_first")).where(
+            F.col("_other") != F.col(plan.slice)
         )
-        # What comes later in the day than the other slice lies behind that one's same day.
-        earlier_day = F.col("_day") - (F.col(SLICE) < F.col("_other")).cast("int")
-        ends = F.coalesce(F.get("_firsts", F.col("_other") + 1), F.lit(MINUTES_PER_DAY))
-        time = earlier_day * MICROS_PER_DAY + ends.cast("bigint") * MICROS_PER_MINUTE
+        # What comes earlier in the day than the other slice lies behind that one's day before.
+        first_day = F.col("_day") - (F.col(plan.slice) < F.col("_other")).cast("int")
+        ends = F.coalesce(F.get(FIRSTS, F.col("_other") + 1), F.lit(MINUTES_PER_DAY))
+        time = first_day * MICROS_PER_DAY + ends.cast("bigint") * MICROS_PER_MINUTE
         return (
             others.withColumn(TIME, time)
-            .groupBy(self.key, F.col("_other").alias(SLICE), CORRECTS, TIME)
-            .agg(*totals)
+            .groupBy(*self.keys, F.col("_other").alias(plan.slice), CORRECTS, TIME)
+            .agg(*together)
         )
 
 
-def _slice_of(firsts: Column) -> Column:
-    """Number of the slice that holds a row's time of day."""
-    since_midnight = F.pmod(F.col(TIME), F.lit(MICROS_PER_DAY))
-    begun = F.filter(
-        firsts, lambda first: first.cast("bigint") * MICROS_PER_MINUTE <= since_midnight
-    )
-    return F.size(begun) - 1
+def _slice_at(time: Column) -> Column:
+    """Number of the slice that holds a time of day."""
+    since_midnight = F.pmod(time, F.lit(MICROS_PER_DAY))
+    minute = F.floor(since_midnight / MICROS_PER_MINUTE)
+    return F.size(F.filter(FIRSTS, lambda first: first <= minute)) - 1
 
 
-def _first_minutes(histogram: Mapping[int, int], slice_events: int) -> tuple[int, ...]:
+def first_minutes(histogram: Mapping[int, int], slice_events: int) -> tuple[int, ...]:
     """Cut a day where its slices would grow too large.
 
-    >>> _first_minutes({0: 5, 60: 4, 61: 6, 900: 20}, 10)
+    >>> first_minutes({0: 5, 60: 4, 61: 6, 900: 20}, 10)
     (0, 61, 900)
     """
     firsts, size = [0], 0

@@ -8,7 +8,7 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from feature_defs.point_in_time.window_stream import MICROS_PER_DAY
+from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY
 from feature_defs.sources import LabelPolicy
 
 VERSIONS = "_versions"

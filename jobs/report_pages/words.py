@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.definitions import Feature, Function, Kind, Window
+from feature_defs.feature import Feature, Function, Kind, Window
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
@@ -107,36 +107,77 @@ def _over(window: Window | None) -> str:
     return f" over {length}{delayed}"
 
 
-def _whose(feature: Feature) -> str:
-    return f"the {feature.entity.name}'s" if feature.entity else "its"
+def _what(feature: Feature) -> str:
+    """What a feature measures, without whose and when."""
+    measure = (feature.measure or "").removesuffix("_id").replace("_", " ")
+    words = {
+        Function.COUNT: "number of transactions",
+        Function.SUM: f"total {measure}",
+        Function.MEAN: f"mean {measure}",
+        Function.MIN: f"least {measure}",
+        Function.MAX: f"greatest {measure}",
+        Function.STD: f"spread of the {measure}",
+        Function.SHARE: "share of transactions",
+        Function.DISTINCT: f"number of different values of {measure}",
+        Function.FRAUD_RATE: "fraud rate",
+        Function.FRAUD_COUNT: "number of known frauds",
+        Function.LABEL_COUNT: "number of transactions with a label",
+        Function.SECONDS_SINCE_LAST: "quiet before the transaction",
+        Function.SECONDS_BETWEEN: "usual gap between transactions",
+        Function.FIRST_TIME: "first transaction",
+    }
+    assert feature.function is not None
+    condition = f" ({feature.where.name.replace('_', ' ')})" if feature.where else ""
+    return words[feature.function] + condition
+
+
+def _whom(feature: Feature) -> str:
+    return feature.entity.name.replace("_", " ") if feature.entity else ""
+
+
+def _subject(feature: Feature) -> str:
+    """A feature as the subject of a sentence."""
+    if feature.entity is None:
+        return f"the {label(feature.name)}"
+    return f"the {_whom(feature)}'s {_what(feature)}{_over(feature.window)}"
 
 
 def _amount(feature: Feature, observed: float | None, expected: float | None) -> str:
     about = "" if expected is None else f", expected about {money(round(expected, 2))}"
-    if feature.function is not Function.MEAN:
+    if feature.function is None:
         paid = "paid an unknown amount" if observed is None else f"paid {money(observed)}"
         return paid + about
-    subject = f"{_whose(feature)} mean {feature.measure}{_over(feature.window)}"
     was = "is not known" if observed is None else f"was {money(round(observed, 2))}"
-    return f"{subject} {was}{about}"
+    return f"{_subject(feature)} {was}{about}"
 
 
 def _count(feature: Feature, observed: float | None, expected: float | None) -> str:
-    subject = f"{_whose(feature)} number of transactions{_over(feature.window)}"
     was = "is not known" if observed is None else f"was {number(observed)}"
     about = "" if expected is None else f", expected about {number(max(expected, 0.0))}"
-    return f"{subject} {was}{about}"
+    return f"{_subject(feature)} {was}{about}"
 
 
 def _rate(feature: Feature, observed: float | None, expected: float | None) -> str:
-    subject = f"{_whose(feature)} fraud rate{_over(feature.window)}"
+    if feature.function is Function.FIRST_TIME and observed is not None:
+        is_it = "" if observed else "not "
+        return f"{is_it}the first transaction of the {_whom(feature)}{_over(feature.window)}"
     was = "is not known" if observed is None else f"was {percent(observed)}"
     about = "" if expected is None else f", expected {percent(min(max(expected, 0.0), 1.0))}"
-    return f"{subject} {was}{about}"
+    return f"{_subject(feature)} {was}{about}"
+
+
+def _ratio(feature: Feature, observed: float | None, expected: float | None) -> str:
+    part, whole = feature.parts
+    about = "" if expected is None else f", expected about {expected:,.3g} times"
+    was = "is not known against" if observed is None else f"was {observed:,.3g} times"
+    return f"{_subject(part)} {was} {_subject(whole)}{about}"
 
 
 def _duration(feature: Feature, observed: float | None, expected: float | None) -> str:
     about = "" if expected is None else f", expected {duration(max(expected, 0.0))}"
+    if feature.function is Function.SECONDS_BETWEEN:
+        was = "is not known" if observed is None else f"was {duration(observed)}"
+        return f"{_subject(feature)} {was}{about}"
     if observed is None:
         within = f" within {feature.window.length_days} days" if feature.window else ""
         return f"no earlier transaction{within}{about}"
@@ -157,6 +198,7 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.AMOUNT: _amount,
     Kind.COUNT: _count,
     Kind.RATE: _rate,
+    Kind.RATIO: _ratio,
     Kind.DURATION_S: _duration,
     Kind.HOUR_OF_DAY: _hour,
     Kind.DAY_OF_WEEK: _weekday,
@@ -187,10 +229,5 @@ def label(feature_name: str) -> str:
     feature = FEATURES.get(feature_name)
     if feature is None or feature.function is None or feature.entity is None:
         return feature_name.replace("_", " ")
-    what = {
-        Function.COUNT: "transactions",
-        Function.MEAN: f"mean {feature.measure}",
-        Function.FRAUD_RATE: "fraud rate",
-        Function.SECONDS_SINCE_LAST: "quiet before the transaction",
-    }[feature.function]
-    return f"{what} of the {feature.entity.name}{_over(feature.window)}"
+    what = "transactions" if feature.function is Function.COUNT else _what(feature)
+    return f"{what} of the {_whom(feature)}{_over(feature.window)}"

@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from every_function import EVERY_FUNCTION
 
 from feature_defs import catalogue
-from feature_defs.catalogue import _unique
+from feature_defs.catalogue import collect
 from feature_defs.definitions import (
-    CARD,
-    MERCHANT,
     Aggregation,
-    Entity,
     FeatureView,
-    Function,
     SequenceView,
-    Window,
     count,
     days,
+    distinct,
+    first_time,
+    fraud_count,
     fraud_rate,
+    label_count,
     mean,
     seconds_since_last,
 )
+from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
 from feature_defs.sources import TRANSACTIONS
 
 
@@ -43,6 +45,14 @@ def test_the_lookback_is_that_of_the_longest_window() -> None:
     assert catalogue.LOOKBACK_DAYS == 30 + 7
 
 
+LARGE = Condition("large", "amount", ">", 100)
+ONE_DAY = days(1)
+
+
+def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
+    return FeatureView(entity, TRANSACTIONS, aggregations, "")
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [
@@ -51,10 +61,35 @@ def test_the_lookback_is_that_of_the_longest_window() -> None:
         (lambda: count(()), "at least one window"),
         (lambda: count((Window(1), Window(1))), "same window twice"),
         (lambda: fraud_rate(days(7)), "needs a delay"),
+        (lambda: fraud_count(days(7)), "needs a delay"),
+        (lambda: label_count(days(7)), "needs a delay"),
         (lambda: seconds_since_last(days(7, delay=7)), "no delay"),
-        (lambda: Aggregation(Function.COUNT, days(1), "amount"), "do not go together"),
-        (lambda: Aggregation(Function.MEAN, days(1)), "do not go together"),
-        (lambda: FeatureView(CARD, TRANSACTIONS, (mean("card_id", days(1)),), ""), "decimal"),
+        (lambda: first_time(days(7, delay=7)), "no delay"),
+        (lambda: Aggregation(Function.COUNT, ONE_DAY, "amount"), "do not go together"),
+        (lambda: Aggregation(Function.MEAN, ONE_DAY), "do not go together"),
+        (lambda: Aggregation(Function.DISTINCT, ONE_DAY), "do not go together"),
+        (lambda: Aggregation(Function.RATIO, ONE_DAY), "made from features"),
+        (lambda: Aggregation(Function.SHARE, ONE_DAY), "which events"),
+        (lambda: Aggregation(Function.MAX, ONE_DAY, "amount", where=LARGE), "no condition"),
+        (lambda: Condition("Large", "amount", ">", 1), "small letters"),
+        (lambda: Condition("large", "amount", "=>", 1), "no operator '=>'; there are <"),
+        (lambda: Condition("large", "amount", ">", 0.1), "not exact"),
+        (lambda: Condition("large", "amount", ">", True), "not exact"),
+        (lambda: view(mean("card_id", ONE_DAY)), "view of card: mean of card_id.*decimal"),
+        (lambda: view(distinct("amount", ONE_DAY)), "only texts"),
+        (lambda: view(distinct("card_id", ONE_DAY)), "no key of it"),
+        (lambda: view(count(ONE_DAY, Condition("a", "amount", "<", "x"))), "is not compared"),
+        (lambda: view(count(ONE_DAY, Condition("a", "card_id", "<", 1))), "is not compared"),
+        (lambda: view(count(days(60, delay=31))), "60d_delay_31d reaches 91 .* the 90 days"),
+        (lambda: Ratio("nothing", "neither", "").feature({}), "nothing or neither"),
+        (
+            lambda: SmoothedRate("transaction_amount", "card_count_1d", 0, 1, "").feature(
+                catalogue.FEATURES
+            ),
+            "transaction_amount is none",
+        ),
+        (lambda: SmoothedRate("a", "b", 1.5, 1, ""), "prior rate"),
+        (lambda: SmoothedRate("a", "b", 0.5, 0, ""), "weighs more than 0"),
         (lambda: SequenceView(CARD, 0, 10, 1, ("a",)), "at least 1 day"),
         (lambda: SequenceView(CARD, 1, 10, 10, ("a",)), "warm_up_events"),
         (lambda: SequenceView(CARD, 1, 10, 1, ("a", "a")), "twice"),
@@ -66,11 +101,17 @@ def test_what_cannot_be_meant_is_refused(build: object, words: str) -> None:
         build()
 
 
-def test_misspelt_columns_are_refused_with_those_there_are() -> None:
-    with pytest.raises(KeyError, match=r"amuont.*it has: transaction_id"):
-        FeatureView(CARD, TRANSACTIONS, (mean("amuont", days(1)),), "")
-    with pytest.raises(KeyError, match="terminal"):
-        FeatureView(Entity("terminal", "terminal"), TRANSACTIONS, (count(days(1)),), "")
+def test_all_that_is_misspelt_is_told_with_what_there_is() -> None:
+    with pytest.raises(ValueError) as raised:
+        view(
+            mean("amuont", ONE_DAY),
+            count(ONE_DAY, Condition("odd", "merchnat_id", "==", "m")),
+            entity=Entity("terminal", ("terminal",)),
+        )
+    said = str(raised.value)
+    assert said.startswith("view of terminal: ")
+    for name in ("terminal", "amuont", "merchnat_id"):
+        assert f"no column '{name}'; it has: transaction_id" in said
 
 
 def test_unknown_features_are_refused_with_those_there_are() -> None:
@@ -79,14 +120,44 @@ def test_unknown_features_are_refused_with_those_there_are() -> None:
 
 
 def test_two_features_of_one_name_are_refused() -> None:
-    one = FeatureView(MERCHANT, TRANSACTIONS, (count(days(1)),), "").features
+    twice = view(count(ONE_DAY), entity=MERCHANT)
     with pytest.raises(ValueError, match="merchant_count_1d"):
-        _unique((*one, *one))
+        collect((twice, twice))
+
+
+def test_names_say_condition_and_parts() -> None:
+    assert {
+        "card_count_large_2d_delay_1d",
+        "card_share_small_3d_delay_3d",
+        "card_merchant_id_distinct_8d",
+        "card_at_merchant_first_time_30d",
+        "transaction_amount_over_card_amount_std_7d",
+        "merchant_fraud_count_30d_delay_7d_smoothed",
+    } <= set(EVERY_FUNCTION)
 
 
 def test_a_fingerprint_follows_the_values_and_not_the_words() -> None:
     feature = catalogue.feature("card_count_7d")
     assert replace(feature, description="other words").fingerprint == feature.fingerprint
-    changes = {"window": Window(8), "entity": MERCHANT, "empty": 0.0, "source": "other"}
+    named = replace(feature, where=LARGE).fingerprint
+    assert replace(feature, where=replace(LARGE, name="other")).fingerprint == named
+    changes = {
+        "window": Window(8), "entity": MERCHANT, "empty": 0.0, "source": "other", "where": LARGE,
+        "parts": (feature,), "prior": (0.1, 1.0), "function": Function.LABEL_COUNT,
+        "measure": "amount", "kind": Kind.RATE,
+    }  # fmt: skip
     changed = {replace(feature, **{name: value}).fingerprint for name, value in changes.items()}
-    assert len(changed | {feature.fingerprint}) == len(changes) + 1
+    changed |= {
+        replace(feature, where=replace(LARGE, **change)).fingerprint
+        for change in ({}, {"column": "other"}, {"operator": ">="}, {"value": 101})
+    }
+    # `where` as it is stands in both.
+    assert len(changed | {feature.fingerprint}) == len(changes) + 1 + 3
+
+
+def test_a_fingerprint_stays_what_it_was() -> None:
+    """Models in service were trained on columns of these fingerprints."""
+    assert catalogue.feature("card_count_7d").fingerprint == "5f103c29499f70c9"
+    assert catalogue.feature("card_amount_mean_30d").fingerprint == "fcaa1b038a832596"
+    assert catalogue.feature("card_seconds_since_last_30d").fingerprint == "a96e92e71803e162"
+    assert catalogue.feature("merchant_fraud_rate_7d_delay_7d").fingerprint == "69b2c68b059e1ff7"

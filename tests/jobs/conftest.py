@@ -72,7 +72,7 @@ def _night_transactions(bank: Bank, day: date, rng: np.random.Generator) -> list
 
 def _feature_values(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     from feature_defs.catalogue import FEATURES
-    from feature_defs.definitions import Kind
+    from feature_defs.feature import Kind
 
     event_time = row["event_time"]
     values: dict[Kind, Callable[[], Any]] = {

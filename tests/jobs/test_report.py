@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from every_function import EVERY_FUNCTION
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.definitions import Kind
+from feature_defs.feature import Kind
 from feature_defs.problems import InputMissing
 from jobs.backfill import BackfillPlan
 from jobs.lake.delta_io import Dates
@@ -267,15 +268,38 @@ def test_a_wish_that_changed_nothing_is_told(
 # -- words -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(FEATURES))
-def test_every_feature_has_words(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({*FEATURES, *EVERY_FUNCTION}))
+def test_every_feature_has_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = {**EVERY_FUNCTION, **FEATURES}
+    monkeypatch.setattr(words, "FEATURES", features)
     for observed, expected in ((3.0, 1.0), (None, 2.0), (0.4, None), (float("nan"), -1.0)):
         text = words.sentence(name, observed, expected)
         assert text
         assert "nan" not in text.lower()
         assert "None" not in text
-        assert "-1" not in text or FEATURES[name].kind is Kind.AMOUNT
+        assert "-1" not in text or features[name].kind in (Kind.AMOUNT, Kind.RATIO)
     assert words.label(name)
+
+
+def test_words_say_what_a_function_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "FEATURES", EVERY_FUNCTION)
+    said = {
+        ("card_at_merchant_first_time_30d", 1.0, 0.0): (
+            "the first transaction of the card at merchant over 30 days"
+        ),
+        ("card_merchant_id_distinct_8d", 5.0, 1.0): (
+            "the card's number of different values of merchant over 8 days was 5, expected about 1"
+        ),
+        ("transaction_amount_over_card_amount_std_7d", 12.0, 1.0): (
+            "the transaction amount was 12 times the card's spread of the amount over 7 days, "
+            "expected about 1 times"
+        ),
+        ("card_share_large_7d", 0.5, 0.0): (
+            "the card's share of transactions (large) over 7 days was 50 %, expected 0 %"
+        ),
+    }
+    for (name, observed, expected), sentence in said.items():
+        assert words.sentence(name, observed, expected) == sentence
 
 
 def test_words_by_kind() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.definitions import Feature, Function, Kind
+from feature_defs.feature import Feature, Function, Kind
 from jobs.lake.tables import FEATURES_TABLE
 from jobs.quality.acceptance import GATES
 from jobs.quality.counts import Profile
@@ -44,8 +44,9 @@ def _range(feature: Feature) -> tuple[float, float | None]:
     return {
         Kind.AMOUNT: (-LARGEST, LARGEST),
         # A window with no delay holds the transaction itself.
-        Kind.COUNT: (1 if now else 0, None),
+        Kind.COUNT: (1 if now and feature.where is None else 0, None),
         Kind.RATE: (0, 1),
+        Kind.RATIO: (-LARGEST, LARGEST),
         Kind.DURATION_S: (0, LARGEST),
         Kind.HOUR_OF_DAY: (0, 24),
         Kind.DAY_OF_WEEK: (0, 6),
@@ -53,10 +54,17 @@ def _range(feature: Feature) -> tuple[float, float | None]:
 
 
 def _never_null(feature: Feature) -> bool:
-    if feature.function is Function.SECONDS_SINCE_LAST:
+    if feature.parts:
+        # A ratio is null where there is nothing to divide by; a smoothed rate has its prior.
+        return feature.function is Function.SMOOTHED
+    if feature.window is None or feature.empty is not None or feature.kind is Kind.COUNT:
+        return True
+    if feature.function in (Function.SECONDS_SINCE_LAST, Function.STD):
+        # The first event of a window, or the only one.
         return False
-    window_has_itself = feature.window is None or feature.window.delay_days == 0
-    return window_has_itself or feature.empty is not None or feature.kind is Kind.COUNT
+    # A window with no delay holds the transaction itself, which a condition may leave out.
+    counts_itself = feature.where is None or feature.function is Function.SHARE
+    return feature.window.delay_days == 0 and counts_itself
 
 
 SUITE = StagedSuite(

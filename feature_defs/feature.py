@@ -1,0 +1,192 @@
+"""What one feature is: an entity, a function of a window's events, and a name that follows.
+
+A window for a transaction at `t` is `(t - delay - length, t - delay]`: open at its start, closed
+at its end. Events of the same key and instant are ordered by `transaction_id`, and a window with
+no delay ends at the transaction itself, included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from enum import Enum
+
+from feature_defs.sources import MONEY_SCALE
+
+
+class Kind(Enum):
+    """What a feature's values are; the model's encoding and the report's words follow from it."""
+
+    AMOUNT = "amount"
+    COUNT = "count"
+    RATE = "rate"
+    RATIO = "ratio"
+    DURATION_S = "duration_s"
+    HOUR_OF_DAY = "hour_of_day"
+    DAY_OF_WEEK = "day_of_week"
+
+
+class Function(Enum):
+    """How a window's events become one value."""
+
+    COUNT = "count"
+    SUM = "sum"
+    MEAN = "mean"
+    MIN = "min"
+    MAX = "max"
+    STD = "std"
+    SHARE = "share"
+    DISTINCT = "distinct"
+    FRAUD_RATE = "fraud_rate"
+    FRAUD_COUNT = "fraud_count"
+    LABEL_COUNT = "label_count"
+    SECONDS_SINCE_LAST = "seconds_since_last"
+    SECONDS_BETWEEN = "seconds_between"
+    FIRST_TIME = "first_time"
+    # Made from other features, not from events.
+    RATIO = "over"
+    SMOOTHED = "smoothed"
+
+
+LABEL_FUNCTIONS = frozenset({Function.FRAUD_RATE, Function.FRAUD_COUNT, Function.LABEL_COUNT})
+MONEY_FUNCTIONS = frozenset({Function.SUM, Function.MEAN, Function.MIN, Function.MAX, Function.STD})
+LAST_FUNCTIONS = frozenset({Function.SECONDS_SINCE_LAST, Function.FIRST_TIME})
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Whom a feature is about; the columns `keys` together identify one."""
+
+    name: str
+    keys: tuple[str, ...]
+
+
+CARD = Entity("card", ("card_id",))
+MERCHANT = Entity("merchant", ("merchant_id",))
+CARD_AT_MERCHANT = Entity("card_at_merchant", ("card_id", "merchant_id"))
+
+
+@dataclass(frozen=True)
+class Window:
+    """`(t - delay - length, t - delay]` in days."""
+
+    length_days: int
+    delay_days: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length_days < 1:
+            raise ValueError(f"a window is at least 1 day long, not {self.length_days}")
+        if self.delay_days < 0:
+            raise ValueError(f"a delay is 0 days or more, not {self.delay_days}")
+
+    @property
+    def suffix(self) -> str:
+        """The part of a feature's name that this window gives.
+
+        >>> Window(7).suffix, Window(30, delay_days=7).suffix
+        ('7d', '30d_delay_7d')
+        """
+        delay = f"_delay_{self.delay_days}d" if self.delay_days else ""
+        return f"{self.length_days}d{delay}"
+
+    @property
+    def lookback_days(self) -> int:
+        """Days of input before a transaction that the window reaches into."""
+        return self.length_days + self.delay_days
+
+
+OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which events count: those whose `column` compares like this; a null never does.
+
+    `name` is the part of a feature's name that says so.
+    """
+
+    name: str
+    column: str
+    operator: str
+    value: str | int | Decimal
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name != self.name.lower():
+            raise ValueError(f"condition {self.name!r}: its name is a word in small letters")
+        if self.operator not in OPERATORS:
+            raise ValueError(
+                f"condition {self.name}: there is no operator {self.operator!r}; "
+                f"there are {' '.join(OPERATORS)}"
+            )
+        if isinstance(self.value, bool) or not isinstance(self.value, str | int | Decimal):
+            raise ValueError(
+                f"condition {self.name}: {self.value!r} is not exact; compare with a text, a whole "
+                "number or a Decimal"
+            )
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the table `features`.
+
+    `window` is unset for what the transaction itself says (its amount, its hour) and for what is
+    made from other features, its `parts`.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    entity: Entity | None = None
+    source: str = "transactions"
+    function: Function | None = None
+    measure: str | None = None
+    window: Window | None = None
+    empty: float | None = None
+    where: Condition | None = None
+    parts: tuple[Feature, ...] = ()
+    # Rate and weight (in observations) that a smoothed rate begins with.
+    prior: tuple[float, float] | None = None
+
+    @property
+    def type(self) -> str:
+        """Spark SQL type of the column."""
+        return "bigint" if self.kind is Kind.COUNT else "double"
+
+    @property
+    def lookback_days(self) -> int:
+        """Days of input before a transaction that this feature needs."""
+        own = self.window.lookback_days if self.window else 0
+        return max([own, *(part.lookback_days for part in self.parts)])
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when, and only when, a value of this feature could change."""
+        meaning: dict[str, object] = {
+            "name": self.name,
+            "kind": self.kind.value,
+            "entity": _entity_meaning(self.entity),
+            "source": self.source,
+            "function": self.function.value if self.function else None,
+            "measure": self.measure,
+            "window": asdict(self.window) if self.window else None,
+            "empty": self.empty,
+            "money_scale": MONEY_SCALE,
+        }
+        # What only some features have is left out of the others, whose fingerprints stay.
+        if self.where:
+            meaning["where"] = [self.where.column, self.where.operator, repr(self.where.value)]
+        if self.parts:
+            meaning["parts"] = [part.fingerprint for part in self.parts]
+        if self.prior:
+            meaning["prior"] = list(self.prior)
+        text = json.dumps(meaning, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _entity_meaning(entity: Entity | None) -> dict[str, object] | None:
+    if entity is None:
+        return None
+    (key, *more) = entity.keys
+    return {"name": entity.name, "key": [key, *more] if more else key}
