@@ -1,15 +1,15 @@
 """What is counted of staged rows, night by night, for gates to judge.
 
-A few passes however many checks there are: one for counts and extremes, two for keys, and a
-shuffle only where keys do not match. Spark only counts; what a figure has to be is said by the
+A few passes however many checks there are: one over either side, and a shuffle only where keys do
+not match. Spark only counts; what a figure has to be is said by the
 expectations of `jobs/quality/suites`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,6 +21,18 @@ from jobs.lake.tables import Table
 
 NIGHT = "business_date"
 ABSENT = "not there"
+# The number of rows, and exact sums of two hashes of their ids, as halves that no sum overflows.
+MARKS = {
+    "marked_rows": "count(*)",
+    **{
+        f"marked_{half}_of_{hashed}": f"sum({function})"
+        for hashed, ids in (("first", "transaction_id"), ("second", "'another', transaction_id"))
+        for half, function in (
+            ("upper", f"shiftright(xxhash64({ids}), 32)"),
+            ("lower", f"xxhash64({ids}) & 4294967295"),
+        )
+    },
+}
 NO_KEYS = dict.fromkeys(
     ("num_accepted", "num_staged", "num_without", "num_strangers", "num_copies"), 0
 )
@@ -32,6 +44,17 @@ class Counted:
 
     by_night: Mapping[date, Mapping[str, Any]]
     otherwise: Mapping[str, Any]
+
+    def without(self, names: Collection[str]) -> Counted:
+        """The other facts."""
+        return Counted(
+            {day: _without(facts, names) for day, facts in self.by_night.items()},
+            _without(self.otherwise, names),
+        )
+
+
+def _without(facts: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in names}
 
 
 @dataclass(frozen=True)
@@ -73,33 +96,39 @@ def per_night(
     )
 
 
-def coverage(accepted: DataFrame, staged: DataFrame) -> Counted:
-    """Keys that only one side has, and copies.
+def counted_with_coverage(
+    profile: Profile, accepted: DataFrame, staged: DataFrame
+) -> list[Counted]:
+    """What a profile counts of staged rows, and which keys only one side has, and copies.
 
-    Facts: `num_accepted`, `num_staged`; `num_without` accepted keys that have no staged row;
-    `num_strangers` staged rows without an accepted key; `num_copies` staged rows beyond the first.
+    Facts of the keys: `num_accepted`, `num_staged`; `num_without` accepted keys that have no staged
+    row; `num_strangers` staged rows without an accepted key; `num_copies` staged rows beyond the
+    first.
 
     Where both sides have as many rows and the same sums of two 64-bit hashes of their ids, they
     hold the same ids (two different sets would by chance in one of 10^38 cases), and accepted ids
     are unique by gate 1. Anything else is compared key by key: a shuffle of both sides, which took
-    four fifths of the gate's time on a million rows.
+    four fifths of the gate's time on a million rows. The sums of the staged ids come with the
+    profile's own pass.
     """
-    ours, theirs = _fingerprints(accepted), _fingerprints(staged)
+    with_marks = replace(profile, counted={**profile.counted, **MARKS}).of(staged)
+    theirs = {day: _marks(facts) for day, facts in with_marks.by_night.items()}
+    marks = {name: F.expr(aggregate) for name, aggregate in MARKS.items()}
+    ours = per_night(accepted, marks, {}).by_night
     if ours != theirs:
-        return _compared(accepted, staged)
-    same = {
-        day: {**NO_KEYS, "num_accepted": mark["n"], "num_staged": mark["n"]}
-        for day, mark in ours.items()
-    }
-    return Counted(same, NO_KEYS)
+        coverage = _compared(accepted, staged)
+    else:
+        numbers = {day: mark["marked_rows"] for day, mark in ours.items()}
+        same = {
+            day: {**NO_KEYS, "num_accepted": number, "num_staged": number}
+            for day, number in numbers.items()
+        }
+        coverage = Counted(same, NO_KEYS)
+    return [coverage, with_marks.without(MARKS)]
 
 
-def _fingerprints(rows: DataFrame) -> Mapping[date, Mapping[str, Any]]:
-    """Per night the number of rows and the exact sums of two hashes of their ids."""
-    key = F.col("transaction_id")
-    hashes = {"first": F.xxhash64(key), "second": F.xxhash64(F.lit("another"), key)}
-    sums = {name: F.sum(value.cast("decimal(20,0)")) for name, value in hashes.items()}
-    return per_night(rows, {"n": F.count("*"), **sums}, {}).by_night
+def _marks(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name in MARKS}
 
 
 def _compared(accepted: DataFrame, staged: DataFrame) -> Counted:

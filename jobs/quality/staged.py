@@ -13,7 +13,15 @@ from pyspark.sql import DataFrame
 
 from jobs.lake.delta_io import Dates
 from jobs.lake.tables import Table
-from jobs.quality.counts import NIGHT, Counted, Profile, columns, coverage, declared_types, nights
+from jobs.quality.counts import (
+    NIGHT,
+    Counted,
+    Profile,
+    columns,
+    counted_with_coverage,
+    declared_types,
+    nights,
+)
 from jobs.quality.expectations import given, none_of, required, same_columns
 from jobs.quality.gate import Expectation, GateResult, judged, validate
 
@@ -64,7 +72,7 @@ class StagedSuite:
         """What is counted per night."""
         nulls = [*required(self.table), *self.profile.required]
         profile = Profile(self.profile.ranged, nulls, self.profile.counted)
-        return [coverage(rows.accepted, rows.staged), profile.of(rows.staged)]
+        return counted_with_coverage(profile, rows.accepted, rows.staged)
 
     def _judge_rows(self, rows: ToPublish, further: Callable[[], Sequence[Counted]]) -> GateResult:
         facts = nights(rows.dates, [*self.facts(rows), *further()])

@@ -23,7 +23,10 @@ def keys(spark: SparkSession, *rows: tuple[date, str]) -> DataFrame:
 
 
 def found(one: DataFrame, other: DataFrame) -> dict[date, list[int]]:
-    by_night = counts.coverage(one, other).by_night
+    profile = counts.Profile(counted={"longest": "max(length(transaction_id))"})
+    coverage, counted = counts.counted_with_coverage(profile, one, other)
+    assert all(set(facts) == {"longest"} for facts in counted.by_night.values())
+    by_night = coverage.by_night
     names: Sequence[str] = tuple(counts.NO_KEYS)
     return {day: [row[name] for name in names] for day, row in by_night.items()}
 
