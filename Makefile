@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
-	test-guards race-test lint handbook-check bench-scoring bench-gates wheel constraints clean
+	test-guards race-test lint handbook-check bench-scoring bench-gates bench-features wheel constraints clean
 
 setup: $(READY)
 
@@ -69,12 +69,16 @@ handbook-check: setup
 bench-scoring: setup
 	$(BIN)/python tests/benchmarks/scoring_paths.py --lake $(LAKE) --date $(DATE)
 
-# Modules that were deleted since the last build would otherwise stay in the wheel.
 # Spark jobs and seconds of a night's gates beside the night's whole.
 NUM_ROWS ?= 1000000
 bench-gates: setup
 	$(BIN)/python tests/benchmarks/gate_cost.py --num-rows $(NUM_ROWS)
 
+# What features cost, against the floor and Spark's own windows.
+bench-features: setup
+	$(BIN)/python tests/benchmarks/feature_cost.py --num-rows $(NUM_ROWS)
+
+# Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup
 	rm -rf build dist
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist

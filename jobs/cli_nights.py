@@ -76,11 +76,19 @@ def features(
     last: LastDay = None,
     accept: Accept = None,
     reason: Why = None,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Only list the features: meaning, clock, window.")
+    ] = False,
 ) -> None:
     """Point-in-time features of the nights' transactions.
 
     Example: fraud-scoring features --lake L --date 2018-08-08
     """
+    if describe:
+        from jobs.feature_table import show
+
+        show()
+        return
     dates = parse_dates(day, first, last)
     _night_job("features", settings, dates, acceptance=acceptance_of("features", accept, reason))
 

@@ -1,0 +1,281 @@
+"""What features cost: against the floor, against Spark's windows, with busy keys, over history.
+
+All ratios are of medians of alternating runs in this process, on two cores; the last line is one
+JSON object:
+
+- `floor_ratio`: all features of all rows, over the same rows through the same shuffles and sorts
+  with a function that computes nothing;
+- `range_between_speedup`, `hot_key_speedup`: Spark's `rangeBetween` over ours, with even keys and
+  with one card of 50,000 rows;
+- `skew_ratio`: 60 % of the rows at one merchant, over even keys;
+- `history_ratio`: one night in a lake of 360 days, over the same night in one of 60;
+- `lookback_ratio`: one night, over the night's rows alone without what lies before them;
+- `memory_ratio`: peak of a Python worker with one key of 5 M rows, over one of 50,000.
+
+    python tests/benchmarks/feature_cost.py --num-rows 1000000
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import typer
+from feature_rows import FIRST, Bank, by_range_between, knowledge_at
+
+from feature_defs.point_in_time import Knowledge, compile_features, entity_stream
+from feature_defs.point_in_time.hot_keys import HotKeys
+from feature_defs.point_in_time.stream_plan import ROW, StreamPlan
+from feature_defs.point_in_time.window_stream import WindowStream
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+NUM_RUNS = 3
+NUM_DAYS = 90
+HOT_CARD_ROWS = 50_000
+SKEWED_SHARE = 0.6
+SHORT_DAYS, LONG_DAYS = 60, 360
+
+
+@dataclass(frozen=True)
+class PassThrough:
+    """The floor: hands the asked rows on with zeros for features."""
+
+    plan: StreamPlan
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            asked = batch.column(ROW).is_valid()
+            row = batch.column(ROW).filter(asked)
+            keys = [batch.column(key).filter(asked) for key in self.plan.keys]
+            names = [*self.plan.keys, *(field.name for field in row.type)]
+            zeros = np.zeros(len(row))
+            values = [
+                pa.array(zeros.astype(np.int64) if f.type == "bigint" else zeros)
+                for f in self.plan.features
+            ]
+            names += [f.name for f in self.plan.features]
+            yield pa.RecordBatch.from_arrays([*keys, *row.flatten(), *values], names=names)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The real pass, which tells the peak of its process (KiB) when it has ended."""
+
+    plan: StreamPlan
+    folder: str
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from WindowStream(self.plan)(batches)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        Path(tempfile.mkdtemp(dir=self.folder), "peak").write_text(str(peak))
+
+
+@contextmanager
+def instead(name: str, other: Any) -> Iterator[None]:
+    """Compile features with another one of what the streams are made of."""
+    usual = getattr(entity_stream, name)
+    setattr(entity_stream, name, other)
+    try:
+        yield
+    finally:
+        setattr(entity_stream, name, usual)
+
+
+class NoHotKeys:
+    """The floor looks for no busy keys."""
+
+    @staticmethod
+    def find(events: DataFrame, keys: tuple[str, ...]) -> HotKeys:
+        return HotKeys(keys, {})
+
+
+def run(frame: DataFrame) -> None:
+    """Compute all rows and keep none."""
+    frame.write.format("noop").mode("overwrite").save()
+
+
+def medians(runs: dict[str, Callable[[], None]], num_runs: int = NUM_RUNS) -> dict[str, float]:
+    """Median seconds of each, in alternation; a first round warms up and does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(num_runs + 1):
+        for name, once in runs.items():
+            began = time.perf_counter()
+            once()
+            if number:
+                seconds[name].append(time.perf_counter() - began)
+    found = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for name, median in found.items():
+        print(f"{name:<40}{median:>8.2f} s   of {', '.join(f'{s:.2f}' for s in seconds[name])}")
+    return found
+
+
+def all_rows(known: Knowledge, bank: Bank) -> Callable[[], None]:
+    """Features of all rows of a bank."""
+    return lambda: run(compile_features(known, FIRST, bank.last, late_days=7))
+
+
+def floor(known: Knowledge, bank: Bank) -> None:
+    """The same shuffles and sorts, computing nothing."""
+    with instead("WindowStream", PassThrough), instead("HotKeys", NoHotKeys):
+        all_rows(known, bank)()
+
+
+def throughput(spark: SparkSession, place: Path, num_rows: int) -> dict[str, float]:
+    """Floor, Spark's windows, a hot card, a merchant with most rows."""
+    even = Bank(num_rows, NUM_DAYS)
+    hot = replace(even, busy_card_rows=HOT_CARD_ROWS)
+    skewed = replace(even, busy_merchant_rows=round(SKEWED_SHARE * num_rows))
+    known = {}
+    for name, bank in (("even", even), ("hot", hot), ("skewed", skewed)):
+        bank.write(spark, str(place / name))
+        known[name] = knowledge_at(spark, str(place / name))
+    taken = medians(
+        {
+            "floor": lambda: floor(known["even"], even),
+            "ours": all_rows(known["even"], even),
+            "ours, 60 % at one merchant": all_rows(known["skewed"], skewed),
+            "ours, a card of 50,000": all_rows(known["hot"], hot),
+            "rangeBetween": lambda: run(by_range_between(known["even"])),
+        }
+    )
+    slow = "rangeBetween, a card of 50,000"
+    taken |= medians({slow: lambda: run(by_range_between(known["hot"]))}, num_runs=1)
+    return {
+        "floor_ratio": taken["ours"] / taken["floor"],
+        "range_between_speedup": taken["rangeBetween"] / taken["ours"],
+        "hot_key_speedup": taken[slow] / taken["ours, a card of 50,000"],
+        "skew_ratio": taken["ours, 60 % at one merchant"] / taken["ours"],
+    }
+
+
+def long_bank(night_rows: int) -> Bank:
+    """A bank of many days."""
+    return Bank(night_rows * LONG_DAYS, LONG_DAYS)
+
+
+def lake_of(spark: SparkSession, place: Path, bank: Bank, num_days: int) -> Lake:
+    """A lake that holds so many days up to the same last one."""
+    from pyspark.sql import functions as F
+
+    from jobs.lake.delta_io import Lake
+    from jobs.lake.tables import LABELS, TRANSACTIONS
+    from jobs.settings import load_settings
+
+    lake = Lake(spark, load_settings(None, {"lake": str(place / f"lake-{num_days}")}))
+    lake.create()
+    known = knowledge_at(spark, str(place / "long"))
+    days = F.col("business_date") > F.date_sub(F.lit(bank.last), num_days)
+    for table, rows in ((TRANSACTIONS, known.transactions), (LABELS, known.labels)):
+        lake.append(table, rows.where(days).repartition(8, "business_date"), "benchmark")
+    return lake
+
+
+def one_night(lake: Lake, day: date, known: Callable[[Knowledge], Knowledge]) -> None:
+    """Features of a night, read as the job reads it."""
+    from feature_defs.sources import LabelPolicy
+    from jobs.knowledge import read_knowledge
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.tables import LABELS, TRANSACTIONS
+
+    versions = lake.versions((TRANSACTIONS, LABELS))
+    read = read_knowledge(lake, Dates(day, day), versions, LabelPolicy())
+    run(compile_features(known(read), day, day, lake.settings.late_days))
+
+
+def nights(spark: SparkSession, place: Path, night_rows: int) -> dict[str, float]:
+    """One night beside its history, and beside its own rows."""
+    from pyspark.sql import functions as F
+
+    bank = long_bank(night_rows)
+    bank.write(spark, str(place / "long"))
+    long, short = (lake_of(spark, place, bank, days) for days in (LONG_DAYS, SHORT_DAYS))
+
+    def whole(known: Knowledge) -> Knowledge:
+        return known
+
+    def alone(known: Knowledge) -> Knowledge:
+        of_night = F.col("business_date") == F.lit(bank.last)
+        return Knowledge(
+            known.transactions.where(of_night), known.labels.where(of_night), known.policy
+        )
+
+    taken = medians(
+        {
+            f"a night, {LONG_DAYS} days in the lake": lambda: one_night(
+                long, bank.last, lambda k: k
+            ),
+            f"a night, {SHORT_DAYS} days in the lake": lambda: one_night(
+                short, bank.last, lambda k: k
+            ),
+            "the night's rows alone": lambda: one_night(short, bank.last, alone),
+        }
+    )
+    in_long, in_short, by_itself = taken.values()
+    return {"history_ratio": in_long / in_short, "lookback_ratio": in_short / by_itself}
+
+
+def peak_kib(spark: SparkSession, place: Path, bank: Bank, name: str) -> int:
+    """Peak of the Python workers that compute a bank's features."""
+    bank.write(spark, str(place / name))
+    peaks = place / f"{name}-peaks"
+    peaks.mkdir()
+    with instead("WindowStream", lambda plan: Weighed(plan, str(peaks))):
+        all_rows(knowledge_at(spark, str(place / name)), bank)()
+    return max(int(file.read_text()) for file in peaks.glob("*/peak"))
+
+
+def memory(place: Path, num_rows: int) -> dict[str, float]:
+    """One card that has all rows, few or many; each in workers of their own."""
+    peaks = []
+    for rows_of_key in (num_rows // 20, 5 * num_rows):
+        with session(reuse_workers=False) as spark:
+            bank = Bank(rows_of_key, NUM_DAYS, num_cards=1, num_merchants=1)
+            peaks.append(peak_kib(spark, place, bank, f"one-key-{rows_of_key}"))
+        print(f"one key of {rows_of_key:>9,} rows: a worker's peak is {peaks[-1] / 1024:.0f} MiB")
+    return {"memory_ratio": peaks[1] / peaks[0]}
+
+
+@contextmanager
+def session(*, reuse_workers: bool = True) -> Iterator[SparkSession]:
+    """Spark on two cores, as a command has it."""
+    from jobs.session import open_session
+    from jobs.settings import load_settings
+
+    spark_settings = {"spark.python.worker.reuse": str(reuse_workers).lower()}
+    named = {"lake": "benchmark", "master": "local[2]", "spark": spark_settings}
+    spark = open_session(load_settings(None, named))
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def main(
+    num_rows: Annotated[int, typer.Option("--num-rows", help="Rows of a bank.")] = 1_000_000,
+) -> None:
+    """Run all of it and print the ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        with session() as spark:
+            ratios = throughput(spark, place, num_rows) | nights(spark, place, num_rows // 100)
+        ratios |= memory(place, num_rows)
+    print(json.dumps({name: round(ratio, 3) for name, ratio in ratios.items()}))
+
+
+if __name__ == "__main__":
+    typer.run(main)

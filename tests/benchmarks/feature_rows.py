@@ -1,0 +1,131 @@
+"""Transactions and labels for benchmarks of features, and the same features by Spark's own windows.
+
+Rows are a function of their number, so every run has the same ones. Labels come a week after the
+event, as those of the public data do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from feature_defs.point_in_time import Knowledge
+
+FIRST = date(2024, 1, 1)
+SECONDS_PER_DAY = 86_400
+LABEL_DELAY_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Bank:
+    """How many rows, over how many days, and whose they are.
+
+    About `busy_card_rows` of them belong to one card, `busy_merchant_rows` to one merchant.
+    """
+
+    num_rows: int
+    num_days: int
+    num_cards: int = 4000
+    num_merchants: int = 4000
+    busy_card_rows: int = 0
+    busy_merchant_rows: int = 0
+
+    @property
+    def last(self) -> date:
+        """The last day."""
+        return FIRST + timedelta(days=self.num_days - 1)
+
+    def write(self, spark: SparkSession, place: str) -> None:
+        """Write `transactions` and `labels` as Parquet."""
+        from pyspark.sql import functions as F
+
+        number = F.col("id")
+        second = F.pmod(F.xxhash64(F.lit("time"), number), F.lit(self.num_days * SECONDS_PER_DAY))
+        at = F.timestamp_seconds(F.unix_timestamp(F.lit(FIRST)) + second)
+        rows = spark.range(0, self.num_rows, numPartitions=8).select(
+            F.format_string("t%010d", number).alias("transaction_id"),
+            at.alias("event_time"),
+            F.to_date(at).alias("business_date"),
+            at.alias("ingest_time"),
+            self._whose("card", self.num_cards, self.busy_card_rows).alias("card_id"),
+            self._whose("merchant", self.num_merchants, self.busy_merchant_rows).alias(
+                "merchant_id"
+            ),
+            (F.pmod(F.xxhash64(F.lit("amount"), number), F.lit(500_000)) / 1000)
+            .cast("decimal(18,3)")
+            .alias("amount"),
+        )
+        rows.write.mode("overwrite").parquet(f"{place}/transactions")
+        labels = spark.read.parquet(f"{place}/transactions").select(
+            "transaction_id",
+            (F.pmod(F.xxhash64(F.lit("fraud"), "transaction_id"), F.lit(100)) == 0).alias(
+                "is_fraud"
+            ),
+            (F.col("event_time") + F.make_dt_interval(days=F.lit(LABEL_DELAY_DAYS))).alias(
+                "label_time"
+            ),
+            F.lit("delivery").alias("source"),
+            "ingest_time",
+            "business_date",
+        )
+        labels.write.mode("overwrite").parquet(f"{place}/labels")
+
+    def _whose(self, name: str, num_keys: int, busy_rows: int) -> Column:
+        """The rows of the busy key lie anywhere among the others."""
+        from pyspark.sql import functions as F
+
+        of_all = F.pmod(F.xxhash64(F.lit(f"busy {name}"), "id"), F.lit(self.num_rows))
+        key = F.pmod(F.xxhash64(F.lit(name), "id"), F.lit(num_keys))
+        return F.format_string(f"{name}-%06d", F.when(of_all < busy_rows, -1).otherwise(key))
+
+
+def knowledge_at(spark: SparkSession, place: str) -> Knowledge:
+    """What was written, as features read it."""
+    from feature_defs.point_in_time import Knowledge
+    from feature_defs.sources import LabelPolicy
+
+    transactions, labels = (spark.read.parquet(f"{place}/{n}") for n in ("transactions", "labels"))
+    return Knowledge(transactions, labels, LabelPolicy())
+
+
+def by_range_between(known: Knowledge) -> DataFrame:
+    """The catalogue's features of all rows by windows of Spark SQL, for labels that keep to a week.
+
+    Events of one instant are not in order here, which the benchmark does not look at.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    from feature_defs.catalogue import FEATURES
+    from feature_defs.feature import Function
+
+    micros = 1_000_000 * SECONDS_PER_DAY
+    labels = known.labels.select("transaction_id", F.col("is_fraud").cast("long").alias("_fraud"))
+    rows = known.transactions.join(labels, "transaction_id", "left").withColumn(
+        "_t", F.unix_micros("event_time")
+    )
+    minor = (F.col("amount") * 1000).cast("long")
+    for feature in FEATURES.values():
+        window, entity = feature.window, feature.entity
+        if window is None or entity is None:
+            continue
+        key = Window.partitionBy(*entity.keys).orderBy("_t")
+        frame = key.rangeBetween(-window.lookback_days * micros + 1, -window.delay_days * micros)
+        value = {
+            Function.COUNT: lambda frame=frame: F.count("*").over(frame),
+            Function.MEAN: lambda frame=frame: (
+                F.sum(minor).over(frame) / F.count("*").over(frame) / 1000
+            ),
+            Function.FRAUD_RATE: lambda frame=frame: (
+                F.sum("_fraud").over(frame) / F.nullif(F.count("_fraud").over(frame), F.lit(0))
+            ),
+            Function.SECONDS_SINCE_LAST: lambda key=key: (
+                (F.col("_t") - F.lag("_t").over(key)) / 1_000_000
+            ),
+        }[feature.function]()
+        rows = rows.withColumn(feature.name, value)
+    return rows
