@@ -26,6 +26,7 @@ from pyspark.sql import functions as F
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Entity, Feature, Function
 from feature_defs.point_in_time.entity_stream import EntityStream
+from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.known import VERSIONS, Knowledge, known_labels, with_versions
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, MICROS_PER_SECOND
 from feature_defs.sequences import (
@@ -66,7 +67,9 @@ def compile_features(
     for stream in sorted(streams, key=lambda stream: not stream.reads_labels):
         if not stream.reads_labels:
             rows, others = rows.drop(VERSIONS), events.where(~asked)
-        rows = stream.add(rows, others)
+        # Counted before any stream is computed, which a count would otherwise do once more.
+        hot = HotKeys.find(stream.near(events), stream.entity.keys)
+        rows = stream.add(rows, others, hot)
     for feature in features.values():
         if feature.parts:
             rows = rows.withColumn(feature.name, _of_its_parts(feature))

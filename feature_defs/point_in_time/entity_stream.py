@@ -60,7 +60,11 @@ class EntityStream:
         """Whether events need their `_versions`."""
         return any(feature.function in LABEL_FUNCTIONS for feature in self.features)
 
-    def add(self, rows: DataFrame, others: DataFrame) -> DataFrame:
+    def near(self, events: DataFrame) -> DataFrame:
+        """Events that windows of asked rows can reach; `events` has `_t`."""
+        return events.where(F.col("_t").between(self.first - self.plan.reach + 1, self.last))
+
+    def add(self, rows: DataFrame, others: DataFrame, hot: HotKeys) -> DataFrame:
         """The asked rows with this entity's features as further columns.
 
         `rows` are asked and `others` are not; both have the transactions' columns, `_t` and, for
@@ -69,11 +73,10 @@ class EntityStream:
         keys = self.entity.keys
         types = dict(rows.dtypes)
         carried = [name for name in rows.columns if name not in keys]
-        near = others.where(F.col("_t").between(self.first - self.plan.reach + 1, self.last))
+        near = self.near(others)
         asked = rows.withColumn(ROW, F.struct(*carried))
         nothing = F.lit(None).cast(asked.schema[ROW].dataType)
         events = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
-        hot = HotKeys.find(rows.select(*keys, "_t").unionAll(near.select(*keys, "_t")), keys)
         stream = hot.cut(self._changes(self._with_neighbours(events)), self.plan)
         in_order = stream.repartition(*self.plan.group).sortWithinPartitions(
             *self.plan.group, TIME, PHASE, ORDER

@@ -34,6 +34,7 @@ import pyarrow as pa
 import typer
 from feature_rows import FIRST, Bank, by_range_between, knowledge_at
 
+from feature_defs import point_in_time
 from feature_defs.point_in_time import Knowledge, compile_features, entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.stream_plan import ROW, StreamPlan
@@ -86,14 +87,14 @@ class Weighed:
 
 
 @contextmanager
-def instead(name: str, other: Any) -> Iterator[None]:
-    """Compile features with another one of what the streams are made of."""
-    usual = getattr(entity_stream, name)
-    setattr(entity_stream, name, other)
+def instead(module: Any, name: str, other: Any) -> Iterator[None]:
+    """Compile features with another one of their parts."""
+    usual = getattr(module, name)
+    setattr(module, name, other)
     try:
         yield
     finally:
-        setattr(entity_stream, name, usual)
+        setattr(module, name, usual)
 
 
 class NoHotKeys:
@@ -131,7 +132,10 @@ def all_rows(known: Knowledge, bank: Bank) -> Callable[[], None]:
 
 def floor(known: Knowledge, bank: Bank) -> None:
     """The same shuffles and sorts, computing nothing."""
-    with instead("WindowStream", PassThrough), instead("HotKeys", NoHotKeys):
+    with (
+        instead(entity_stream, "WindowStream", PassThrough),
+        instead(point_in_time, "HotKeys", NoHotKeys),
+    ):
         all_rows(known, bank)()
 
 
@@ -234,7 +238,7 @@ def peak_kib(spark: SparkSession, place: Path, bank: Bank, name: str) -> int:
     bank.write(spark, str(place / name))
     peaks = place / f"{name}-peaks"
     peaks.mkdir()
-    with instead("WindowStream", lambda plan: Weighed(plan, str(peaks))):
+    with instead(entity_stream, "WindowStream", lambda plan: Weighed(plan, str(peaks))):
         all_rows(knowledge_at(spark, str(place / name)), bank)()
     return max(int(file.read_text()) for file in peaks.glob("*/peak"))
 
