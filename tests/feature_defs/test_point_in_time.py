@@ -21,6 +21,8 @@ from feature_defs.sources import LabelPolicy
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from feature_defs.point_in_time import Knowledge
+
 pytestmark = pytest.mark.spark
 
 NIGHT = date(2024, 3, 1)
@@ -63,6 +65,19 @@ class Label:
     label_time: datetime
 
 
+def knowledge(
+    spark: SparkSession, events: list[Event], labels: list[Label], policy: LabelPolicy
+) -> Knowledge:
+    from feature_defs.point_in_time import Knowledge
+
+    told = [(label.transaction_id, label.is_fraud, label.label_time) for label in labels]
+    return Knowledge(
+        spark.createDataFrame([event.row for event in events], TRANSACTION_SCHEMA),
+        spark.createDataFrame(told, LABEL_SCHEMA),
+        policy,
+    )
+
+
 def computed(
     spark: SparkSession,
     events: list[Event],
@@ -71,16 +86,9 @@ def computed(
     features: Mapping[str, Feature] = FEATURES,
 ) -> dict[str, dict[str, Any]]:
     """Features of the night's rows, by transaction."""
-    from feature_defs.point_in_time import Knowledge, compile_features
+    from feature_defs.point_in_time import compile_features
 
-    known = Knowledge(
-        spark.createDataFrame([event.row for event in events], TRANSACTION_SCHEMA),
-        spark.createDataFrame(
-            [(label.transaction_id, label.is_fraud, label.label_time) for label in labels],
-            LABEL_SCHEMA,
-        ),
-        policy,
-    )
+    known = knowledge(spark, events, labels, policy)
     rows: DataFrame = compile_features(known, NIGHT, NIGHT, 7, features)
     return {row["transaction_id"]: {name: row[name] for name in features} for row in rows.collect()}
 
@@ -344,6 +352,23 @@ def test_every_function_agrees_with_its_definition(
     for name in EVERY_FUNCTION:
         assert len({row[name] for row in found.values()}) > 1, f"{name} is always the same"
     assert [text for row in found.values() for text in refused_by_the_gate(row)] == []
+
+
+@pytest.mark.parametrize("seed", [6, 7])
+def test_the_engine_equals_the_oracle(spark: SparkSession, seed: int) -> None:
+    """The same definitions in Spark SQL, the exact ones to the last bit."""
+    from every_function import EVERY_FUNCTION
+    from oracle import by_definition, differing
+
+    from feature_defs.point_in_time import compile_features
+
+    known = knowledge(spark, *random_bank(seed), LabelPolicy())
+    ours = compile_features(known, NIGHT, NIGHT, 7, EVERY_FUNCTION)
+    theirs = by_definition(known, NIGHT, NIGHT, EVERY_FUNCTION)
+    assert differing(ours, theirs, EVERY_FUNCTION) == {}
+    moved = theirs.withColumn("card_count_1d", theirs["card_count_1d"] + 1)
+    assert set(differing(ours, moved, EVERY_FUNCTION)) == {"card_count_1d"}
+    assert set(differing(ours, theirs.limit(3), EVERY_FUNCTION)) >= {"rows"}
 
 
 def refused_by_the_gate(row: dict[str, Any]) -> list[str]:
