@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
-	test-guards race-test lint handbook-check bench-scoring bench-gates bench-features wheel constraints clean
+	test-guards race-test lint handbook-check oracle-check bench-scoring bench-gates \
+	bench-features wheel constraints clean
 
 setup: $(READY)
 
@@ -64,6 +65,10 @@ lint: setup
 # make handbook-check LAKE=L REFERENCE=handbook_features_2018-04-01_2018-05-15.parquet
 handbook-check: setup
 	$(BIN)/python tests/benchmarks/handbook_features.py --lake $(LAKE) --reference $(REFERENCE)
+
+# make oracle-check LAKE=L FROM=2018-04-01 TO=2018-08-14
+oracle-check: setup
+	$(BIN)/python tests/benchmarks/oracle_check.py --lake $(LAKE) --from $(FROM) --to $(TO)
 
 # make bench-scoring LAKE=L DATE=2018-08-08
 bench-scoring: setup

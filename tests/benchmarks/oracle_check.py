@@ -48,10 +48,12 @@ def main(
     ours = opened.read(FEATURES_TABLE).where(dates.sql)
     differs = differing(ours, by_definition(known, dates.first, dates.last, FEATURES), FEATURES)
     compared = [name for name, feature in FEATURES.items() if feature.window]
-    found = {"num_rows": ours.count(), "num_features": len(compared), "differing": differs}
+    num_rows = ours.count()
+    holds = num_rows > 0 and not differs
+    found = {"num_rows": num_rows, "num_features": len(compared), "differing": differs}
     opened.spark.stop()
-    sys.stdout.write(json.dumps({**found, "holds": found["num_rows"] > 0 and not differs}) + "\n")
-    raise typer.Exit(0 if found["num_rows"] and not differs else 1)
+    sys.stdout.write(json.dumps({**found, "holds": holds}) + "\n")
+    raise typer.Exit(0 if holds else 1)
 
 
 if __name__ == "__main__":
