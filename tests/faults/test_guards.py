@@ -31,6 +31,7 @@ class Guard:
 
 
 NIGHTS = "tests/jobs/lake/test_nights.py"
+POINT_IN_TIME = "tests/feature_defs/test_point_in_time.py"
 EPOCH = """            .option("txnAppId", f"publish/{table.name}/{dates.slug}")
             .option("txnVersion", commit.epoch)
 """
@@ -90,6 +91,27 @@ GUARDS = (
         "autoescape=True",
         "autoescape=False",
         "tests/jobs/test_report.py::test_hostile_text_stays_text",
+    ),
+    Guard(
+        "the closed end of a window",
+        "feature_defs/point_in_time/windows.py",
+        'np.searchsorted(self.moment, moments, side="right")',
+        'np.searchsorted(self.moment, moments, side="left")',
+        f"{POINT_IN_TIME}::test_an_event_before_at_and_after_each_end_of_each_window",
+    ),
+    Guard(
+        "the order of events of one instant",
+        "feature_defs/point_in_time/entity_stream.py",
+        "*self.plan.group, TIME, PHASE, ORDER\n",
+        "*self.plan.group, TIME, PHASE, F.desc(ORDER)\n",
+        f"{POINT_IN_TIME}::test_ties_at_one_instant_are_ordered_by_id",
+    ),
+    Guard(
+        "the moment from which a label counts",
+        "feature_defs/point_in_time/known.py",
+        'F.unix_micros("label_time").alias("known")',
+        '(F.unix_micros("label_time") - 1_000_000).alias("known")',
+        f"{POINT_IN_TIME}::test_a_label_counts_from_its_own_moment_on",
     ),
 )
 
