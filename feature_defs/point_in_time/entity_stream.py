@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature, Window
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.known import VERSIONS
+from feature_defs.point_in_time.known import VERSIONS, version_by
 from feature_defs.point_in_time.stream_plan import (
     CORRECTS,
     LAST,
@@ -138,7 +138,7 @@ class EntityStream:
 
     def _added_label(self, summed: Sum, is_event: Column) -> Column:
         assert summed.num_days is not None
-        known = _version_at(summed.num_days)
+        known = version_by(_later(summed.num_days))
         at_first, change = {
             "judged": (known.isNotNull().cast("bigint"), F.col(STEP)["judged"]),
             "frauds": (F.coalesce(known["fraud"], _whole(0)), F.col(STEP)["fraud"]),
@@ -151,9 +151,8 @@ class EntityStream:
     def _corrections(self, window: Window) -> Column:
         """Two steps for each label that came after the window's delay, while it held the event."""
         corrects = F.lit(self.plan.corrected.index(window))
-        leaves = F.col("_t") + window.lookback_days * MICROS_PER_DAY
-        entered = F.col("_t") + window.delay_days * MICROS_PER_DAY
-        at_first = _version_at(window.delay_days)
+        leaves, entered = _later(window.lookback_days), _later(window.delay_days)
+        at_first = version_by(entered)
         late = F.filter(VERSIONS, lambda version: version["known"] > entered)
 
         def steps(version: Column, number: Column) -> Column:
@@ -220,11 +219,9 @@ def _whole(number: int) -> Column:
     return F.lit(number).cast("bigint")
 
 
-def _version_at(delay_days: int) -> Column:
-    """What was known of an event so many days after it; null when nothing was."""
-    entered = F.col("_t") + delay_days * MICROS_PER_DAY
-    known = F.filter(VERSIONS, lambda version: version["known"] <= entered)
-    return F.get(known, F.size(known) - 1)
+def _later(num_days: int) -> Column:
+    """So many days after an event."""
+    return F.col("_t") + num_days * MICROS_PER_DAY
 
 
 def _step(time: Column, corrects: Column, judged: Column, fraud: Column) -> Column:

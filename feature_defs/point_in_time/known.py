@@ -58,36 +58,27 @@ def _with_implied(versions: Column, policy: LabelPolicy) -> Column:
     ).otherwise(versions)
 
 
+def version_by(moment: Column) -> Column:
+    """What was known of an event at a moment (microseconds); null when nothing was."""
+    then = F.filter(VERSIONS, lambda version: version["known"] <= moment)
+    return F.get(then, F.size(then) - 1)
+
+
 def known_labels(known: Knowledge, moment: datetime) -> DataFrame:
     """Label of each transaction at a moment: `transaction_id, is_fraud, label_time`.
 
     The latest label with `label_time` not after the moment; of two labels with the same
     `label_time` the one that says fraud. Transactions without a mature label have no row.
     """
-    versions = _label_versions(known)
-    mature = versions.where(F.col("label_time") <= F.lit(moment))
-    order = F.struct("label_time", "is_fraud")
-    return mature.groupBy("transaction_id").agg(
-        F.max_by("is_fraud", order).alias("is_fraud"), F.max("label_time").alias("label_time")
-    )
-
-
-def _label_versions(known: Knowledge) -> DataFrame:
-    """All labels, with those that the policy implies: `transaction_id, is_fraud, label_time`."""
-    given = known.labels.select("transaction_id", "is_fraud", "label_time")
-    if known.policy.maturity_days is None:
-        return given
-    # Absence means genuine once the label would have come, unless one came before.
-    mature_after = F.expr(f"INTERVAL {int(known.policy.maturity_days)} DAYS")
-    first_given = given.groupBy("transaction_id").agg(F.min("label_time").alias("_first"))
-    implied = (
-        known.transactions.select(
+    events = known.transactions.select("transaction_id", F.unix_micros("event_time").alias("_t"))
+    latest = version_by(F.unix_micros(F.lit(moment)))
+    return (
+        with_versions(events, known)
+        .withColumn("latest", latest)
+        .where("latest IS NOT NULL")
+        .select(
             "transaction_id",
-            F.lit(False).alias("is_fraud"),
-            (F.col("event_time") + mature_after).alias("label_time"),
+            (F.col("latest.fraud") == 1).alias("is_fraud"),
+            F.timestamp_micros("latest.known").alias("label_time"),
         )
-        .join(first_given, "transaction_id", "left")
-        .where("_first IS NULL OR _first > label_time")
-        .drop("_first")
     )
-    return given.unionByName(implied)

@@ -289,6 +289,41 @@ def test_without_labels_a_transaction_counts_as_genuine_once_mature(spark: Spark
     check(spark, events, labels, policy)
 
 
+def test_training_sees_the_labels_that_were_mature_and_no_others(spark: SparkSession) -> None:
+    """Late, exactly in time, changed, taken back, of one moment, never; and what absence means."""
+    from feature_defs.point_in_time import known_labels
+
+    then = NOON - 20 * DAY
+    names = ("late", "exactly", "changed", "taken back", "both", "never")
+    events = [Event(name, then) for name in names] + [Event("young", NOON - 2 * DAY)]
+    labels = [
+        Label("late", True, NOON + MICROSECOND),
+        Label("exactly", True, NOON),
+        Label("changed", False, then + DAY),
+        Label("changed", True, then + 2 * DAY),
+        Label("taken back", True, then + DAY),
+        Label("taken back", False, then + 2 * DAY),
+        Label("both", True, then + DAY),
+        Label("both", False, then + DAY),
+        Label("orphan", True, then),
+    ]
+    given = {
+        "exactly": (True, NOON), "changed": (True, then + 2 * DAY),
+        "taken back": (False, then + 2 * DAY), "both": (True, then + DAY),
+    }  # fmt: skip
+    implied = {name: (False, then + 15 * DAY) for name in ("late", "exactly", "never")}
+    for policy, wanted in (
+        (LabelPolicy(), given),
+        (LabelPolicy(maturity_days=15), {**implied, **given}),
+    ):
+        found = known_labels(knowledge(spark, events, labels, policy), NOON)
+        rows = {
+            row["transaction_id"]: (row["is_fraud"], row["label_time"].astimezone(UTC))
+            for row in found.collect()
+        }
+        assert rows == wanted
+
+
 def test_a_late_row_has_its_windows_at_its_own_moment(spark: SparkSession) -> None:
     late = Event("late", NOON - 3 * DAY, business_date=NIGHT)
     events = [late, Event("older", NOON - 4 * DAY), Event("newer", NOON - 2 * DAY)]
