@@ -21,6 +21,7 @@ LEAST_CORES = 2
 def spark_settings(settings: Settings) -> dict[str, str]:
     """All Spark settings of a session, ours first and the user's on top."""
     cores = max(LEAST_CORES, os.cpu_count() or 1)
+    quiet = Path(__file__).with_name("log4j2.properties").as_uri()
     ours = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -33,6 +34,7 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.databricks.delta.replaceWhere.constraintCheck.enabled": "true",
         "spark.driver.memory": settings.driver_memory,
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={quiet}",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -41,9 +43,6 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "fraud-scoring-warehouse"),
     }
-    if "spark.driver.extraJavaOptions" not in settings.spark:
-        quiet = Path(__file__).with_name("log4j2.properties")
-        ours["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={quiet.as_uri()}"
     if settings.master or "PYSPARK_GATEWAY_PORT" not in os.environ:
         ours["spark.master"] = settings.master or f"local[{cores}]"
     if not ours.get("spark.master", "").startswith("local"):
@@ -55,9 +54,11 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         # for long enough to say why.
         ours["spark.executor.killOnFatalError.depth"] = "0"
     theirs = dict(settings.spark)
-    if "spark.jars" in theirs:
-        # Further jars (an object store's, say) come beside Delta's, not in their place.
-        theirs["spark.jars"] = f"{ours['spark.jars']},{theirs['spark.jars']}"
+    # Further jars (an object store's, say) come beside Delta's, not in their place; of two options
+    # of Java that say the same the later holds.
+    for name, between in (("spark.jars", ","), ("spark.driver.extraJavaOptions", " ")):
+        if name in theirs:
+            theirs[name] = f"{ours[name]}{between}{theirs[name]}"
     return {**ours, **theirs}
 
 

@@ -29,6 +29,8 @@ SPARK = {
     # tests start, the cluster and the demo have Spark's default.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # Nothing here runs for long enough to be worth Java's better compiler.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 _numbers = itertools.count()
 

@@ -46,3 +46,10 @@ def test_further_jars_come_beside_deltas() -> None:
     ours = of()["spark.jars"]
     assert "delta-spark" in ours
     assert of(spark={"spark.jars": "/opt/s3.jar"})["spark.jars"] == f"{ours},/opt/s3.jar"
+
+
+def test_java_options_come_beside_the_one_that_keeps_spark_quiet() -> None:
+    name = "spark.driver.extraJavaOptions"
+    quiet = of()[name]
+    assert "log4j2.properties" in quiet
+    assert of(spark={name: "-Xss8m"})[name] == f"{quiet} -Xss8m"
