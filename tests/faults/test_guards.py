@@ -67,8 +67,8 @@ GUARDS = (
     Guard(
         "the conservation gate",
         "jobs/quality/suites/transactions.py",
-        "if night.rows_read == night.rows_accepted + night.rows_quarantined:",
-        "if True:",
+        '            "rows_lost",\n',
+        '            "labels_lost",\n',
         "tests/jobs/test_ingest.py::test_a_lost_row_fails_the_gate",
     ),
     Guard(
