@@ -53,8 +53,7 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
         check_key(lake.settings.pseudonym_key)
     _check_there(delivery, dates)
     if delivery.format == "csv":
-        _check_names(delivery)
-        _check_headers(delivery)
+        _check_csv_files(delivery)
     before = types_before(lake, delivery)
     missing: list[str] = []
     changed: list[str] = _changed_attributes(lake, delivery.mapping)
@@ -128,10 +127,17 @@ def _data_files(fs: fsspec.AbstractFileSystem, place: str) -> Iterator[str]:
             yield entry["name"]
 
 
-def _check_names(delivery: Delivery) -> None:
-    """Check that no CSV file is called like a pattern: Spark would look for what matches it."""
+def _check_csv_files(delivery: Delivery) -> None:
+    """Check names and headers of all CSV files, which are listed once."""
     fs, _ = fsspec.core.url_to_fs(delivery.uri)
-    files = [file for table in _tables(delivery) for file in _data_files(fs, table.place)]
+    files = {table: list(_data_files(fs, table.place)) for table in _tables(delivery)}
+    _check_names([file for of_table in files.values() for file in of_table])
+    for table, of_table in files.items():
+        _check_headers(fs, table, of_table)
+
+
+def _check_names(files: list[str]) -> None:
+    """Check that no CSV file is called like a pattern: Spark would look for what matches it."""
     odd = [file for file in files if re.search(f"[{PATTERN_SIGNS}]", file)]
     if odd:
         raise UsageProblem(
@@ -142,27 +148,25 @@ def _check_names(delivery: Delivery) -> None:
         )
 
 
-def _check_headers(delivery: Delivery) -> None:
+def _check_headers(fs: fsspec.AbstractFileSystem, table: SourceTable, files: list[str]) -> None:
     """Check that all CSV files of a table name the same columns.
 
     Spark checks it too, but its errors and logs quote the header, and where a file has none that
     is a row with its ids. Here only files are named.
     """
-    fs, _ = fsspec.core.url_to_fs(delivery.uri)
-    for table in _tables(delivery):
-        files = [file for file in _data_files(fs, table.place) if _can_look_into(file)]
-        headers = {file: header for file in files if (header := _header(fs, file))}
-        _check_named_once(table, headers)
-        if len(set(headers.values())) < 2:
-            continue
-        usual, _ = Counter(headers.values()).most_common(1)[0]
-        others = sorted(file for file, header in headers.items() if header != usual)
-        raise UsageProblem(
-            f"{len(others)} of the {len(headers)} files of {table.place} name other columns than "
-            f"the rest, or lack their header: {', '.join(others[:MAX_FILES_NAMED])}.",
-            expected="the same header, in the same order, in every CSV file of a delivery.",
-            remedy="mend the files named, or deliver them again.",
-        )
+    readable = filter(_can_look_into, files)
+    headers = {file: header for file in readable if (header := _header(fs, file))}
+    _check_named_once(table, headers)
+    if len(set(headers.values())) < 2:
+        return
+    usual, _ = Counter(headers.values()).most_common(1)[0]
+    others = sorted(file for file, header in headers.items() if header != usual)
+    raise UsageProblem(
+        f"{len(others)} of the {len(headers)} files of {table.place} name other columns than "
+        f"the rest, or lack their header: {', '.join(others[:MAX_FILES_NAMED])}.",
+        expected="the same header, in the same order, in every CSV file of a delivery.",
+        remedy="mend the files named, or deliver them again.",
+    )
 
 
 def _check_named_once(table: SourceTable, headers: dict[str, tuple[str, ...]]) -> None:

@@ -51,8 +51,7 @@ class HotKeys:
         if not hot:
             return HotKeys(keys, {})
         names = events.sparkSession.createDataFrame(hot, busiest.schema)
-        since_midnight = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY))
-        minute = F.floor(since_midnight / MICROS_PER_MINUTE).cast("int").alias("minute")
+        minute = _minute_of_day(F.col("_t")).cast("int").alias("minute")
         by_minute = events.join(F.broadcast(names), list(keys)).groupBy(*keys, minute).count()
         histograms: dict[tuple[str, ...], dict[int, int]] = {}
         for *key, number, size in by_minute.collect():
@@ -100,9 +99,12 @@ class HotKeys:
 
 def _slice_at(time: Column) -> Column:
     """Number of the slice that holds a time of day."""
-    since_midnight = F.pmod(time, F.lit(MICROS_PER_DAY))
-    minute = F.floor(since_midnight / MICROS_PER_MINUTE)
+    minute = _minute_of_day(time)
     return F.size(F.filter(FIRSTS, lambda first: first <= minute)) - 1
+
+
+def _minute_of_day(time: Column) -> Column:
+    return F.floor(F.pmod(time, F.lit(MICROS_PER_DAY)) / MICROS_PER_MINUTE)
 
 
 def first_minutes(histogram: Mapping[int, int], slice_events: int) -> tuple[int, ...]:

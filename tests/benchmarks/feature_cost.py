@@ -220,12 +220,8 @@ def nights(spark: SparkSession, place: Path, night_rows: int) -> dict[str, float
 
     taken = medians(
         {
-            f"a night, {LONG_DAYS} days in the lake": lambda: one_night(
-                long, bank.last, lambda k: k
-            ),
-            f"a night, {SHORT_DAYS} days in the lake": lambda: one_night(
-                short, bank.last, lambda k: k
-            ),
+            f"a night, {LONG_DAYS} days in the lake": lambda: one_night(long, bank.last, whole),
+            f"a night, {SHORT_DAYS} days in the lake": lambda: one_night(short, bank.last, whole),
             "the night's rows alone": lambda: one_night(short, bank.last, alone),
         }
     )
