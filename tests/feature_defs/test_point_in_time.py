@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import random
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from by_hand import of_amounts
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Feature, Function
@@ -161,12 +161,7 @@ def of_events(feature: Feature, event: Event, inside: list[Event]) -> Any:
     assert feature.window is not None
     number = len(counted)
     functions: dict[Function, Callable[[], Any]] = {
-        Function.COUNT: lambda: number,
-        Function.SUM: lambda: float(sum(amounts)),
-        Function.MEAN: lambda: float(sum(amounts) / number) if number else feature.empty,
-        Function.MIN: lambda: float(min(amounts)) if number else None,
-        Function.MAX: lambda: float(max(amounts)) if number else None,
-        Function.STD: lambda: float(statistics.stdev(amounts)) if number > 1 else None,
+        **of_amounts(feature, amounts),
         Function.SHARE: lambda: number / len(inside) if inside else feature.empty,
         Function.DISTINCT: lambda: len({getattr(e, str(feature.measure)) for e in inside}),
         Function.SECONDS_BETWEEN: lambda: (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from by_hand import of_amounts
 from every_function import EVERY_FUNCTION
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,12 +137,7 @@ def value(feature: Feature, row: Row, before: list[Row], plan: StreamPlan) -> An
         labels += [r for r in before if r.corrects == plan.corrected.index(window)]
     judged, frauds = sum(r.judged for r in labels), sum(r.fraud for r in labels)
     functions: dict[Function, Callable[[], Any]] = {
-        Function.COUNT: lambda: number,
-        Function.SUM: lambda: float(sum(amounts)),
-        Function.MEAN: lambda: float(sum(amounts) / number) if number else feature.empty,
-        Function.MIN: lambda: float(min(amounts)) if number else None,
-        Function.MAX: lambda: float(max(amounts)) if number else None,
-        Function.STD: lambda: float(statistics.stdev(amounts)) if number > 1 else None,
+        **of_amounts(feature, amounts),
         Function.SHARE: lambda: number / len(inside) if inside else feature.empty,
         Function.DISTINCT: lambda: len({r.value for r in inside}),
         Function.SECONDS_BETWEEN: lambda: window.length_days * 86_400 / number if number else None,
