@@ -6,6 +6,7 @@ read, went wrong; the number of cards over the threshold can.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
@@ -16,29 +17,26 @@ from jobs.lake.lineage import night_records
 from jobs.model_store import open_registry, read_checkpoint
 from jobs.quality.expectations import MAX_HISTORY_NIGHTS
 
-# Nights times models: more is a defect that the gate finds, and not to be fetched.
-MAX_PAIRS = 10_000
 
-
-def cards_over_threshold(lake: Lake, scores: DataFrame) -> dict[date, int]:
+def cards_over_threshold(lake: Lake, scores: DataFrame, models: Iterable[str]) -> dict[date, int]:
     """Cards that pass the threshold of the model that scored them, of each night with scores.
+
+    `models` are the versions that were to score; a score of any other passes nowhere.
 
     Raises:
         InputMissing: a model is not in the registry, or damaged.
     """
     registry = open_registry(lake)
     passes = F.lit(False)
-    scored = scores.select("business_date", "model_version").distinct().limit(MAX_PAIRS).collect()
-    for version in {row["model_version"] for row in scored}:
+    for version in sorted(set(models)):
         calibration = read_checkpoint(registry.resolve(version)).calibration
         assert calibration is not None, "a model scores only when it is calibrated"
         threshold = calibration.threshold_for(lake.settings.alert_budget)
         own = F.col("model_version") == F.lit(version)
         passes = passes | (own & (F.col("score") >= F.lit(threshold)))
-    cards = scores.where(passes).select("business_date", "card_id").distinct()
-    counts = cards.groupBy("business_date").count().collect()
-    none = dict.fromkeys((row["business_date"] for row in scored), 0)
-    return none | {row["business_date"]: row["count"] for row in counts}
+    cards = F.count_distinct(F.when(passes, F.col("card_id"))).alias("cards")
+    counts = scores.groupBy("business_date").agg(cards).collect()
+    return {row["business_date"]: row["cards"] for row in counts}
 
 
 def usual_cards(lake: Lake, first: date) -> dict[date, int]:

@@ -46,7 +46,7 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
         rows = ToPublish(accepted, staged, types, dates)
 
         def alerts_to_come() -> list[Counted]:
-            tonight = cards_over_threshold(lake, staged)
+            tonight = cards_over_threshold(lake, staged, night.models.values())
             run.figures = {
                 "alert_budget": lake.settings.alert_budget,
                 "cards_over_threshold": {str(day): cards for day, cards in tonight.items()},
