@@ -6,7 +6,20 @@ reads the same in a log, in the table of runs and on a terminal.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+# The name and password of `scheme://name:password@host`.
+_USER = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+
+
+def without_passwords(text: str) -> str:
+    """Text in which no address shows who logs in with what.
+
+    >>> without_passwords("postgresql://fraud:secret@db/mlflow cannot be read")
+    'postgresql://***@db/mlflow cannot be read'
+    """
+    return _USER.sub("***", text)
 
 
 class Problem(Exception):
@@ -15,10 +28,9 @@ class Problem(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, found: str, *, expected: str, remedy: str) -> None:
-        self.found = found
-        self.expected = expected
-        self.remedy = remedy
-        super().__init__(f"{found} Expected: {expected} What to do: {remedy}")
+        # Whatever raised it may have quoted an address; a problem is shown and kept.
+        self.found, self.expected, self.remedy = map(without_passwords, (found, expected, remedy))
+        super().__init__(f"{self.found} Expected: {self.expected} What to do: {self.remedy}")
 
 
 class UsageProblem(Problem):

@@ -150,7 +150,7 @@ class Registry:
         aliases = self.list_aliases()
         if text not in aliases:
             raise InputMissing(
-                f"There is no {text} yet.",
+                f"There is no {text or 'model without a name'} yet.",
                 expected=f"an alias that is set ({', '.join(sorted(aliases)) or 'none is'}) or a "
                 "version's number.",
                 remedy="train, evaluate and promote one (`fraud-scoring train`, `evaluate`, "

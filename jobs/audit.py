@@ -22,7 +22,7 @@ from fraud_models.registry import ModelVersion
 from jobs.earlier_deliveries import label_policy_at
 from jobs.knowledge import read_knowledge
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.lineage import Provenance
+from jobs.lake.lineage import Provenance, as_then
 from jobs.lake.tables import ALERTS, FEATURES_TABLE, LABELS, SCORES, TRANSACTIONS
 from jobs.model_store import open_registry, read_checkpoint
 
@@ -189,6 +189,7 @@ def _rebuilt(lake: Lake, scored: Row, runs: Provenance) -> DataFrame:
     day = scored["business_date"]
     built = runs.features.run
     policy = label_policy_at(lake, built.started_at)
+    lake = as_then(lake, built)
     # All that the run has read: a range sees what came with later deliveries of the range.
     known = read_knowledge(lake, built.dates or Dates(day, day), built.versions_in, policy)
     card = F.col("card_id") == scored["card_id"]

@@ -83,13 +83,15 @@ def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
         check_ready(lake, delivery, plan.dates)
     else:
         require_ingested(lake, plan.dates)
+    # Before any night is taken: what is not there must leave no trace in `nights`.
+    models = _models(lake, plan) if None in _states(lake, plan) else {}
     arguments = json.loads(plan.to_json())
     with recorded(lake, "backfill", plan.dates, arguments) as own, hold(lake, plan.dates) as night:
         if None in _states(lake, plan):
             kept = JOBS[: JOBS.index(plan.starting_at)]
             for job in kept:
                 night.need(job)
-            night.begin_again(kept, _models(night, plan.model), plan.to_json())
+            night.begin_again(kept, models or _models(lake, plan), plan.to_json())
         own.model_version = night.model_version
         own.versions_in = dict(night.pins)
         _run_jobs(night, delivery)
@@ -104,24 +106,27 @@ def _states(lake: Lake, plan: BackfillPlan) -> set[str | None]:
     return states if len(rows) == plan.dates.num_nights else states | {None}
 
 
-def _models(night: Night, wanted: str) -> dict[date, str]:
+def _models(lake: Lake, plan: BackfillPlan) -> dict[date, str]:
     """Version of the model that scores each night.
 
     Raises:
         InputMissing: there is no such model, or a night was not published; all are named.
     """
-    if wanted != AS_PUBLISHED:
-        version = str(open_registry(night.lake).resolve(wanted).version)
-        return dict.fromkeys(night.dates.days, version)
-    missing = [str(day) for day in night.dates.days if day not in night.models]
+    dates = plan.dates
+    if plan.model != AS_PUBLISHED:
+        version = str(open_registry(lake).resolve(plan.model).version)
+        return dict.fromkeys(dates.days, version)
+    scored = lake.read(NIGHTS).where(dates.sql).where("model_version IS NOT NULL").collect()
+    models = {row["business_date"]: row["model_version"] for row in scored}
+    missing = [str(day) for day in dates.days if day not in models]
     if missing:
         raise InputMissing(
-            f"No model has scored {len(missing)} of the nights {night.dates}: "
+            f"No model has scored {len(missing)} of the nights {dates}: "
             f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.",
             expected=f"nights that were published, when the model is to be {AS_PUBLISHED}.",
             remedy="leave --model out for the champion, or name a version.",
         )
-    return dict(night.models)
+    return models
 
 
 def _run_jobs(night: Night, delivery: Delivery) -> None:

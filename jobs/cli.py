@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from feature_defs.problems import Problem
+from feature_defs.problems import Problem, UsageProblem
 from jobs import cli_lake, cli_models, cli_nights
 from jobs.failures import translate
 
@@ -48,6 +48,7 @@ def main() -> None:
     """Entry point of the console script."""
     debug = "--debug" in sys.argv
     try:
+        _require_text(sys.argv[1:])
         app(standalone_mode=True)
     except Problem as problem:
         _give_up(problem, debug=debug, cause=problem)
@@ -68,6 +69,21 @@ def main() -> None:
             fg="red",
         )
         sys.exit(1)
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Refuse what is no text: neither Spark nor a table could hold it.
+
+    Raises:
+        UsageProblem: an argument is not UTF-8.
+    """
+    wrong = [a for a in arguments if any("\udc80" <= sign <= "\udcff" for sign in a)]
+    if wrong:
+        raise UsageProblem(
+            f"These arguments are no text: {', '.join(ascii(argument) for argument in wrong)}.",
+            expected="UTF-8.",
+            remedy="write them in a terminal that is set to UTF-8.",
+        )
 
 
 def _give_up(problem: Problem, *, debug: bool, cause: Exception) -> None:

@@ -132,8 +132,9 @@ def open_lake(settings: "Settings", *, must_exist: bool = True) -> Iterator["Lak
             expected="--lake, FRAUD_LAKE or `lake` in the file given by --config.",
             remedy="say where the lake is.",
         )
-    from jobs.lake.delta_io import Lake
+    from jobs.lake.delta_io import Lake, require_place
 
+    require_place(settings.lake)
     with open_spark(settings) as spark:
         lake = Lake(spark, settings)
         if must_exist:

@@ -19,6 +19,7 @@ from jobs.earlier_deliveries import types_before
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.tables import TRANSACTIONS as TRANSACTIONS_TABLE
 from jobs.mapping import Mapping
+from jobs.places import file_system
 from jobs.quality.pseudonyms import check_key
 from jobs.source import (
     ATTRIBUTE_TYPES,
@@ -80,7 +81,7 @@ def _tables(delivery: Delivery) -> list[SourceTable]:
 
 
 def _check_there(delivery: Delivery, dates: Dates) -> None:
-    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    fs, _ = file_system(delivery.uri)
     absent = [table.place for table in _tables(delivery) if not any(_data_files(fs, table.place))]
     if absent:
         raise InputMissing(
@@ -104,7 +105,7 @@ def unmarked(delivery: Delivery, dates: Dates) -> dict[date, str]:
     readiness = delivery.mapping.readiness
     if readiness is None:
         return {}
-    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    fs, _ = file_system(delivery.uri)
     places = {
         day: delivery.place(readiness.marker.replace("{business_date}", str(day)))
         for day in dates.days
@@ -129,7 +130,7 @@ def _data_files(fs: fsspec.AbstractFileSystem, place: str) -> Iterator[str]:
 
 def _check_csv_files(delivery: Delivery) -> None:
     """Check names and headers of all CSV files, which are listed once."""
-    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    fs, _ = file_system(delivery.uri)
     files = {table: list(_data_files(fs, table.place)) for table in _tables(delivery)}
     _check_names([file for of_table in files.values() for file in of_table])
     for table, of_table in files.items():
@@ -197,7 +198,7 @@ def _header(fs: fsspec.AbstractFileSystem, file: str) -> tuple[str, ...]:
 
 
 def _check_delta(delivery: Delivery) -> None:
-    fs, _ = fsspec.core.url_to_fs(delivery.uri)
+    fs, _ = file_system(delivery.uri)
     others = [t.place for t in _tables(delivery) if not fs.exists(f"{t.place}/_delta_log")]
     if others:
         raise UsageProblem(

@@ -36,7 +36,7 @@ from fraud_models.scoring import cached_scorer
 from jobs.audit import Audit, examine, same_error
 from jobs.contexts import context_stream, read_contexts
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.lineage import Provenance, provenance
+from jobs.lake.lineage import Provenance, as_then, provenance
 from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS
 from jobs.logs import visible
 from jobs.model_store import open_registry, read_checkpoint
@@ -106,7 +106,8 @@ def audit(lake: Lake, transaction_id: str) -> tuple[Explanation, Audit]:
 def _explain(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
     model = open_registry(lake).resolve(scored["model_version"])
     versions = runs.versions
-    contributions = _contributions(lake, scored, versions[FEATURES_TABLE.name], model)
+    then = as_then(lake, runs.score.run)
+    contributions = _contributions(then, scored, versions[FEATURES_TABLE.name], model)
     return Explanation(
         transaction_id=scored["transaction_id"],
         business_date=scored["business_date"],

@@ -14,6 +14,7 @@ from feature_defs.catalogue import fingerprints
 from feature_defs.point_in_time import Knowledge, compile_features
 from jobs.earlier_deliveries import label_policy
 from jobs.knowledge import read_knowledge
+from jobs.lake.lineage import LATE_DAYS
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
@@ -42,7 +43,7 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
             require(SUITE.judge(rows), run, acceptance)
             run.rows["features"] = staged.count()
             night.publish(FEATURES_TABLE, staged, run)
-            run.figures["fingerprints"] = fingerprints()
+            run.figures |= {"fingerprints": fingerprints(), LATE_DAYS: lake.settings.late_days}
         finally:
             lake.discard_staged(run.run_id)
 

@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
+from feature_defs.problems import without_passwords
+
 LOGGER = logging.getLogger("fraud_scoring")
 
 
@@ -22,7 +24,7 @@ class JsonLines(logging.Formatter):
             "msg": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        return json.dumps(line, default=str)
+        return without_passwords(json.dumps(line, default=str))
 
 
 class Text(logging.Formatter):
@@ -37,12 +39,14 @@ class Text(logging.Formatter):
 def visible(text: str) -> str:
     """Text for a terminal: what would steer it (control, zone and direction signs) as its code.
 
+    Passwords in addresses are left out.
+
     >>> visible("a\\x1b[2Jb\\u202ec")
     'a\\\\x1b[2Jb\\\\u202ec'
     """
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in text
+        for sign in without_passwords(text)
     )
 
 

@@ -22,7 +22,7 @@ from jobs.delivery import check_ready, unmarked
 from jobs.earlier_deliveries import recorded_delivery
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.holders import is_dead
-from jobs.lake.lineage import night_records
+from jobs.lake.lineage import night_records, runs_covering
 from jobs.lake.nights import Night, hold
 from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS, SCORES
@@ -85,12 +85,10 @@ def _yield_to_the_night_before(lake: Lake, delivery: Delivery, day: date) -> Non
     newest = lake.read(NIGHTS).where(until_then).orderBy(F.desc("business_date")).head(1)
     if not newest:
         return
-    if newest[0]["business_date"] == before.first:
-        if not _was_left(newest[0]):
-            return
+    row = newest[0] if newest[0]["business_date"] == before.first else None
+    if row and _was_left(row):
         found = f"The night before, {before}, was left in the middle: its run has died."
-    # A day that brings nothing is skipped, and without markers nobody can tell.
-    elif delivery.mapping.readiness is None or unmarked(delivery, before):
+    elif (row and _was_judged(lake, row)) or not _is_there(delivery, before):
         return
     else:
         found = f"The delivery of the night before, {before}, is there and has not been worked on."
@@ -106,6 +104,19 @@ def _was_left(row: Row) -> bool:
     if row["holder"] is None or "features" in row["jobs"]:
         return False
     return is_dead(row["holder"]) or bool(row["lease_until"].astimezone(UTC) < now())
+
+
+def _was_judged(lake: Lake, row: Row) -> bool:
+    """Whether gate 1 has looked at a night's delivery, and let it in or stopped it."""
+    if "ingest" in row["jobs"]:
+        return True
+    runs = runs_covering(lake, row["business_date"])
+    return not runs.where("job = 'ingest' AND gates <> '[]'").isEmpty()
+
+
+def _is_there(delivery: Delivery, dates: Dates) -> bool:
+    """A day that brings nothing is skipped, and without markers nobody can tell."""
+    return delivery.mapping.readiness is not None and not unmarked(delivery, dates)
 
 
 def usual_delivery(lake: Lake) -> Delivery:

@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from fraud_models.registry import CHAMPION, ModelVersion
 from jobs.contexts import score_nights
 from jobs.lake.delta_io import Dates
+from jobs.lake.lineage import LATE_DAYS
 from jobs.lake.nights import Night
 from jobs.lake.tables import FEATURES_TABLE, SCORES
 from jobs.model_store import open_registry
@@ -43,6 +44,7 @@ def run(night: Night) -> None:
         run.model_version = night.model_version
         version = night.pin(FEATURES_TABLE.name)
         run.versions_in[FEATURES_TABLE.name] = version
+        run.figures[LATE_DAYS] = lake.settings.late_days
         parts = []
         for nights, name in _by_model(night.models):
             model = open_registry(lake).resolve(name)

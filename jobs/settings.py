@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from feature_defs.problems import UsageProblem
+from feature_defs.problems import UsageProblem, without_passwords
 from jobs.lake.tables import TABLES
 
 # Up to three parts, so that nothing but a name ever reaches Spark's parser.
@@ -52,9 +52,9 @@ class Settings(BaseSettings):
     """A row whose event is older than this many days before its delivery is refused."""
     max_quarantined_share: float = Field(0.20, ge=0, le=1)
     """Gate 1 fails above this share of refused rows."""
-    audit_days: int = Field(400, ge=7)
+    audit_days: int = Field(400, ge=7, le=36_500)
     """Days that the tables keep their log and files."""
-    lease_minutes: int = Field(120, ge=1)
+    lease_minutes: int = Field(120, ge=1, le=10_080)
     """After this time without a sign of life a night may be taken over."""
 
     master: str | None = None
@@ -149,6 +149,11 @@ def _check_file(config: Path) -> None:
         ) from None
     wrong = [f"{name} is unknown" for name in content if name not in Settings.model_fields]
     wrong += [f"{name} is a secret" for name in content if name in SECRETS]
+    wrong += [
+        f"{name} holds a password"
+        for name, value in content.items()
+        if isinstance(value, str) and without_passwords(value) != value
+    ]
     if wrong:
         raise UsageProblem(
             f"The configuration file {config} does not hold: {'; '.join(wrong)}.",

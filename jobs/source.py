@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, get_args
 
-import fsspec
 from delta import DeltaTable
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
@@ -30,6 +29,7 @@ from pyspark.sql import types as T
 from feature_defs.problems import UsageProblem
 from jobs.lake.delta_io import Dates
 from jobs.mapping import EVENT_DATE, Mapping
+from jobs.places import file_system, uri_of
 
 Format = Literal["delta", "parquet", "csv"]
 UNREADABLE = (PySparkException, Py4JJavaError)
@@ -79,9 +79,7 @@ class Delivery:
     @property
     def uri(self) -> str:
         """The source without a slash at its end; local paths are absolute."""
-        fs, path = fsspec.core.url_to_fs(self.source)
-        local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-        return (str(path) if local else self.source).rstrip("/")
+        return uri_of(self.source)
 
     def place(self, path: str) -> str:
         """A place under the source; an empty path is the source itself."""
@@ -262,7 +260,7 @@ def _folders_of(table: SourceTable, dates: Dates) -> list[str]:
     """Folders `<date column>=<date>` of these dates; none in a source laid out otherwise."""
     if table.business_date is None:
         return []
-    fs, _ = fsspec.core.url_to_fs(table.place)
+    fs, _ = file_system(table.place)
     days = [str(dates.first + timedelta(days=offset)) for offset in range(dates.num_nights)]
     names = [f"{table.business_date}={day}" for day in (*days, NO_DATE)]
     return [place for name in names if fs.exists(place := f"{table.place}/{name}")]

@@ -18,8 +18,11 @@ from pyspark.sql import Column, DataFrame, SparkSession
 
 from feature_defs.problems import InputMissing, UsageProblem
 from jobs.lake.tables import NIGHTS, TABLES, Table
+from jobs.places import file_system, uri_of
 from jobs.settings import Settings
 
+# Hadoop and fsspec read patterns in paths, MLflow and Petastorm read codes.
+NOT_IN_PLACES = r"\[]{}*?%"
 # Others may have written since, but not this often in the moment between.
 COMMITS_LOOKED_AT = 20
 
@@ -63,6 +66,23 @@ class Dates:
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
 
 
+def require_place(lake: str) -> None:
+    """Check that a lake can be at a place.
+
+    Raises:
+        UsageProblem: it has signs that something below us reads as a pattern or a code, or it
+            cannot be reached.
+    """
+    odd = [sign for sign in NOT_IN_PLACES if sign in lake]
+    if odd:
+        raise UsageProblem(
+            f"The lake's place {lake} has {' '.join(odd)} in it.",
+            expected=f"a path or URI with none of {' '.join(NOT_IN_PLACES)} in it.",
+            remedy="choose another place.",
+        )
+    file_system(lake)
+
+
 @dataclass(frozen=True)
 class Commit:
     """In whose name a publication is made."""
@@ -84,14 +104,13 @@ class Lake:
     @cached_property
     def uri(self) -> str:
         """Where the lake is, without a slash at its end; local paths are absolute."""
-        fs, path = fsspec.core.url_to_fs(self.settings.lake)
-        local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-        return (str(path) if local else self.settings.lake).rstrip("/")
+        require_place(self.settings.lake)
+        return uri_of(self.settings.lake)
 
     @cached_property
     def files(self) -> fsspec.AbstractFileSystem:
         """The file system the lake lives on."""
-        return fsspec.core.url_to_fs(self.settings.lake)[0]
+        return file_system(self.settings.lake)[0]
 
     def path(self, *parts: str) -> str:
         """A place under the lake.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.problems import InputMissing
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run
 from jobs.lake.tables import FEATURES_TABLE, NIGHTS, RUNS
+
+# The setting that decides how far `features` and `score` read; both record it.
+LATE_DAYS = "late_days"
 
 
 def night_records(lake: Lake, dates: Dates) -> dict[date, dict[str, Run]]:
@@ -105,14 +109,24 @@ def provenance(lake: Lake, day: date, run_id: str) -> Provenance:
     return Provenance(max(before, key=_wrote), score, publish, alerts)
 
 
+def as_then(lake: Lake, run: Run) -> Lake:
+    """The lake as a run had it: its own `late_days` says how far a run has read."""
+    late_days = run.figures.get(LATE_DAYS, lake.settings.late_days)
+    return replace(lake, settings=lake.settings.model_copy(update={LATE_DAYS: late_days}))
+
+
 def _wrote(features: RecordedRun) -> int:
     return features.run.versions_out[FEATURES_TABLE.name]
 
 
+def runs_covering(lake: Lake, day: date) -> DataFrame:
+    """Rows of `runs` whose dates hold a night."""
+    return lake.read(RUNS).where(F.lit(day).between(F.col("first_date"), F.col("last_date")))
+
+
 def _runs_of_night(lake: Lake, day: date) -> list[RecordedRun]:
     """Runs of a night that ended well, in the order in which they began."""
-    covers = (F.col("first_date") <= F.lit(day)) & (F.col("last_date") >= F.lit(day))
-    rows = lake.read(RUNS).where(covers & (F.col("status") == "done")).collect()
+    rows = runs_covering(lake, day).where("status = 'done'").collect()
     found = {row["run_id"]: RecordedRun(Run.from_row(row), row["package_version"]) for row in rows}
     for run in night_records(lake, Dates(day, day)).get(day, {}).values():
         found.setdefault(run.run_id, RecordedRun(run, None))

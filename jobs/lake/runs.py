@@ -18,6 +18,7 @@ from typing import Any
 
 from pyspark.sql import Row
 
+from feature_defs.problems import without_passwords
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.tables import RUNS
 from jobs.logs import say
@@ -70,7 +71,8 @@ class Run:
         self.finished_at = now()
         self.status = "done" if error is None else "failed"
         if error is not None:
-            self.error = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARACTERS]
+            told = without_passwords(f"{type(error).__name__}: {error}")
+            self.error = told[:MAX_ERROR_CHARACTERS]
 
     def to_json(self) -> str:
         """The row of `runs` as text; `nights` keeps it beside each finished job."""

@@ -17,6 +17,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from feature_defs.problems import UsageProblem
+from jobs.places import file_system
 from jobs.simulation.plan import SimulationPlan
 
 PLAN_FILE = "simulation.json"
@@ -33,7 +34,7 @@ class Folder:
     @cached_property
     def files(self) -> fsspec.AbstractFileSystem:
         """The file system of the folder."""
-        return fsspec.core.url_to_fs(self.plan.out)[0]
+        return file_system(self.plan.out)[0]
 
     @cached_property
     def uri(self) -> str:
@@ -43,7 +44,7 @@ class Folder:
 
     @cached_property
     def _path(self) -> str:
-        return str(fsspec.core.url_to_fs(self.plan.out)[1]).rstrip("/")
+        return file_system(self.plan.out)[1].rstrip("/")
 
     def claim(self) -> None:
         """Make the folder ours, and incomplete until it has been written again.

@@ -72,6 +72,9 @@ def test_every_sub_command_has_a_file_of_its_name_and_an_example() -> None:
         ),
         (("features", "--lake", "x", "--date", "2018-02-01", "--log-format", "xml"), "log_format"),
         (("nightly", "--date", "2018-02-01"), "No lake is named"),
+        (("nightly", "--lake", "nowhere://x", "--date", "2018-02-01"), "cannot be reached"),
+        (("nightly", "--lake", "lake[1]", "--date", "2018-02-01"), "has [ ] in it"),
+        (("explain", "--lake", "x", "\udcff"), "are no text"),
         (
             ("features", "--lake", "x", "--date", "2018-02-01", "--accept", "2"),
             "do not stand alone",

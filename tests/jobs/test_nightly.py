@@ -233,6 +233,8 @@ def test_a_score_can_be_explained(spark: SparkSession, night_done: Path) -> None
 def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> None:
     """Sixty nights later, compacted and vacuumed, it is looked at in test_explain.py."""
     from jobs import explain
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.lineage import as_then, night_records
     from jobs.lake.tables import SCORES
 
     lake = copied()
@@ -240,6 +242,14 @@ def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> Non
     assert row is not None
     _, audit = explain.audit(lake, row["transaction_id"])
     assert audit.holds
+    # What the runs have recorded counts, not what is set today.
+    stricter = replace(lake, settings=lake.settings.model_copy(update={"late_days": 0}))
+    for late in lake.read(SCORES).where("to_date(event_time) < business_date").head(1):
+        _, audit = explain.audit(stricter, late["transaction_id"])
+        assert audit.holds
+    records = night_records(lake, Dates(LAST, LAST))[LAST]
+    for job in ("features", "score"):
+        assert as_then(stricter, records[job]).settings.late_days == 7
     lake.delta_table(SCORES).update(
         f"transaction_id = '{row['transaction_id']}'",
         {"reconstruction_error": "reconstruction_error * 1.0001"},
@@ -249,6 +259,29 @@ def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> Non
         "published row",
         "reconstruction error",
     ]
+
+
+def test_what_a_backfill_does_not_find_leaves_the_nights_in_order(
+    bank: Path, copied: Callable[[], Lake]
+) -> None:
+    from jobs import backfill, nightly
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS
+
+    lake = copied()
+    lake.delta_table(NIGHTS).delete(f"business_date >= '{HISTORY_LAST}'")
+    eve = Dates(HISTORY_LAST, HISTORY_LAST)
+    with pytest.raises(InputMissing, match="no version 99"):
+        backfill.run(lake, backfill.BackfillPlan(eve, "typo", model="99"), delivery_of(bank))
+    assert lake.read(NIGHTS).where(eve.sql).isEmpty()
+    # A night that was taken and let go with nothing done is one that nobody has worked on.
+    with hold(lake, eve):
+        pass
+    assert not lake.read(NIGHTS).where(eve.sql).isEmpty()
+    with pytest.raises(InputMissing, match="has not been worked on"):
+        nightly.run(lake, LAST)
+    assert lake.read(NIGHTS).where(f"business_date = '{LAST}'").isEmpty()
 
 
 def test_nights_scored_in_one_pass_equal_nights_scored_one_by_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -153,6 +154,48 @@ def test_an_error_shows_no_control_signs() -> None:
     )  # fmt: skip
     assert ended.returncode == 2 and "is no date" in ended.stderr
     assert "\x1b[2J" not in ended.stderr and "\u202e" not in ended.stderr
+
+
+def test_a_password_in_an_address_is_nowhere_to_be_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from jobs.lake.delta_io import Lake
+    from jobs.lake.runs import Run
+    from jobs.logs import JsonLines
+    from jobs.model_store import open_registry
+    from jobs.settings import load_settings
+
+    address = "postgresql://fraud:S3cretPw9@127.0.0.1:1/mlflow"
+    settings = load_settings(None, {"lake": str(tmp_path), "registry_uri": address})
+    with pytest.raises(InputMissing, match=r"postgresql://\*\*\*@127") as raised:
+        open_registry(Lake(None, settings))  # type: ignore[arg-type]
+    run = Run("train", None, {})
+    run.finish(RuntimeError(f"no way to {address}"))
+    record = logging.LogRecord("x", logging.INFO, "x", 1, f"trying {address}", None, None)
+    record.fields = {"registry": address}
+    shown = (raised.value.found, run.error, visible(address), JsonLines().format(record))
+    assert not any("S3cretPw9" in str(text) for text in shown)
+    assert "127.0.0.1" in str(run.error)
+
+
+@pytest.mark.parametrize("place", ["s3a://key:secret@bank/day", "ftp://me:word@bank"])
+def test_a_place_with_a_password_is_refused(place: str) -> None:
+    from jobs.mapping import load_mapping
+    from jobs.source import Delivery
+
+    with pytest.raises(UsageProblem, match="has a password in it") as raised:
+        Delivery(place, "csv", load_mapping("handbook")).arguments  # noqa: B018
+    assert "secret" not in str(raised.value) and "word@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("sign", [*"\\[]{}*?%"])
+def test_a_lake_is_not_where_its_name_means_something_else(sign: str, tmp_path: Path) -> None:
+    from jobs.lake.delta_io import Lake
+    from jobs.settings import load_settings
+
+    settings = load_settings(None, {"lake": f"{tmp_path}/a{sign}b"})
+    with pytest.raises(UsageProblem, match="choose another place"):
+        Lake(None, settings).path("scores")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["..", "../lake", "/etc", "a/../../b", "a\\b", "x\0", "", "."])

@@ -31,18 +31,25 @@ def test_flags_win_over_environment_over_file_over_default(
 
 def test_all_wrong_values_are_named_at_once() -> None:
     with pytest.raises(UsageProblem) as raised:
-        load_settings(None, {"alert_budget": 0, "late_days": 99})
-    assert "alert_budget" in str(raised.value)
-    assert "late_days" in str(raised.value)
+        load_settings(
+            None,
+            {"alert_budget": 0, "late_days": 99, "audit_days": 10**7, "lease_minutes": 10**9},
+        )
+    for name in ("alert_budget", "late_days", "audit_days", "lease_minutes"):
+        assert name in str(raised.value)
 
 
 def test_a_file_with_unknown_names_or_secrets_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "fraud.toml"
-    place.write_text('lak = "x"\npseudonym_key = "y"\n', encoding="utf-8")
+    place.write_text(
+        'lak = "x"\npseudonym_key = "y"\nregistry_uri = "postgresql://me:word@db/mlflow"\n',
+        encoding="utf-8",
+    )
     with pytest.raises(UsageProblem) as raised:
         load_settings(place, {})
     assert "lak is unknown" in str(raised.value)
     assert "pseudonym_key is a secret" in str(raised.value)
+    assert "registry_uri holds a password" in str(raised.value)
 
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
