@@ -9,7 +9,7 @@ of a running sum at its two ends. What that buys:
   row's window and falls over on a busy merchant);
 - a key with very many events is cut into slices that are worked on apart (`hot_keys.py`);
 - labels that keep to the delay of their windows cost nothing; those that do not are corrected at
-  their moment (`entity_stream.py`).
+  their moment (`label_changes.py`).
 
 Shuffles: one per entity, and one to bring labels to their transactions. Before, one job per
 entity counts the events of its keys.
@@ -27,7 +27,7 @@ from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Entity, Feature, Function
 from feature_defs.point_in_time.entity_stream import EntityStream
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.known import VERSIONS, Knowledge, known_labels, with_versions
+from feature_defs.point_in_time.known import Knowledge, known_labels
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, MICROS_PER_SECOND
 from feature_defs.sequences import (
     EVENT_FEATURES,
@@ -54,22 +54,19 @@ def compile_features(
     leaves an empty window undefined.
     """
     begin, end = _moment(first - timedelta(days=late_days)), _moment(last, 1) - 1
-    streams = [
-        EntityStream(entity, of_entity, begin, end)
-        for entity, of_entity in _by_entity(features).items()
-    ]
     events = known.transactions.select(*KEYS, F.unix_micros("event_time").alias("_t"))
     asked = F.col("business_date").between(F.lit(first), F.lit(last))
-    with_labels = with_versions(events, known)
-    rows, others = with_labels.where(asked), with_labels.where(~asked)
-    rows = rows.withColumns({f.name: _of_the_transaction(f) for f in EVENT_FEATURES})
-    # Those that read labels come first, so that no other has to carry them along.
+    rows, others = events.where(asked), events.where(~asked)
+    streams = [
+        EntityStream(entity, of_entity, known, begin, end)
+        for entity, of_entity in _by_entity(features).items()
+    ]
+    # Those that read labels come first: rows go through one more shuffle there, and are small yet.
     for stream in sorted(streams, key=lambda stream: not stream.reads_labels):
-        if not stream.reads_labels:
-            rows, others = rows.drop(VERSIONS), events.where(~asked)
         # Counted before any stream is computed, which a count would otherwise do once more.
         hot = HotKeys.find(stream.near(events), stream.entity.keys)
         rows = stream.add(rows, others, hot)
+    rows = rows.withColumns({f.name: _of_the_transaction(f) for f in EVENT_FEATURES})
     for feature in features.values():
         if feature.parts:
             rows = rows.withColumn(feature.name, _of_its_parts(feature))

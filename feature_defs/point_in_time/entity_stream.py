@@ -1,8 +1,6 @@
 """The stream of one entity's events, from which all its windows are computed in one pass.
 
-One row per event, one per gap of a busy key, and two per window for a label that came later than
-its window's delay (none where labels keep to it): at its moment it corrects what was counted
-before, and when the event leaves the window the correction is taken back.
+One row per event, one per gap of a busy key, and what labels change beside (`label_changes.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as SparkWindow
 from pyspark.sql import functions as F
 
-from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature, Window
+from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.known import VERSIONS, version_by
+from feature_defs.point_in_time.known import Knowledge
+from feature_defs.point_in_time.label_changes import LabelChanges
 from feature_defs.point_in_time.stream_plan import (
     CORRECTS,
     LAST,
@@ -37,7 +36,7 @@ from feature_defs.point_in_time.stream_plan import (
 from feature_defs.point_in_time.window_stream import WindowStream
 
 # What happens at a moment comes before the transactions of that moment, which are in order.
-PHASE, ORDER, STEP, SLICE = "_phase", "_order", "_step", "_slice"
+PHASE, ORDER, SLICE = "_phase", "_order", "_slice"
 CHANGE, TRANSACTION = 0, 1
 
 
@@ -47,6 +46,7 @@ class EntityStream:
 
     entity: Entity
     features: tuple[Feature, ...]
+    known: Knowledge
     first: int
     last: int
 
@@ -57,7 +57,7 @@ class EntityStream:
 
     @property
     def reads_labels(self) -> bool:
-        """Whether events need their `_versions`."""
+        """Whether a feature is made from labels."""
         return any(feature.function in LABEL_FUNCTIONS for feature in self.features)
 
     def near(self, events: DataFrame) -> DataFrame:
@@ -67,24 +67,25 @@ class EntityStream:
     def add(self, rows: DataFrame, others: DataFrame, hot: HotKeys) -> DataFrame:
         """The asked rows with this entity's features as further columns.
 
-        `rows` are asked and `others` are not; both have the transactions' columns, `_t` and, for
-        an entity that reads labels, `_versions`.
+        `rows` are asked and `others` are not; both have the transactions' columns and `_t`.
         """
         keys = self.entity.keys
         types = dict(rows.dtypes)
-        carried = [name for name in rows.columns if name not in keys]
+        # What can be had from what is carried is not carried.
+        carried = [name for name in rows.columns if name not in (*keys, "_t")]
         near = self.near(others)
         asked = rows.withColumn(ROW, F.struct(*carried))
         nothing = F.lit(None).cast(asked.schema[ROW].dataType)
         events = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
-        stream = hot.cut(self._changes(self._with_neighbours(events)), self.plan)
+        stream = hot.cut(self._with_neighbours(events), self._stream, self.plan)
         in_order = stream.repartition(*self.plan.group).sortWithinPartitions(
             *self.plan.group, TIME, PHASE, ORDER
         )
         schema = [f"`{name}` {types[name]}" for name in (*keys, *carried)]
         schema += [f"`{feature.name}` {feature.type}" for feature in self.features]
         read = in_order.select(*self.plan.group, *self.plan.numbers, ROW)
-        return read.mapInArrow(WindowStream(self.plan), ", ".join(schema))
+        found = read.mapInArrow(WindowStream(self.plan), ", ".join(schema))
+        return found.withColumn("_t", F.unix_micros("event_time"))
 
     def _with_neighbours(self, events: DataFrame) -> DataFrame:
         """When the same value came before and comes after, for what is counted once; a shuffle."""
@@ -98,15 +99,20 @@ class EntityStream:
             )
         return events
 
-    def _changes(self, events: DataFrame) -> DataFrame:
-        """The stream's rows: the events, and what late labels correct."""
-        steps = [self._corrections(window) for window in self.plan.corrected]
-        # Without labels there is one step per event, and nothing to explode.
-        step = F.explode(F.concat(F.array(_event_step()), *steps)) if steps else _event_step()
-        events = events.withColumn(STEP, step)
-        time, corrects = F.col(STEP)["time"], F.col(STEP)["corrects"]
-        is_event = corrects == NO_WINDOW
-        sums = {summed.column: self._added(summed, is_event) for summed in self.plan.sums}
+    def _stream(self, events: DataFrame) -> DataFrame:
+        """The stream's rows: the events, and what their labels change."""
+        labels = LabelChanges(self.known, self.plan.corrected, self.last)
+        time, corrects, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
+        if self.reads_labels:
+            events = labels.steps(events)
+            time, corrects, is_event = labels.time, labels.corrects, labels.is_event
+
+        def added(summed: Sum) -> Column:
+            if summed.what in ("judged", "frauds"):
+                return labels.added(summed)
+            counts = is_event & _meets(summed.where)
+            return F.when(counts, _of_an_event(summed)).otherwise(F.lit(0).cast("bigint"))
+
         lowest, highest = (
             {column(m): F.when(is_event, _minor(m)).otherwise(nothing) for m in measures}
             for column, measures, nothing in (
@@ -118,7 +124,7 @@ class EntityStream:
             TIME: time,
             CORRECTS: corrects,
             LAST: F.when(is_event, time).otherwise(NO_EVENT),
-            **sums,
+            **{summed.column: added(summed) for summed in self.plan.sums},
             **lowest,
             **highest,
         }
@@ -130,51 +136,11 @@ class EntityStream:
             F.when(is_event, F.col(ROW)).alias(ROW),
         )
 
-    def _added(self, summed: Sum, is_event: Column) -> Column:
-        """What a row adds to a sum."""
-        if summed.what in ("judged", "frauds"):
-            return self._added_label(summed, is_event)
-        return F.when(is_event & _meets(summed.where), _of_an_event(summed)).otherwise(_whole(0))
-
-    def _added_label(self, summed: Sum, is_event: Column) -> Column:
-        assert summed.num_days is not None
-        known = version_by(_later(summed.num_days))
-        at_first, change = {
-            "judged": (known.isNotNull().cast("bigint"), F.col(STEP)["judged"]),
-            "frauds": (F.coalesce(known["fraud"], _whole(0)), F.col(STEP)["fraud"]),
-        }[summed.what]
-        windows = enumerate(self.plan.corrected)
-        places = [place for place, window in windows if window.delay_days == summed.num_days]
-        mine = F.col(STEP)["corrects"].isin(places)
-        return F.when(is_event, at_first).when(mine, change).otherwise(_whole(0))
-
-    def _corrections(self, window: Window) -> Column:
-        """Two steps for each label that came after the window's delay, while it held the event."""
-        corrects = F.lit(self.plan.corrected.index(window))
-        leaves, entered = _later(window.lookback_days), _later(window.delay_days)
-        at_first = version_by(entered)
-        late = F.filter(VERSIONS, lambda version: version["known"] > entered)
-
-        def steps(version: Column, number: Column) -> Column:
-            before = F.when(number == 0, at_first).otherwise(F.get(late, number - 1))
-            judged = before.isNull().cast("bigint")
-            fraud = version["fraud"] - F.coalesce(before["fraud"], _whole(0))
-            return F.array(
-                _step(version["known"], corrects, judged, fraud),
-                _step(leaves, corrects, -judged, -fraud),
-            )
-
-        # What comes after the event has left changes nothing, nor what no asked row comes after.
-        end = F.least(leaves, _whole(self.last + 1))
-        return F.flatten(
-            F.filter(F.transform(late, steps), lambda pair: F.get(pair, 0)["time"] < end)
-        )
-
 
 def _of_an_event(summed: Sum) -> Column:
     """What an event adds to a sum."""
     if summed.what == "events":
-        return _whole(1)
+        return F.lit(1).cast("bigint")
     assert summed.measure is not None
     if summed.what in ("begun", "ended"):
         assert summed.num_days is not None
@@ -213,22 +179,3 @@ def _meets(where: Condition | None) -> Column:
         "!=": column != value,
     }[where.operator]
     return F.coalesce(met, F.lit(False))
-
-
-def _whole(number: int) -> Column:
-    return F.lit(number).cast("bigint")
-
-
-def _later(num_days: int) -> Column:
-    """So many days after an event."""
-    return F.col("_t") + num_days * MICROS_PER_DAY
-
-
-def _step(time: Column, corrects: Column, judged: Column, fraud: Column) -> Column:
-    return F.struct(
-        time.alias("time"), corrects.alias("corrects"), judged.alias("judged"), fraud.alias("fraud")
-    )
-
-
-def _event_step() -> Column:
-    return _step(F.col("_t"), F.lit(NO_WINDOW), _whole(0), _whole(0))

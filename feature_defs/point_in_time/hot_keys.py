@@ -10,10 +10,10 @@ sums of whole numbers are the same however they are cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_defs.point_in_time.stream_plan import (
@@ -32,7 +32,7 @@ SLICE_EVENTS = 1 << 17
 MAX_HOT_KEYS = 1000
 MINUTES_PER_DAY = 1440
 MICROS_PER_MINUTE = MICROS_PER_DAY // MINUTES_PER_DAY
-FIRSTS = "_firsts"
+FIRSTS, SLICES = "_firsts", "_slices"
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,30 @@ class HotKeys:
         cut = {key: first_minutes(counts, SLICE_EVENTS) for key, counts in histograms.items()}
         return HotKeys(keys, {key: firsts for key, firsts in cut.items() if len(firsts) > 1})
 
-    def cut(self, stream: DataFrame, plan: StreamPlan) -> DataFrame:
-        """The stream with its slices, and with the rows of the gaps."""
+    def cut(
+        self, events: DataFrame, stream_of: Callable[[DataFrame], DataFrame], plan: StreamPlan
+    ) -> DataFrame:
+        """The stream of events with its slices, and with the rows of the gaps."""
+        stream = stream_of(events)
         if not self.slices:
             return stream.withColumn(plan.slice, F.lit(0))
-        columns = [f"`{key}` string" for key in self.keys]
-        table = stream.sparkSession.createDataFrame(
-            [(*key, list(firsts)) for key, firsts in self.slices.items()],
-            ", ".join([*columns, f"{FIRSTS} array<int>"]),
-        )
+        table = self._table(events.sparkSession)
         placed = stream.join(F.broadcast(table), list(self.keys), "left").withColumn(
-            plan.slice, F.when(F.col(FIRSTS).isNull(), 0).otherwise(_slice_at(F.col(TIME)))
+            plan.slice, F.coalesce(_slice_at(F.col(TIME)), F.lit(0))
         )
-        gaps = self._gaps(placed.where(F.col(FIRSTS).isNotNull()), plan)
-        return placed.drop(FIRSTS).unionByName(gaps, allowMissingColumns=True)
+        # Of the others nothing is needed twice, so they are left out before anything costs.
+        hot = events.join(F.broadcast(table), list(self.keys), "left_semi")
+        placed_hot = stream_of(hot).join(F.broadcast(table), list(self.keys))
+        gaps = self._gaps(placed_hot.withColumn(plan.slice, _slice_at(F.col(TIME))), plan)
+        return placed.drop(FIRSTS, SLICES).unionByName(gaps, allowMissingColumns=True)
+
+    def _table(self, spark: SparkSession) -> DataFrame:
+        """The first minute of each slice, and the slice of each minute, by key."""
+        columns = ", ".join([*(f"`{key}` string" for key in self.keys), f"{FIRSTS} array<int>"])
+        firsts = [(*key, list(firsts)) for key, firsts in self.slices.items()]
+        number = f"m -> size(filter({FIRSTS}, f -> f <= m)) - 1"
+        slices = F.expr(f"transform(sequence(0, {MINUTES_PER_DAY - 1}), {number})")
+        return spark.createDataFrame(firsts, columns).withColumn(SLICES, slices)
 
     def _gaps(self, hot: DataFrame, plan: StreamPlan) -> DataFrame:
         """What lies between two days of a slice, as one row at the end of the slice's first day."""
@@ -98,9 +108,8 @@ class HotKeys:
 
 
 def _slice_at(time: Column) -> Column:
-    """Number of the slice that holds a time of day."""
-    minute = _minute_of_day(time)
-    return F.size(F.filter(FIRSTS, lambda first: first <= minute)) - 1
+    """Number of the slice that holds a time of day; null for a key that is not cut."""
+    return F.get(F.col(SLICES), _minute_of_day(time).cast("int"))
 
 
 def _minute_of_day(time: Column) -> Column:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as SparkWindow
 from pyspark.sql import functions as F
 
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY
 from feature_defs.sources import LabelPolicy
 
-VERSIONS = "_versions"
-VERSION_TYPE = "array<struct<known:bigint,fraud:bigint>>"
+# A label as one whole number: twice the moment it became known (microseconds), one more for fraud.
+# So of two labels of one moment the one that says fraud comes last.
+LABEL, LABEL_BEFORE = "_label", "_label_before"
 
 
 @dataclass(frozen=True)
@@ -24,44 +26,31 @@ class Knowledge:
     policy: LabelPolicy
 
 
-def with_versions(events: DataFrame, known: Knowledge) -> DataFrame:
-    """Events with `_versions`: what was known of each from when on (microseconds), in order.
+def with_labels(events: DataFrame, labels: DataFrame) -> DataFrame:
+    """Events, each as often as it has labels, with `_label` and the `_label_before` it.
 
-    `events` has `transaction_id` and `_t`. Of two labels of one moment the one that says fraud
-    comes last. One shuffle brings labels to their transactions.
+    `events` has `transaction_id`. An event without labels stands once, with nulls; an event's
+    first row has no label before. One shuffle brings labels to their transactions.
     """
-    given = known.labels.groupBy("transaction_id").agg(
-        F.sort_array(
-            F.collect_set(
-                F.struct(
-                    F.unix_micros("label_time").alias("known"),
-                    F.col("is_fraud").cast("bigint").alias("fraud"),
-                )
-            )
-        ).alias(VERSIONS)
+    of_one = SparkWindow.partitionBy("transaction_id").orderBy(LABEL)
+    given = labels.select("transaction_id", _code().alias(LABEL)).withColumn(
+        LABEL_BEFORE, F.lag(LABEL).over(of_one)
     )
-    none = F.array().cast(VERSION_TYPE)
-    joined = events.join(given, "transaction_id", "left")
-    return joined.withColumn(VERSIONS, _with_implied(F.coalesce(VERSIONS, none), known.policy))
+    return events.join(given, "transaction_id", "left")
 
 
-def _with_implied(versions: Column, policy: LabelPolicy) -> Column:
-    """Versions, and in front the one that a label's absence implies."""
-    if policy.maturity_days is None:
-        return versions
-    mature = F.col("_t") + policy.maturity_days * MICROS_PER_DAY
-    implied = F.struct(mature.alias("known"), F.lit(0).cast("bigint").alias("fraud"))
-    first = F.get(versions, 0)["known"]
-    # Absence means genuine once the label would have come, unless one came before.
-    return F.when(
-        first.isNull() | (first > mature), F.concat(F.array(implied), versions)
-    ).otherwise(versions)
+def _code() -> Column:
+    return F.unix_micros("label_time") * 2 + F.col("is_fraud").cast("bigint")
 
 
-def version_by(moment: Column) -> Column:
-    """What was known of an event at a moment (microseconds); null when nothing was."""
-    then = F.filter(VERSIONS, lambda version: version["known"] <= moment)
-    return F.get(then, F.size(then) - 1)
+def moment_of(label: Column) -> Column:
+    """When a label became known, in microseconds."""
+    return F.shiftright(label, 1)
+
+
+def fraud_of(label: Column) -> Column:
+    """1 for fraud, else 0."""
+    return label.bitwiseAND(F.lit(1).cast("bigint"))
 
 
 def known_labels(known: Knowledge, moment: datetime) -> DataFrame:
@@ -70,15 +59,28 @@ def known_labels(known: Knowledge, moment: datetime) -> DataFrame:
     The latest label with `label_time` not after the moment; of two labels with the same
     `label_time` the one that says fraud. Transactions without a mature label have no row.
     """
+    now = F.unix_micros(F.lit(moment))
+    latest = (
+        known.labels.where(F.unix_micros("label_time") <= now)
+        .groupBy("transaction_id")
+        .agg(F.max(_code()).alias(LABEL))
+    )
     events = known.transactions.select("transaction_id", F.unix_micros("event_time").alias("_t"))
-    latest = version_by(F.unix_micros(F.lit(moment)))
+    label = F.coalesce(LABEL, implied_label(known.policy))
     return (
-        with_versions(events, known)
-        .withColumn("latest", latest)
-        .where("latest IS NOT NULL")
+        events.join(latest, "transaction_id", "left")
+        .withColumn(LABEL, F.when(moment_of(label) <= now, label))
+        .where(F.col(LABEL).isNotNull())
         .select(
             "transaction_id",
-            (F.col("latest.fraud") == 1).alias("is_fraud"),
-            F.timestamp_micros("latest.known").alias("label_time"),
+            (fraud_of(F.col(LABEL)) == 1).alias("is_fraud"),
+            F.timestamp_micros(moment_of(F.col(LABEL))).alias("label_time"),
         )
     )
+
+
+def implied_label(policy: LabelPolicy) -> Column:
+    """What the absence of labels says of an event (`_t`), once they would have come; or null."""
+    if policy.maturity_days is None:
+        return F.lit(None).cast("bigint")
+    return (F.col("_t") + policy.maturity_days * MICROS_PER_DAY) * 2
