@@ -44,13 +44,17 @@ class NetworkConfig:
     architecture: str = "lstm_autoencoder"
     """Name of a file in `fraud_models/networks`."""
     hidden_width: int = 64
-    """Units of each LSTM layer and of the decoder's hidden layer."""
+    """Units of each layer of the memory and of the decoder's hidden layer."""
     code_width: int = 4
     """Z: numbers per event between encoder and decoder; at most half the number of columns."""
     num_layers: int = 1
-    """LSTM layers."""
+    """Layers of the memory."""
     dropout: float = 0.0
-    """Share of the LSTM's outputs that is dropped in training, 0 to below 1."""
+    """Share of the memory's outputs that is dropped in training, 0 to below 1."""
+    kernel_width: int = 3
+    """Events that one convolution looks at; convolutions only."""
+    num_heads: int = 4
+    """Attention heads, a divisor of `hidden_width`; transformers only."""
     scale_floor: float = 0.4
     """Least likelihood scale of a channel, in encoded units (about standard deviations)."""
     degrees_of_freedom: float = 3.0
@@ -59,12 +63,14 @@ class NetworkConfig:
     """The same for amounts: nearly Gaussian, so that a very large payment is very odd."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_width", "code_width", "num_layers"):
+        for name in ("hidden_width", "code_width", "num_layers", "kernel_width", "num_heads"):
             if getattr(self, name) < 1:
                 _refuse(name, getattr(self, name), "1 or more.")
         for name in ("scale_floor", "degrees_of_freedom", "amount_degrees_of_freedom"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "a number above 0.")
+        if self.hidden_width % self.num_heads:
+            _refuse("num_heads", self.num_heads, f"a divisor of {self.hidden_width}.")
         if not 0 <= self.dropout < 1:
             _refuse("dropout", self.dropout, "0 to below 1.")
 

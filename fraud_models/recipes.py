@@ -11,6 +11,7 @@ A new recipe is also entered in `RECIPES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from feature_defs.problems import UsageProblem
 from feature_defs.sequences import CARD_EVENTS
@@ -27,7 +28,39 @@ def lstm_autoencoder() -> ModelConfig:
     return ModelConfig(recipe="lstm_autoencoder", columns=columns)
 
 
-RECIPES: dict[str, Callable[[], ModelConfig]] = {"lstm_autoencoder": lstm_autoencoder}
+def gru_autoencoder() -> ModelConfig:
+    """The same with gated recurrent units."""
+    return _of_architecture("gru_autoencoder")
+
+
+def convolution_autoencoder() -> ModelConfig:
+    """The same with dilated convolutions, which see 126 events back."""
+    return _of_architecture("convolution_autoencoder", num_layers=6)
+
+
+def transformer_autoencoder() -> ModelConfig:
+    """The same with attention over at least the last 128 events."""
+    return _of_architecture("transformer_autoencoder", num_layers=2)
+
+
+def feed_forward_autoencoder() -> ModelConfig:
+    """The same without a memory: what the features of the event alone are worth."""
+    return _of_architecture("feed_forward_autoencoder")
+
+
+def _of_architecture(name: str, num_layers: int = 1) -> ModelConfig:
+    base = lstm_autoencoder()
+    network = replace(base.network, architecture=name, num_layers=num_layers)
+    return replace(base, recipe=name, network=network)
+
+
+RECIPES: dict[str, Callable[[], ModelConfig]] = {
+    "lstm_autoencoder": lstm_autoencoder,
+    "gru_autoencoder": gru_autoencoder,
+    "convolution_autoencoder": convolution_autoencoder,
+    "transformer_autoencoder": transformer_autoencoder,
+    "feed_forward_autoencoder": feed_forward_autoencoder,
+}
 
 
 def recipe(name: str) -> ModelConfig:

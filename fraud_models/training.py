@@ -30,7 +30,7 @@ from fraud_models.encoding import Encoding
 from fraud_models.event_batch import TARGET, VALIDATION_TARGET, EventBatch
 from fraud_models.loss import channel_nats, training_nats, weighted_sum
 from fraud_models.networks import build
-from fraud_models.networks.lstm_autoencoder import LstmAutoencoder
+from fraud_models.networks.autoencoder import Autoencoder
 from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
 from fraud_models.ranks import Ranks
 from fraud_models.run_state import (
@@ -104,7 +104,7 @@ class _Progress:
 class _Objective(nn.Module):
     """Encoded batch to weighted nats: what DDP wraps, so that every parameter takes part."""
 
-    def __init__(self, network: LstmAutoencoder, encoding: Encoding, freedom: Tensor) -> None:
+    def __init__(self, network: Autoencoder, encoding: Encoding, freedom: Tensor) -> None:
         super().__init__()
         self.network = network
         self.encoding = encoding

@@ -8,18 +8,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from feature_defs.problems import UsageProblem
 from fraud_models.config import NetworkConfig
+from fraud_models.networks.autoencoder import Autoencoder
+from fraud_models.networks.convolution_autoencoder import ConvolutionAutoencoder
+from fraud_models.networks.feed_forward_autoencoder import FeedForwardAutoencoder
+from fraud_models.networks.gru_autoencoder import GruAutoencoder
 from fraud_models.networks.lstm_autoencoder import LstmAutoencoder
+from fraud_models.networks.transformer_autoencoder import TransformerAutoencoder
 
-ARCHITECTURES: dict[str, Callable[[NetworkConfig, int, int], LstmAutoencoder]] = {
-    "lstm_autoencoder": LstmAutoencoder
+# By the name of their file.
+ARCHITECTURES: dict[str, type[Autoencoder]] = {
+    "lstm_autoencoder": LstmAutoencoder,
+    "gru_autoencoder": GruAutoencoder,
+    "convolution_autoencoder": ConvolutionAutoencoder,
+    "transformer_autoencoder": TransformerAutoencoder,
+    "feed_forward_autoencoder": FeedForwardAutoencoder,
 }
 
 
-def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> LstmAutoencoder:
+def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> Autoencoder:
     """A network of the configured architecture with fresh weights.
 
     Raises:

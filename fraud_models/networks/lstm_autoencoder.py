@@ -1,35 +1,18 @@
-"""Causal LSTM autoencoder.
-
-Shapes: `B` sequences, `L` events, `I` inputs, `H` hidden, `Z` code, `C` channels.
-
-The encoder reads events up to and including `t` and squeezes them into the code `z_t`. The
-decoder sees the code alone and says what event `t` should look like: a location per channel. What
-fits the card's past and what cards usually do passes the narrow code; what does not, costs nats.
-The scale per channel is one learned number, floored, and not predicted per event: a network that
-may call an event uncertain talks its oddest events down.
-"""
+"""Causal autoencoder that remembers with a long short-term memory."""
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fraud_models.config import NetworkConfig
-
-# Above the floor, before training.
-INITIAL_SCALE = 0.2
+from fraud_models.networks.autoencoder import Autoencoder
 
 
-class LstmAutoencoder(nn.Module):
-    """Encoder, code and decoder; `forward` does both and returns locations and scales."""
+class LstmAutoencoder(Autoencoder):
+    """Remembers as far back as it has learned to; shapes as in `Autoencoder`."""
 
-    def __init__(self, config: NetworkConfig, num_inputs: int, num_channels: int) -> None:
-        super().__init__()
-        self.code_width = config.code_width
-        self.scale_floor = config.scale_floor
+    def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
+        """One LSTM of `num_layers`."""
         self.lstm = nn.LSTM(
             num_inputs,
             config.hidden_width,
@@ -37,33 +20,8 @@ class LstmAutoencoder(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.num_layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
-        self.to_code = nn.Linear(config.hidden_width + num_inputs, config.code_width)
-        self.decoder = nn.Sequential(
-            nn.Linear(config.code_width, config.hidden_width),
-            nn.GELU(),
-            nn.Linear(config.hidden_width, config.hidden_width),
-            nn.GELU(),
-            nn.Linear(config.hidden_width, num_channels),
-        )
-        start = math.log(math.expm1(INITIAL_SCALE))
-        self.raw_scale = nn.Parameter(torch.full((num_channels,), start))
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """[B, L, I] to codes [B, L, Z]; the code at `t` depends on events up to `t` only."""
-        hidden, _ = self.lstm(inputs)
-        codes: Tensor = self.to_code(torch.cat([self.dropout(hidden), inputs], dim=-1))
-        return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """[..., Z] to locations [..., C]."""
-        location: Tensor = self.decoder(codes)
-        return location
-
-    def scale(self) -> Tensor:
-        """[C] scales, each at least the floor."""
-        return self.scale_floor + functional.softplus(self.raw_scale)
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, L, I] to locations [B, L, C] and scales [C]."""
-        return self.decode(self.encode(inputs)), self.scale()
+    def remember(self, inputs: Tensor) -> Tensor:
+        """[B, L, I] to [B, L, H]."""
+        hidden: Tensor = self.lstm(inputs)[0]
+        return hidden

@@ -1,0 +1,93 @@
+"""Causal autoencoder that remembers with attention over a card's last events.
+
+Shapes beside those of `Autoencoder`: `W` events of a window, `n` windows, `A` heads.
+
+Each event attends to itself and to those before it, in its own window of W events and the one
+before: so cost grows with the length of a context, not with its square, and every event sees at
+least W events back in each layer. How far back an event lies is told by a slope per head that is
+taken off its logit, after Press, Smith and Lewis, "Train Short, Test Long: Attention with Linear
+Biases" (2022), which needs no position and so no longest context.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fraud_models.config import NetworkConfig
+from fraud_models.networks.autoencoder import Autoencoder
+
+WINDOW = 64
+
+
+def attention_bias(num_heads: int, window: int) -> Tensor:
+    """[A, W, 2W] what is added to logits: minus the distance by each head's slope, or -inf.
+
+    >>> attention_bias(1, 2)[0].tolist()
+    [[-inf, -1.0, 0.0, -inf], [-inf, -inf, -1.0, 0.0]]
+    """
+    query = torch.arange(window)[:, None] + window
+    distance = query - torch.arange(2 * window)[None, :]
+    slopes = 2.0 ** (-8.0 * torch.arange(num_heads) / num_heads)
+    bias = slopes[:, None, None] * -distance
+    return bias.masked_fill((distance < 0) | (distance >= window), -torch.inf)
+
+
+class _Layer(nn.Module):
+    """Attention and a feed-forward part, each added to what went in; [B, L, H] to the same."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_attention = nn.Linear(width, 3 * width)
+        self.from_attention = nn.Linear(width, width)
+        self.mix = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.register_buffer("bias", attention_bias(num_heads, WINDOW), persistent=False)
+        self.bias: Tensor
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = hidden + self.from_attention(self._attend(self.attention_norm(hidden)))
+        mixed: Tensor = self.mix(self.norm(hidden))
+        return hidden + mixed
+
+    def _attend(self, hidden: Tensor) -> Tensor:
+        batch, length, width = hidden.shape
+        parts = functional.pad(self.to_attention(hidden), (0, 0, 0, -length % WINDOW))
+        # [B, n, W, A, H / A] each.
+        query, key, value = (
+            part.reshape(batch, -1, WINDOW, self.num_heads, width // self.num_heads)
+            for part in parts.chunk(3, dim=-1)
+        )
+        key, value = _with_window_before(key), _with_window_before(value)
+        logits = torch.einsum("bnqah,bnkah->bnaqk", query, key)
+        logits = logits / (width // self.num_heads) ** 0.5 + self.bias
+        # Before the first event there is nothing to attend to.
+        logits[:, 0, :, :, :WINDOW] = -torch.inf
+        found = torch.einsum("bnaqk,bnkah->bnqah", logits.softmax(dim=-1), value)
+        return found.reshape(batch, -1, width)[:, :length]
+
+
+def _with_window_before(parts: Tensor) -> Tensor:
+    """[B, n, W, ...] to [B, n, 2W, ...]: each window behind the one before it."""
+    before = functional.pad(parts, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1]
+    return torch.cat([before, parts], dim=2)
+
+
+class TransformerAutoencoder(Autoencoder):
+    """Remembers by looking at single earlier events; shapes as in `Autoencoder`."""
+
+    def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
+        """`num_layers` layers of `num_heads` heads."""
+        self.widen = nn.Linear(num_inputs, config.hidden_width)
+        self.layers = nn.Sequential(
+            *(_Layer(config.hidden_width, config.num_heads) for _ in range(config.num_layers))
+        )
+
+    def remember(self, inputs: Tensor) -> Tensor:
+        """[B, L, I] to [B, L, H]."""
+        hidden: Tensor = self.layers(self.widen(inputs))
+        return hidden
