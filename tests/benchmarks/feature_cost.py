@@ -42,7 +42,7 @@ from feature_defs.point_in_time.stream_plan import ROW, StreamPlan
 from feature_defs.point_in_time.window_stream import WindowStream
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
-from standalone import running_cluster  # noqa: E402
+from standalone import running_cluster
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
