@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,14 @@ def undisturbed(spark: SparkSession, template: Template) -> Picture:
     assert not whole.differences(whole)
     assert all(whole.parts[name] for name in whole.parts), "a table without rows proves nothing"
     return whole
+
+
+@pytest.fixture(scope="session")
+def before(spark: SparkSession, template: Template) -> Callable[[str], str]:
+    """The last night in one line, as it stands before one of its jobs; looked at once."""
+    from lakes import open_at, picture
+
+    return cache(lambda stage: picture(open_at(spark, template.folder / stage)).brief())
 
 
 @pytest.fixture

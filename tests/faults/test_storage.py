@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import Ended, run
-from lakes import EVE, LAST, Picture, Template, open_at, picture
+from lakes import EVE, LAST, Picture, Template, open_at, picture, run_again
 from victim import Trap
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def check_words(hit: Ended) -> None:
 
 
 def check_again(lake: Lake, undisturbed: Picture) -> str:
-    again = run(Path(lake.uri), "nightly", "--date", LAST)
-    assert again.code == 0, again.words[-3000:]
+    run_again(lake)
     whole = picture(lake)
     assert not whole.differences(undisturbed)
     return whole.brief()
@@ -130,22 +129,23 @@ DAMAGES = (
 def test_damaged_files(
     damage: Damage,
     lake_at: Callable[[str], Lake],
+    before: Callable[[str], str],
     undisturbed: Picture,
     outcome: Callable[[str], Any],
 ) -> None:
     lake = lake_at(damage.stage)
     place = Path(lake.uri)
     with outcome(damage.what) as line:
-        line.before = picture(lake).brief()
+        line.before = before(damage.stage)
         own_checkpoint(place)
-        before = newest_commits(place)
+        commits = newest_commits(place)
         file = damage.file(place)
         kept = place.with_name("kept")
         shutil.copy2(file, kept)
         damage.harm(file)
         hit = run(place, "nightly", "--date", LAST)
         check_words(hit)
-        assert newest_commits(place) == before
+        assert newest_commits(place) == commits
         shutil.copy2(kept, file)
         line.after_fault = f"{hit}; {picture(lake).brief()}"
         line.after_rerun = check_again(lake, undisturbed)
@@ -166,13 +166,14 @@ def test_no_file_can_grow_any_more(
     stage: str,
     trap: Trap,
     lake_at: Callable[[str], Lake],
+    before: Callable[[str], str],
     undisturbed: Picture,
     outcome: Callable[[str], Any],
 ) -> None:
     """A limit on the size of files, set at that moment: what a full disk does, on any machine."""
     lake = lake_at(stage)
     with outcome(f"{stage}: {trap}") as line:
-        line.before = picture(lake).brief()
+        line.before = before(stage)
         hit = run(Path(lake.uri), "nightly", "--date", LAST, trap=trap)
         check_words(hit)
         after = picture(lake)
