@@ -13,7 +13,8 @@ from feature_defs.definitions import FeatureView
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.feature import Feature
 from feature_defs.merchant import MERCHANT_RISK
-from feature_defs.sequences import EVENT_FEATURES
+from feature_defs.problems import DefinitionError
+from feature_defs.sequences import CARD_EVENTS, EVENT_FEATURES
 
 VIEWS: tuple[FeatureView, ...] = (CARD_SPEND, CARD_RHYTHM, MERCHANT_RISK)
 # Made from features of the views, or from those before.
@@ -26,13 +27,13 @@ def collect(
     """All features by name: what transactions say, the views', those made from features.
 
     Raises:
-        ValueError: two are called the same, or one is made from a feature that is not there.
+        DefinitionError: two are called the same, or one is made from a feature that is not there.
     """
     by_name: dict[str, Feature] = {}
 
     def add(feature: Feature) -> None:
         if feature.name in by_name:
-            raise ValueError(f"two features are called {feature.name}; rename or remove one")
+            raise DefinitionError(f"two features are called {feature.name}; rename or remove one")
         by_name[feature.name] = feature
 
     for feature in (*EVENT_FEATURES, *(feature for view in views for feature in view.features)):
@@ -42,7 +43,22 @@ def collect(
     return by_name
 
 
+def check_columns(columns: tuple[str, ...], features: dict[str, Feature]) -> None:
+    """Check that what models read is there.
+
+    Raises:
+        DefinitionError: names all that is not.
+    """
+    missing = [name for name in columns if name not in features]
+    if missing:
+        raise DefinitionError(
+            f"CARD_EVENTS reads {', '.join(missing)}, which no view and no derived feature is; "
+            f"there are: {', '.join(features)}"
+        )
+
+
 FEATURES: dict[str, Feature] = collect(VIEWS, DERIVED)
+check_columns(CARD_EVENTS.columns, FEATURES)
 
 # Days of input before a transaction that the whole catalogue needs.
 LOOKBACK_DAYS = max(feature.lookback_days for feature in FEATURES.values())

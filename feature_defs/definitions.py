@@ -26,6 +26,7 @@ from feature_defs.feature import (
     Kind,
     Window,
 )
+from feature_defs.problems import DefinitionError
 from feature_defs.sources import Source
 
 CONDITIONAL = frozenset({Function.COUNT, Function.SUM, Function.MEAN, Function.SHARE})
@@ -65,29 +66,43 @@ class Aggregation:
     empty: float | None = None
     where: Condition | None = None
 
+    @property
+    def title(self) -> str:
+        """What it is called in an error: the function, its measure and its condition."""
+        measure = f" of {self.measure}" if self.measure else ""
+        where = f" where {self.where.name}" if self.where else ""
+        return f"{self.function.value}{measure}{where}"
+
     def __post_init__(self) -> None:
-        name = self.function.value
+        name = self.title
+        windows = self.windows
+        if not isinstance(windows, tuple) or not all(isinstance(w, Window) for w in windows):
+            raise DefinitionError(f"{name} has {windows!r} for windows; write days(7), days(1, 7)")
         if self.function not in KIND_OF_FUNCTION:
-            raise ValueError(f"{name} is made from features, not from events")
+            raise DefinitionError(f"{name} is made from features, not from events")
         if not self.windows:
-            raise ValueError(f"{name} needs at least one window")
-        if len(set(self.windows)) != len(self.windows):
-            raise ValueError(f"{name} names the same window twice")
+            raise DefinitionError(f"{name} needs at least one window")
+        twice = {window.suffix for window in windows if windows.count(window) > 1}
+        if twice:
+            raise DefinitionError(f"{name} names the same window twice: {', '.join(sorted(twice))}")
         measured = self.function in MONEY_FUNCTIONS | {Function.DISTINCT}
         if measured != (self.measure is not None):
-            raise ValueError(f"{name} and measure {self.measure!r} do not go together")
+            wanted = "it needs one" if measured else "it has none"
+            raise DefinitionError(
+                f"{self.function.value} and measure {self.measure!r} do not go together: {wanted}"
+            )
         if self.where and self.function not in CONDITIONAL:
             allowed = ", ".join(sorted(function.value for function in CONDITIONAL))
-            raise ValueError(f"{name} has no condition ({self.where.name}); these have: {allowed}")
+            raise DefinitionError(f"{name}: it has no condition; these have one: {allowed}")
         if self.function is Function.SHARE and self.where is None:
-            raise ValueError("a share needs a condition: the share of which events?")
+            raise DefinitionError("a share needs a condition: the share of which events?")
         if self.function in LABEL_FUNCTIONS and any(w.delay_days == 0 for w in self.windows):
-            raise ValueError(
+            raise DefinitionError(
                 f"a {name} needs a delay: labels of the last days are not known at the "
                 "transaction's moment; give days(..., delay=N)"
             )
         if self.function in LAST_FUNCTIONS and any(w.delay_days for w in self.windows):
-            raise ValueError(f"{name} has no delay: it looks at the event just before")
+            raise DefinitionError(f"{name} has no delay: it looks at the event just before")
 
 
 def count(windows: tuple[Window, ...], where: Condition | None = None) -> Aggregation:
@@ -175,17 +190,22 @@ class FeatureView:
     description: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.aggregations, tuple):
+            raise DefinitionError(
+                f"view of {self.entity.name}: its aggregations are a tuple; is a comma missing?"
+            )
         wrong = [text for key in self.entity.keys for text in self._missing(key, "its key")]
         for aggregation in self.aggregations:
             wrong += self._wrong_columns(aggregation)
             wrong += [
-                f"a window of {window.suffix} reaches {window.lookback_days} days back, beyond the "
-                f"{self.source.max_lookback_days} days that are read of {self.source.name}"
+                f"{aggregation.title}: a window of {window.suffix} reaches {window.lookback_days} "
+                f"days back, beyond the {self.source.max_lookback_days} days that are read of "
+                f"{self.source.name}"
                 for window in aggregation.windows
                 if window.lookback_days > self.source.max_lookback_days
             ]
         if wrong:
-            raise ValueError(f"view of {self.entity.name}: {'; '.join(wrong)}")
+            raise DefinitionError(f"view of {self.entity.name}: {'; '.join(wrong)}")
 
     def _missing(self, column: str, what: str) -> list[str]:
         names = [known.name for known in self.source.columns]
@@ -194,7 +214,7 @@ class FeatureView:
         return [f"{what}: {self.source.name} has no column {column!r}; it has: {', '.join(names)}"]
 
     def _wrong_columns(self, aggregation: Aggregation) -> list[str]:
-        name, measure, where = aggregation.function.value, aggregation.measure, aggregation.where
+        name, measure, where = aggregation.title, aggregation.measure, aggregation.where
         wrong = []
         if measure is not None:
             missing = self._missing(measure, name)
@@ -270,11 +290,11 @@ class SequenceView:
 
     def __post_init__(self) -> None:
         if self.period_days < 1:
-            raise ValueError(f"a period is at least 1 day, not {self.period_days}")
+            raise DefinitionError(f"a period is at least 1 day, not {self.period_days}")
         if not 0 < self.warm_up_events < self.max_events:
-            raise ValueError(
+            raise DefinitionError(
                 f"warm_up_events ({self.warm_up_events}) lies between 1 and "
                 f"max_events ({self.max_events})"
             )
         if len(set(self.columns)) != len(self.columns):
-            raise ValueError("a sequence names the same column twice")
+            raise DefinitionError("a sequence names the same column twice")

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feature_defs.feature import Feature, Function, Kind
+from feature_defs.problems import DefinitionError
+
+# Hours and days go round: none is a multiple of another.
+CYCLES = frozenset({Kind.HOUR_OF_DAY, Kind.DAY_OF_WEEK})
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,14 @@ class Ratio:
 
     def feature(self, features: Mapping[str, Feature]) -> Feature:
         """The feature that it makes of those there are."""
-        parts = _parts(features, self.numerator, self.denominator)
         name = f"{self.numerator}_over_{self.denominator}"
+        parts = _parts(name, features, self.numerator, self.denominator)
+        odd = [part.name for part in parts if part.kind in CYCLES]
+        if odd or self.numerator == self.denominator:
+            raise DefinitionError(
+                f"{name}: {odd[0] if odd else self.numerator} cannot be divided like that; a ratio "
+                "is of two different amounts, counts, rates or durations"
+            )
         return Feature(name, Kind.RATIO, self.description, function=Function.RATIO, parts=parts)
 
 
@@ -38,27 +48,32 @@ class SmoothedRate:
 
     def __post_init__(self) -> None:
         if not 0 <= self.prior_rate <= 1:
-            raise ValueError(f"{self.part}: a prior rate lies in [0, 1], not {self.prior_rate}")
+            raise DefinitionError(
+                f"{self.part}: a prior rate lies in [0, 1], not {self.prior_rate}"
+            )
         if not 0 < self.prior_weight < float("inf"):
-            raise ValueError(f"{self.part}: a prior weighs more than 0, not {self.prior_weight}")
+            raise DefinitionError(
+                f"{self.part}: a prior weighs more than 0, not {self.prior_weight}"
+            )
 
     def feature(self, features: Mapping[str, Feature]) -> Feature:
         """The feature that it makes of those there are."""
-        parts = _parts(features, self.part, self.whole)
+        name = f"{self.part}_smoothed"
+        parts = _parts(name, features, self.part, self.whole)
         for part in parts:
             if part.kind is not Kind.COUNT:
-                raise ValueError(f"a smoothed rate is made of counts, and {part.name} is none")
-        name = f"{self.part}_smoothed"
+                raise DefinitionError(f"{name}: it is made of counts, and {part.name} is none")
         prior = (self.prior_rate, self.prior_weight)
         return Feature(
             name, Kind.RATE, self.description, function=Function.SMOOTHED, parts=parts, prior=prior
         )
 
 
-def _parts(features: Mapping[str, Feature], *names: str) -> tuple[Feature, ...]:
+def _parts(derived: str, features: Mapping[str, Feature], *names: str) -> tuple[Feature, ...]:
     missing = [name for name in names if name not in features]
     if missing:
-        raise ValueError(
-            f"no feature is called {' or '.join(missing)}; there are: {', '.join(features)}"
+        raise DefinitionError(
+            f"{derived}: no feature is called {' or '.join(missing)}; there are: "
+            f"{', '.join(features)}"
         )
     return tuple(features[name] for name in names)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from enum import Enum
 
+from feature_defs.problems import DefinitionError
 from feature_defs.sources import MONEY_SCALE
 
 
@@ -76,10 +77,13 @@ class Window:
     delay_days: int = 0
 
     def __post_init__(self) -> None:
+        for value in (self.length_days, self.delay_days):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise DefinitionError(f"a window is made of whole days, and {value!r} is none")
         if self.length_days < 1:
-            raise ValueError(f"a window is at least 1 day long, not {self.length_days}")
+            raise DefinitionError(f"a window is at least 1 day long, not {self.length_days}")
         if self.delay_days < 0:
-            raise ValueError(f"a delay is 0 days or more, not {self.delay_days}")
+            raise DefinitionError(f"a delay is 0 days or more, not {self.delay_days}")
 
     @property
     def suffix(self) -> str:
@@ -114,17 +118,31 @@ class Condition:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name != self.name.lower():
-            raise ValueError(f"condition {self.name!r}: its name is a word in small letters")
+            raise DefinitionError(
+                f"condition {self.name!r}: its name is a word of small letters, digits and _, such "
+                "as above_100"
+            )
         if self.operator not in OPERATORS:
-            raise ValueError(
+            raise DefinitionError(
                 f"condition {self.name}: there is no operator {self.operator!r}; "
                 f"there are {' '.join(OPERATORS)}"
             )
         if isinstance(self.value, bool) or not isinstance(self.value, str | int | Decimal):
-            raise ValueError(
+            raise DefinitionError(
                 f"condition {self.name}: {self.value!r} is not exact; compare with a text, a whole "
                 "number or a Decimal"
             )
+
+    @property
+    def exact_value(self) -> str:
+        """The value as text, alike for numbers that are equal.
+
+        >>> Condition("large", "amount", ">", Decimal("100.00")).exact_value
+        '100'
+        """
+        if isinstance(self.value, str):
+            return repr(self.value)
+        return format(Decimal(self.value).normalize(), "f")
 
 
 @dataclass(frozen=True)
@@ -176,7 +194,7 @@ class Feature:
         }
         # What only some features have is left out of the others, whose fingerprints stay.
         if self.where:
-            meaning["where"] = [self.where.column, self.where.operator, repr(self.where.value)]
+            meaning["where"] = [self.where.column, self.where.operator, self.where.exact_value]
         if self.parts:
             meaning["parts"] = [part.fingerprint for part in self.parts]
         if self.prior:

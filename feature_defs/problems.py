@@ -22,6 +22,10 @@ def without_passwords(text: str) -> str:
     return _USER.sub("***", text)
 
 
+class DefinitionError(ValueError):
+    """A feature is defined as it cannot be meant; raised where the definition stands."""
+
+
 class Problem(Exception):
     """One readable paragraph; the subclass says which exit code a command ends with."""
 

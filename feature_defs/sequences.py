@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from feature_defs.card import CARD_RHYTHM, CARD_SPEND
 from feature_defs.definitions import SequenceView
 from feature_defs.feature import CARD, Feature, Kind
-from feature_defs.merchant import MERCHANT_RISK
 
 TRANSACTION_AMOUNT = Feature(
     name="transaction_amount",
@@ -33,13 +31,23 @@ CARD_EVENTS = SequenceView(
     period_days=28,
     max_events=4096,
     warm_up_events=256,
-    columns=tuple(
-        feature.name
-        for feature in (
-            *EVENT_FEATURES,
-            *CARD_SPEND.features,
-            *CARD_RHYTHM.features,
-            *MERCHANT_RISK.features,
-        )
+    # Named one by one: what a model reads does not grow with the catalogue.
+    columns=(
+        "transaction_amount",
+        "transaction_hour_of_day",
+        "transaction_day_of_week",
+        "card_count_1d",
+        "card_count_7d",
+        "card_count_30d",
+        "card_amount_mean_1d",
+        "card_amount_mean_7d",
+        "card_amount_mean_30d",
+        "card_seconds_since_last_30d",
+        "merchant_count_1d_delay_7d",
+        "merchant_count_7d_delay_7d",
+        "merchant_count_30d_delay_7d",
+        "merchant_fraud_rate_1d_delay_7d",
+        "merchant_fraud_rate_7d_delay_7d",
+        "merchant_fraud_rate_30d_delay_7d",
     ),
 )

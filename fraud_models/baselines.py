@@ -1,8 +1,8 @@
 """The isolation forest: what a first model has to beat.
 
 It sees single transactions and no sequence, as in the published comparison. Missing values
-become 0 before fitting and scoring alike: of the features, only the time since the last event is
-ever null (there was none), and a forest needs some number. Fitted on a bounded sample; scoring
+become 0 before fitting and scoring alike: of what models read, only the time since the last event
+is ever null (there was none), and a forest needs some number. Fitted on a bounded sample; scoring
 is a pure function of an array, for a pandas UDF.
 """
 

@@ -5,6 +5,11 @@
         network = replace(base.network, hidden_width=128)
         return replace(base, recipe="wide_lstm_autoencoder", network=network)
 
+    def merchant_aware_autoencoder() -> ModelConfig:
+        base = lstm_autoencoder()
+        columns = (*base.columns, "card_merchant_id_distinct_7d")
+        return replace(base, recipe="merchant_aware_autoencoder", columns=columns)
+
 A new recipe is also entered in `RECIPES`.
 """
 

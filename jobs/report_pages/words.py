@@ -118,7 +118,7 @@ def _what(feature: Feature) -> str:
         Function.MAX: f"greatest {measure}",
         Function.STD: f"spread of the {measure}",
         Function.SHARE: "share of transactions",
-        Function.DISTINCT: f"number of different values of {measure}",
+        Function.DISTINCT: f"number of different {measure}s",
         Function.FRAUD_RATE: "fraud rate",
         Function.FRAUD_COUNT: "number of known frauds",
         Function.LABEL_COUNT: "number of transactions with a label",

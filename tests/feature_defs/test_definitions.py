@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from every_function import EVERY_FUNCTION
@@ -25,11 +26,12 @@ from feature_defs.definitions import (
 )
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
+from feature_defs.problems import DefinitionError
 from feature_defs.sources import TRANSACTIONS
 
 
 def test_names_are_derived_from_definitions() -> None:
-    assert set(catalogue.FEATURES) == {
+    assert set(catalogue.FEATURES) >= {
         "transaction_amount",
         "transaction_hour_of_day",
         "transaction_day_of_week",
@@ -42,7 +44,9 @@ def test_names_are_derived_from_definitions() -> None:
 
 
 def test_the_lookback_is_that_of_the_longest_window() -> None:
-    assert catalogue.LOOKBACK_DAYS == 30 + 7
+    windows = [f.window for f in catalogue.FEATURES.values() if f.window]
+    assert max(w.length_days + w.delay_days for w in windows) == catalogue.LOOKBACK_DAYS
+    assert TRANSACTIONS.max_lookback_days >= catalogue.LOOKBACK_DAYS
 
 
 LARGE = Condition("large", "amount", ">", 100)
@@ -59,7 +63,27 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
         (lambda: Window(0), "at least 1 day"),
         (lambda: Window(1, delay_days=-1), "0 days or more"),
         (lambda: count(()), "at least one window"),
-        (lambda: count((Window(1), Window(1))), "same window twice"),
+        (lambda: count((Window(1), Window(1))), "same window twice: 1d"),
+        (lambda: days(7.5), "whole days, and 7.5 is none"),  # type: ignore[arg-type]
+        (lambda: count(7), "has 7 for windows; write days"),  # type: ignore[arg-type]
+        (
+            lambda: FeatureView(CARD, TRANSACTIONS, count(ONE_DAY), ""),  # type: ignore[arg-type]
+            "is a comma missing",
+        ),
+        (lambda: view(count(days(120))), "view of card: count: a window of 120d.* the 90 days"),
+        (lambda: collect((), (Ratio("a", "b", ""),)), "a_over_b: no feature is called a or b"),
+        (
+            lambda: collect((), (Ratio("transaction_amount", "transaction_amount", ""),)),
+            "of two different amounts",
+        ),
+        (
+            lambda: collect((), (Ratio("transaction_amount", "transaction_day_of_week", ""),)),
+            "transaction_day_of_week cannot be divided",
+        ),
+        (
+            lambda: catalogue.check_columns(("no_such",), catalogue.FEATURES),
+            "CARD_EVENTS reads no_such",
+        ),
         (lambda: fraud_rate(days(7)), "needs a delay"),
         (lambda: fraud_count(days(7)), "needs a delay"),
         (lambda: label_count(days(7)), "needs a delay"),
@@ -97,12 +121,12 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
 )
 def test_what_cannot_be_meant_is_refused(build: object, words: str) -> None:
     assert callable(build)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(DefinitionError, match=words):
         build()
 
 
 def test_all_that_is_misspelt_is_told_with_what_there_is() -> None:
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(DefinitionError) as raised:
         view(
             mean("amuont", ONE_DAY),
             count(ONE_DAY, Condition("odd", "merchnat_id", "==", "m")),
@@ -121,7 +145,7 @@ def test_unknown_features_are_refused_with_those_there_are() -> None:
 
 def test_two_features_of_one_name_are_refused() -> None:
     twice = view(count(ONE_DAY), entity=MERCHANT)
-    with pytest.raises(ValueError, match="merchant_count_1d"):
+    with pytest.raises(DefinitionError, match="merchant_count_1d"):
         collect((twice, twice))
 
 
@@ -141,6 +165,8 @@ def test_a_fingerprint_follows_the_values_and_not_the_words() -> None:
     assert replace(feature, description="other words").fingerprint == feature.fingerprint
     named = replace(feature, where=LARGE).fingerprint
     assert replace(feature, where=replace(LARGE, name="other")).fingerprint == named
+    same = replace(LARGE, value=Decimal("100.00"))
+    assert replace(feature, where=same).fingerprint == named
     changes = {
         "window": Window(8), "entity": MERCHANT, "empty": 0.0, "source": "other", "where": LARGE,
         "parts": (feature,), "prior": (0.1, 1.0), "function": Function.LABEL_COUNT,

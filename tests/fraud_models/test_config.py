@@ -56,7 +56,7 @@ def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> N
         {"validation_days": 60, "train_days": 60},
         {"columns": ()},
         {"columns": ("transaction_amount",) * 20},
-        {"network": NetworkConfig(code_width=9)},
+        {"network": NetworkConfig(code_width=99)},
         {"warm_up_events": 4096},
     ],
 )

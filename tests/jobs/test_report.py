@@ -288,7 +288,7 @@ def test_words_say_what_a_function_does(monkeypatch: pytest.MonkeyPatch) -> None
             "the first transaction of the card at merchant over 30 days"
         ),
         ("card_merchant_id_distinct_8d", 5.0, 1.0): (
-            "the card's number of different values of merchant over 8 days was 5, expected about 1"
+            "the card's number of different merchants over 8 days was 5, expected about 1"
         ),
         ("transaction_amount_over_card_amount_std_7d", 12.0, 1.0): (
             "the transaction amount was 12 times the card's spread of the amount over 7 days, "

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from feature_defs.catalogue import FEATURES
+from feature_defs.feature import Feature, Function
 from jobs.lake.delta_io import Dates
 from jobs.lake.tables import FEATURES_TABLE, LABELS, SCORES, TRANSACTIONS, Table
 from jobs.quality import counts
@@ -278,6 +279,17 @@ def nulls(table: Table) -> list[Defect]:
     ]
 
 
+def may_be_null(feature: Feature) -> bool:
+    """Where there is nothing to divide by, or no event (or no second one) to look at."""
+    if feature.function in (Function.RATIO, Function.STD, Function.SECONDS_SINCE_LAST):
+        return True
+    if feature.window is None or feature.empty is not None or feature.type == "bigint":
+        return False
+    # The window of a transaction without a delay holds at least itself.
+    share = feature.function is Function.SHARE
+    return feature.window.delay_days > 0 or (feature.where is not None and not share)
+
+
 def feature_defects() -> list[Defect]:
     """From the catalogue alone, so that a new feature has its defects; ranges are by kind."""
     found = [*KEYS, *nulls(FEATURES_TABLE)]
@@ -288,8 +300,7 @@ def feature_defects() -> list[Defect]:
             at_most = f"{name}_at_most"
             found.append(Defect(f"{name} is no number", at_most, put("staged", name, NAN)))
             found.append(Defect(f"{name} is too high", at_most, put("staged", name, 2e15)))
-        # Only a card's first transaction has no time since the last one.
-        if name != "card_seconds_since_last_30d":
+        if not may_be_null(feature):
             found.append(Defect(f"{name} is null", f"{name}_there", put("staged", name, None)))
     return found
 
