@@ -181,7 +181,10 @@ KINDS = (
         _of_an_executor,
     ),
     Kind(r"OutOfMemoryError|Java heap space|GC overhead limit exceeded", _no_memory),
-    Kind(r"No space left on device|Disk quota exceeded|database or disk is full", _no_space),
+    Kind(
+        r"No space left on device|File too large|Disk quota exceeded|database or disk is full",
+        _no_space,
+    ),
     Kind(
         r"Read-only file system|Permission denied|AccessControlException|readonly database"
         r"|Mkdirs failed to create",

@@ -267,10 +267,11 @@ def test_what_a_backfill_does_not_find_leaves_the_nights_in_order(
     from jobs import backfill, nightly
     from jobs.lake.delta_io import Dates
     from jobs.lake.nights import hold
-    from jobs.lake.tables import NIGHTS
+    from jobs.lake.tables import NIGHTS, RUNS
 
     lake = copied()
     lake.delta_table(NIGHTS).delete(f"business_date >= '{HISTORY_LAST}'")
+    lake.delta_table(RUNS).delete(f"last_date >= '{HISTORY_LAST}'")
     eve = Dates(HISTORY_LAST, HISTORY_LAST)
     with pytest.raises(InputMissing, match="no version 99"):
         backfill.run(lake, backfill.BackfillPlan(eve, "typo", model="99"), delivery_of(bank))
