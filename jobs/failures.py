@@ -61,6 +61,12 @@ def _said(error: BaseException) -> str:
     return "\n".join(parts)
 
 
+def of_the_machine(error: BaseException) -> bool:
+    """Whether storage, memory or Spark itself has failed, and not what was read."""
+    problem = translate(error)
+    return problem is not None and type(problem) is Problem
+
+
 def _came_from_py4j(error: BaseException) -> bool:
     frame = error.__traceback__
     while frame is not None:

@@ -20,6 +20,7 @@ from datetime import date, datetime, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.failures import of_the_machine
 from jobs.lake.delta_io import Dates
 from jobs.lake.nights import Night
 from jobs.lake.runs import Run
@@ -88,6 +89,8 @@ def _stage(night: Night, delivery: Delivery, record: Run) -> Staged:
         labels = _stage_labels(night, delivery, rows, record)
         return Staged(transactions, labels, rows_read, labels_read)
     except UNREADABLE as error:
+        if of_the_machine(error):
+            raise
         sentence = "The delivery can be read to its end."
         require(uncounted(suite.GATE, "delivery_readable", sentence, first_line(error)), record)
         raise

@@ -20,6 +20,7 @@ import pandas as pd
 from great_expectations.checkpoint import Checkpoint
 
 from feature_defs.problems import GateFailed
+from jobs.failures import of_the_machine
 from jobs.lake.runs import Run
 from jobs.quality.acceptance import GATES, NEVER_OVERRULED, Acceptance, Outcome
 from jobs.source import UNREADABLE, first_line
@@ -180,6 +181,8 @@ def judged(gate: str, judge: Callable[[], GateResult]) -> GateResult:
     try:
         return judge()
     except UNREADABLE as error:
+        if of_the_machine(error):
+            raise
         sentence = "What the gate looks at can be read."
         return uncounted(gate, "facts_counted", sentence, first_line(error))
 

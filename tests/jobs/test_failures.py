@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from feature_defs.problems import InputMissing, Problem
-from jobs.failures import translate
+from jobs.failures import of_the_machine, translate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -325,6 +325,20 @@ def test_a_command_says_it_in_one_paragraph(written: Lake, tmp_path: Path) -> No
     assert "Delta's log is damaged in the table `nights`" in done.stderr
     assert "What to do: " in said
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "whose"),
+    [
+        ("java.io.IOException: File too large", True),
+        ("java.io.IOException: No space left on device", True),
+        ("java.lang.OutOfMemoryError: Java heap space", True),
+        ("[FAILED_READ_FILE.NO_HINT] Encountered error while reading file", False),
+        ("something else", False),
+    ],
+)
+def test_a_machine_that_fails_is_not_a_bad_delivery(said: str, whose: bool) -> None:
+    assert of_the_machine(RuntimeError(said)) is whose
 
 
 def test_what_is_not_known_stays_what_it_is() -> None:
