@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from feature_defs.feature import Feature, Function, Kind
+from feature_defs.feature import CYCLES, Feature, Function, Kind
 from feature_defs.problems import DefinitionError
-
-# Hours and days go round: none is a multiple of another.
-CYCLES = frozenset({Kind.HOUR_OF_DAY, Kind.DAY_OF_WEEK})
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ class Kind(Enum):
     DAY_OF_WEEK = "day_of_week"
 
 
+# Kinds that go round, with the length of a turn: none of their values is a multiple of another.
+CYCLES = {Kind.HOUR_OF_DAY: 24.0, Kind.DAY_OF_WEEK: 7.0}
+
+
 class Function(Enum):
     """How a window's events become one value."""
 

@@ -22,6 +22,11 @@ def without_passwords(text: str) -> str:
     return _USER.sub("***", text)
 
 
+def holds_password(text: str) -> bool:
+    """Whether an address in a text says who logs in with what."""
+    return _USER.search(text) is not None
+
+
 class DefinitionError(ValueError):
     """A feature is defined as it cannot be meant; raised where the definition stands."""
 

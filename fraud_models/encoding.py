@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from feature_defs.catalogue import feature
-from feature_defs.feature import Kind
+from feature_defs.feature import CYCLES, Kind
 from feature_defs.problems import Problem, UsageProblem
 from fraud_models.config import NetworkConfig
 
@@ -38,13 +38,10 @@ DEVIATIONS_Q10_TO_Q90 = 2.563
 LOG_SCALE_FLOOR = 0.1
 LINEAR_SCALE_FLOOR = 0.01
 RATE_SCALE_FLOOR = 0.01
-HOURS_PER_DAY = 24.0
-DAYS_PER_WEEK = 7.0
 # Inputs beyond this many deviations look alike to the network; the likelihood sees them whole.
 INPUT_LIMIT = 8.0
 
 LOGARITHMIC = frozenset({Kind.COUNT, Kind.DURATION_S, Kind.RATIO})
-CYCLES = {Kind.HOUR_OF_DAY: HOURS_PER_DAY, Kind.DAY_OF_WEEK: DAYS_PER_WEEK}
 
 
 @dataclass(frozen=True)

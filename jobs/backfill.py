@@ -76,7 +76,8 @@ def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
         NightHeld: another run works on one of the nights.
     """
     reports = [lake.path(report.FOLDER, str(day), "report.html") for day in plan.dates.days]
-    if _states(lake, plan) == {"done"}:
+    states = _states(lake, plan)
+    if states == {"done"}:
         say(f"this backfill of {plan.dates} is done already; nothing changes")
         return reports
     if plan.starting_at == "ingest":
@@ -84,7 +85,7 @@ def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
     else:
         require_ingested(lake, plan.dates)
     # Before any night is taken: what is not there must leave no trace in `nights`.
-    models = _models(lake, plan) if None in _states(lake, plan) else {}
+    models = _models(lake, plan) if None in states else {}
     arguments = json.loads(plan.to_json())
     with recorded(lake, "backfill", plan.dates, arguments) as own, hold(lake, plan.dates) as night:
         if None in _states(lake, plan):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fsspec
 
-from feature_defs.problems import UsageProblem, without_passwords
+from feature_defs.problems import UsageProblem, holds_password
 
 
 def file_system(place: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -13,7 +13,7 @@ def file_system(place: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Raises:
         UsageProblem: a password is in it, or its file system is not known or not installed.
     """
-    if without_passwords(place) != place:
+    if holds_password(place):
         raise UsageProblem(
             f"The place {place} has a password in it, which `runs` and reports would keep.",
             expected="a path or URI that anybody may see.",

@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from feature_defs.problems import UsageProblem, without_passwords
+from feature_defs.problems import UsageProblem, holds_password
 from jobs.lake.tables import TABLES
 
 # Up to three parts, so that nothing but a name ever reaches Spark's parser.
@@ -152,7 +152,7 @@ def _check_file(config: Path) -> None:
     wrong += [
         f"{name} holds a password"
         for name, value in content.items()
-        if isinstance(value, str) and without_passwords(value) != value
+        if isinstance(value, str) and holds_password(value)
     ]
     if wrong:
         raise UsageProblem(

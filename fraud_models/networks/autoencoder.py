@@ -27,6 +27,19 @@ from fraud_models.config import NetworkConfig
 INITIAL_SCALE = 0.2
 
 
+def recurrent(
+    cell: type[nn.LSTM | nn.GRU], config: NetworkConfig, num_inputs: int
+) -> nn.LSTM | nn.GRU:
+    """A recurrent memory of `num_layers`, [B, L, I] to [B, L, H]."""
+    return cell(
+        num_inputs,
+        config.hidden_width,
+        num_layers=config.num_layers,
+        batch_first=True,
+        dropout=config.dropout if config.num_layers > 1 else 0.0,
+    )
+
+
 class Autoencoder(nn.Module, ABC):
     """Encoder, code and decoder; `forward` does both and returns locations and scales."""
 

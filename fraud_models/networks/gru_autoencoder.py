@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fraud_models.config import NetworkConfig
-from fraud_models.networks.autoencoder import Autoencoder
+from fraud_models.networks.autoencoder import Autoencoder, recurrent
 
 
 class GruAutoencoder(Autoencoder):
@@ -13,13 +13,7 @@ class GruAutoencoder(Autoencoder):
 
     def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
         """One GRU of `num_layers`."""
-        self.gru = nn.GRU(
-            num_inputs,
-            config.hidden_width,
-            num_layers=config.num_layers,
-            batch_first=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-        )
+        self.gru = recurrent(nn.GRU, config, num_inputs)
 
     def remember(self, inputs: Tensor) -> Tensor:
         """[B, L, I] to [B, L, H]."""

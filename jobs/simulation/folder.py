@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from feature_defs.problems import UsageProblem
-from jobs.places import file_system
+from jobs.places import file_system, uri_of
 from jobs.simulation.plan import SimulationPlan
 
 PLAN_FILE = "simulation.json"
@@ -39,8 +38,7 @@ class Folder:
     @cached_property
     def uri(self) -> str:
         """The folder without a slash at its end; a local one as an absolute path."""
-        local = isinstance(self.files, LocalFileSystem)
-        return (self._path if local else self.plan.out).rstrip("/")
+        return uri_of(self.plan.out)
 
     @cached_property
     def _path(self) -> str:

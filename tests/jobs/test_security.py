@@ -156,9 +156,7 @@ def test_an_error_shows_no_control_signs() -> None:
     assert "\x1b[2J" not in ended.stderr and "\u202e" not in ended.stderr
 
 
-def test_a_password_in_an_address_is_nowhere_to_be_seen(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_password_in_an_address_is_nowhere_to_be_seen(tmp_path: Path) -> None:
     from jobs.lake.delta_io import Lake
     from jobs.lake.runs import Run
     from jobs.logs import JsonLines
