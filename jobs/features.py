@@ -19,6 +19,7 @@ from jobs.lake.nights import Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
 from jobs.quality.acceptance import Acceptance
+from jobs.quality.counts import ACCEPTED_KEYS, AcceptedKeys
 from jobs.quality.gate import require
 from jobs.quality.staged import ToPublish
 from jobs.quality.suites.features import SUITE
@@ -38,12 +39,16 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
             known = knowledge(night, run)
             built = compile_features(known, dates.first, dates.last, lake.settings.late_days)
             staged = lake.stage(built, run.run_id, FEATURES_TABLE.name)
-            accepted = known.transactions.where(dates.sql)
+            nights = known.transactions.where(dates.sql)
+            accepted = AcceptedKeys(nights, run.versions_in[TRANSACTIONS.name])
             rows = ToPublish(accepted, staged, dict(staged.dtypes), dates)
             require(SUITE.judge(rows), run, acceptance)
             run.rows["features"] = staged.count()
             night.publish(FEATURES_TABLE, staged, run)
             run.figures |= {"fingerprints": fingerprints(), LATE_DAYS: lake.settings.late_days}
+            # Each night keeps the record of its run: what grows with the run's nights stays out.
+            if dates.num_nights == 1:
+                run.figures[ACCEPTED_KEYS] = accepted.as_record()
         finally:
             lake.discard_staged(run.run_id)
 

@@ -16,7 +16,7 @@ from jobs.alert_volume import cards_over_threshold, usual_cards
 from jobs.lake.nights import Night
 from jobs.lake.tables import SCORES, TRANSACTIONS
 from jobs.quality.acceptance import Acceptance
-from jobs.quality.counts import Counted
+from jobs.quality.counts import ACCEPTED_KEYS, AcceptedKeys, Counted
 from jobs.quality.gate import require
 from jobs.quality.staged import ToPublish
 from jobs.quality.suites.scores import SUITE, alert_volume
@@ -39,8 +39,10 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
         )
     with night.job("publish") as run:
         run.model_version = scoring.model_version
-        run.versions_in[TRANSACTIONS.name] = night.pin(TRANSACTIONS.name)
-        accepted = lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)).where(F.expr(dates.sql))
+        version = run.versions_in[TRANSACTIONS.name] = night.pin(TRANSACTIONS.name)
+        transactions = lake.read(TRANSACTIONS, version).where(F.expr(dates.sql))
+        counted = night.need("features").figures.get(ACCEPTED_KEYS)
+        accepted = AcceptedKeys(transactions, version, counted)
         staged = lake.read_staged(scoring.run_id, SCORES)
         types = lake.staged_types(scoring.run_id, SCORES)
         rows = ToPublish(accepted, staged, types, dates)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -33,6 +34,8 @@ MARKS = {
         )
     },
 }
+# Where a run keeps what its gate has counted of the accepted transactions.
+ACCEPTED_KEYS = "accepted_keys"
 NO_KEYS = dict.fromkeys(
     ("num_accepted", "num_staged", "num_without", "num_strangers", "num_copies"), 0
 )
@@ -96,8 +99,38 @@ def per_night(
     )
 
 
+@dataclass
+class AcceptedKeys:
+    """The accepted transactions that staged rows belong to, at one version of their table.
+
+    Gate 2 and gate 4 of a night look at the same version, which never changes, so what one has
+    counted of it the other need not count again.
+    """
+
+    rows: DataFrame
+    version: int
+    counted: Mapping[str, Any] | None = None
+    """What `as_record` gave for an earlier gate; of another version it counts for nothing."""
+
+    @cached_property
+    def marks(self) -> dict[date, dict[str, Any]]:
+        """The number of rows of each night, and the sums of their hashes."""
+        known = self.counted or {}
+        if known.get("version") == self.version:
+            return {date.fromisoformat(day): dict(marks) for day, marks in known["marks"].items()}
+        aggregates = {name: F.expr(aggregate) for name, aggregate in MARKS.items()}
+        return {
+            day: dict(facts) for day, facts in per_night(self.rows, aggregates, {}).by_night.items()
+        }
+
+    def as_record(self) -> dict[str, Any]:
+        """What a run keeps of it."""
+        marks = {str(day): facts for day, facts in self.marks.items()}
+        return {"version": self.version, "marks": marks}
+
+
 def counted_with_coverage(
-    profile: Profile, accepted: DataFrame, staged: DataFrame
+    profile: Profile, accepted: AcceptedKeys, staged: DataFrame
 ) -> list[Counted]:
     """What a profile counts of staged rows, and which keys only one side has, and copies.
 
@@ -113,12 +146,10 @@ def counted_with_coverage(
     """
     with_marks = replace(profile, counted={**profile.counted, **MARKS}).of(staged)
     theirs = {day: _marks(facts) for day, facts in with_marks.by_night.items()}
-    marks = {name: F.expr(aggregate) for name, aggregate in MARKS.items()}
-    ours = per_night(accepted, marks, {}).by_night
-    if ours != theirs:
-        coverage = _compared(accepted, staged)
+    if accepted.marks != theirs:
+        coverage = _compared(accepted.rows, staged)
     else:
-        numbers = {day: mark["marked_rows"] for day, mark in ours.items()}
+        numbers = {day: mark["marked_rows"] for day, mark in theirs.items()}
         same = {
             day: {**NO_KEYS, "num_accepted": number, "num_staged": number}
             for day, number in numbers.items()

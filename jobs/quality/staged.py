@@ -15,6 +15,7 @@ from jobs.lake.delta_io import Dates
 from jobs.lake.tables import Table
 from jobs.quality.counts import (
     NIGHT,
+    AcceptedKeys,
     Counted,
     Profile,
     columns,
@@ -30,7 +31,7 @@ from jobs.quality.gate import Expectation, GateResult, judged, validate
 class ToPublish:
     """Staged rows of some nights, and the accepted transactions that each must belong to."""
 
-    accepted: DataFrame
+    accepted: AcceptedKeys
     staged: DataFrame
     types: Mapping[str, str]
     """Spark's names of the types that were written, by column."""

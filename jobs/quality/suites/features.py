@@ -46,6 +46,7 @@ def _range(feature: Feature) -> tuple[float, float | None]:
         # A window with no delay holds the transaction itself.
         Kind.COUNT: (1 if now and feature.where is None else 0, None),
         Kind.RATE: (0, 1),
+        Kind.PROBABILITY: (0, 1),
         Kind.RATIO: (-LARGEST, LARGEST),
         Kind.DURATION_S: (0, LARGEST),
         Kind.HOUR_OF_DAY: (0, 24),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ def keys(spark: SparkSession, *rows: tuple[date, str]) -> DataFrame:
 
 def found(one: DataFrame, other: DataFrame) -> dict[date, list[int]]:
     profile = counts.Profile(counted={"longest": "max(length(transaction_id))"})
-    coverage, counted = counts.counted_with_coverage(profile, one, other)
+    accepted = counts.AcceptedKeys(one, version=3)
+    coverage, counted = counts.counted_with_coverage(profile, accepted, other)
     assert all(set(facts) == {"longest"} for facts in counted.by_night.values())
     by_night = coverage.by_night
     names: Sequence[str] = tuple(counts.NO_KEYS)
@@ -57,3 +59,18 @@ def test_differing_keys_are_counted_one_by_one(
 ) -> None:
     accepted = keys(spark, (DAY, "a"), (DAY, "b"))
     assert found(accepted, keys(spark, *staged)) == expected
+
+
+def test_what_was_counted_of_a_version_is_not_counted_again(spark: SparkSession) -> None:
+    rows = keys(spark, (DAY, "a"), (NEXT, "b"))
+    record = json.loads(json.dumps(counts.AcceptedKeys(rows, version=3).as_record()))
+    nothing = keys(spark)
+    same = counts.AcceptedKeys(nothing, version=3, counted=record)
+    assert same.marks == counts.AcceptedKeys(rows, version=3).marks
+    assert counts.AcceptedKeys(nothing, version=4, counted=record).marks == {}
+    other = keys(spark, (DAY, "a"), (NEXT, "x"))
+    profile = counts.Profile()
+    (coverage, _) = counts.counted_with_coverage(
+        profile, counts.AcceptedKeys(rows, 3, record), other
+    )
+    assert coverage.by_night[NEXT]["num_without"] == coverage.by_night[NEXT]["num_strangers"] == 1

@@ -309,6 +309,7 @@ SCORE = [
     *KEYS,
     *nulls(SCORES),
     Defect("two models scored the night", "one_model", put("staged", "model_version", "4")),
+    Defect("a model that is none", "one_model", put("staged", "model_version", "champion")),
     Defect("a score is negative", "score_at_least", put("staged", "score", -0.1)),
     Defect("a score is above 1", "score_at_most", put("staged", "score", 1.1)),
     Defect("a score is no number", "score_at_most", put("staged", "score", NAN)),
@@ -327,11 +328,12 @@ SCORE = [
 
 
 def judge_staged(spark: SparkSession, suite: StagedSuite, nights: dict[date, Night]) -> GateResult:
-    keys = {"business_date": "date", "transaction_id": "string"}
-    accepted = frame(spark, [row for n in nights.values() for row in n["accepted"]], keys)
+    types = {"business_date": "date", "transaction_id": "string"}
+    accepted = frame(spark, [row for n in nights.values() for row in n["accepted"]], types)
     types = types_of(suite.table)
     built = frame(spark, [row for night in nights.values() for row in night["staged"]], types)
-    rows = ToPublish(accepted, built, dict(built.dtypes), Dates(min(nights), max(nights)))
+    keys = counts.AcceptedKeys(accepted, version=0)
+    rows = ToPublish(keys, built, dict(built.dtypes), Dates(min(nights), max(nights)))
     tonight = {day: night["cards"] for day, night in nights.items()}
     further = [scores.alert_volume(tonight, HISTORY)] if suite is scores.SUITE else []
     return suite.judge(rows, lambda: further)
