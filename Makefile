@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
 	test-guards race-test lint handbook-check oracle-check bench-scoring bench-gates \
-	bench-features wheel constraints clean
+	bench-features bench-training wheel constraints clean
 
 setup: $(READY)
 
@@ -82,6 +82,10 @@ bench-gates: setup
 # What features cost, against the floor and Spark's own windows.
 bench-features: setup
 	$(BIN)/python tests/benchmarks/feature_cost.py --num-rows $(NUM_ROWS)
+
+# What feeding a training from Petastorm costs, beside the same loop on tensors in memory.
+bench-training: setup
+	$(BIN)/python tests/benchmarks/training_feed.py
 
 # Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from feature_defs.definitions import FeatureView, count, days, mean, seconds_since_last
+from feature_defs.derived import Ratio
 from feature_defs.feature import CARD
 from feature_defs.sources import TRANSACTIONS
 
@@ -18,4 +19,10 @@ CARD_RHYTHM = FeatureView(
     source=TRANSACTIONS,
     aggregations=(seconds_since_last(days(30)),),
     description="How long the card had been quiet.",
+)
+
+AMOUNT_AGAINST_USUAL = Ratio(
+    numerator="transaction_amount",
+    denominator="card_amount_mean_30d",
+    description="How many times the card's mean amount this transaction paid.",
 )

@@ -44,9 +44,9 @@ class SmoothedRate:
     description: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prior_rate <= 1:
+        if not 0 < self.prior_rate < 1:
             raise DefinitionError(
-                f"{self.part}: a prior rate lies in [0, 1], not {self.prior_rate}"
+                f"{self.part}: a prior rate lies between 0 and 1, not {self.prior_rate}"
             )
         if not 0 < self.prior_weight < float("inf"):
             raise DefinitionError(
@@ -62,7 +62,12 @@ class SmoothedRate:
                 raise DefinitionError(f"{name}: it is made of counts, and {part.name} is none")
         prior = (self.prior_rate, self.prior_weight)
         return Feature(
-            name, Kind.RATE, self.description, function=Function.SMOOTHED, parts=parts, prior=prior
+            name,
+            Kind.PROBABILITY,
+            self.description,
+            function=Function.SMOOTHED,
+            parts=parts,
+            prior=prior,
         )
 
 

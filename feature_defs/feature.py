@@ -23,6 +23,7 @@ class Kind(Enum):
     AMOUNT = "amount"
     COUNT = "count"
     RATE = "rate"
+    PROBABILITY = "probability"
     RATIO = "ratio"
     DURATION_S = "duration_s"
     HOUR_OF_DAY = "hour_of_day"
@@ -181,6 +182,12 @@ class Feature:
         """Days of input before a transaction that this feature needs."""
         own = self.window.lookback_days if self.window else 0
         return max([own, *(part.lookback_days for part in self.parts)])
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether a label could change its value."""
+        own = self.function in LABEL_FUNCTIONS
+        return own or any(part.reads_labels for part in self.parts)
 
     @property
     def fingerprint(self) -> str:

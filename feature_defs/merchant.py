@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from feature_defs.definitions import FeatureView, count, days, fraud_rate
+from feature_defs.definitions import (
+    FeatureView,
+    count,
+    days,
+    fraud_count,
+    fraud_rate,
+    label_count,
+)
+from feature_defs.derived import SmoothedRate
 from feature_defs.feature import MERCHANT
 from feature_defs.sources import TRANSACTIONS
 
 # Labels of the last week are rarely complete, so the windows end a week before the transaction.
 LABEL_DELAY_DAYS = 7
+
+JUDGED_OVER_DAYS = (1, 3, 7, 30)
 
 MERCHANT_RISK = FeatureView(
     entity=MERCHANT,
@@ -17,4 +27,27 @@ MERCHANT_RISK = FeatureView(
         fraud_rate(days(1, 7, 30, delay=LABEL_DELAY_DAYS), empty=0.0),
     ),
     description="How busy the merchant was, and how much of that turned out to be fraud.",
+)
+
+MERCHANT_JUDGED = FeatureView(
+    entity=MERCHANT,
+    source=TRANSACTIONS,
+    aggregations=(
+        fraud_count(days(*JUDGED_OVER_DAYS, delay=LABEL_DELAY_DAYS)),
+        label_count(days(*JUDGED_OVER_DAYS, delay=LABEL_DELAY_DAYS)),
+    ),
+    description="How many of the merchant's transactions were known to be frauds, or genuine.",
+)
+
+# A rate says the same of one fraud in two and of ten in twenty. Begun with a prior of two
+# transactions at half a percent, the second says more, and one fraud among many little.
+MERCHANT_FRAUD_CHANCES = tuple(
+    SmoothedRate(
+        part=f"merchant_fraud_count_{length}d_delay_{LABEL_DELAY_DAYS}d",
+        whole=f"merchant_label_count_{length}d_delay_{LABEL_DELAY_DAYS}d",
+        prior_rate=0.005,
+        prior_weight=2.0,
+        description="The chance that a transaction at the merchant is a fraud, as its labels say.",
+    )
+    for length in JUDGED_OVER_DAYS
 )

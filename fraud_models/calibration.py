@@ -88,15 +88,32 @@ class Calibration:
         >>> Calibration.fit([0.0, 0.5, 0.9], [0.0, 1.0, 2.0], 100).score([1.0]).tolist()
         [0.5]
         """
+        values, inside, beyond = self._ranks(ranking_values)
+        # Beyond every plausible value the tail rounds to 0; the score still stays below 1.
+        above = np.minimum(1 - beyond, np.nextafter(1.0, 0.0))
+        scores: Floats = np.where(values > self.quantiles[-1], above, inside)
+        return scores
+
+    def tail_share(self, ranking_values: npt.ArrayLike) -> Floats:
+        """Share in [0, 1] of validation events that rank as high; NaN stays NaN.
+
+        What `score` leaves to 1, but without its rounding: the rarest keep their order.
+
+        >>> Calibration.fit([0.0, 0.5, 0.9], [0.0, 1.0, 2.0], 100).tail_share([1.0]).tolist()
+        [0.5]
+        """
+        values, inside, beyond = self._ranks(ranking_values)
+        shares: Floats = np.where(values > self.quantiles[-1], beyond, 1 - inside)
+        return shares
+
+    def _ranks(self, ranking_values: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
+        """The values, their rank inside the table, and the share above them beyond it."""
         values = np.asarray(ranking_values, dtype=np.float64)
         top, reached = self.quantiles[-1], self.probabilities[-1]
         inside = np.interp(values, self.quantiles, self.probabilities, left=0.0)
         excess = np.maximum(values - top, 0.0) / self.tail_scale
         beyond = (1 - reached) * (1 + self.tail_shape * excess) ** (-1 / self.tail_shape)
-        # Beyond every plausible value the tail rounds to 0; the score still stays below 1.
-        above = np.minimum(1 - beyond, np.nextafter(1.0, 0.0))
-        scores: Floats = np.where(values > top, above, inside)
-        return scores
+        return values, inside, beyond
 
     def with_alert_thresholds(self, nights: Sequence[Sequence[float]]) -> Calibration:
         """With a table of thresholds from the top card scores of each validation night.

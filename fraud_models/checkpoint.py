@@ -22,11 +22,14 @@ from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.calibration import Calibration
 from fraud_models.config import ModelConfig
 from fraud_models.encoding import Encoding
+from fraud_models.rarity import Rarities
 from fraud_models.storage import exists, join, read_bytes, sha256_of, write_bytes
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
 CHECKPOINT_FILE = "checkpoint.json"
+# What the names of a supervised head's weights begin with.
+HEAD_WEIGHTS = "head"
 RESTORE = "restore the folder from a backup, or train and promote a model again."
 
 
@@ -45,8 +48,22 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     calibration: Calibration | None = None
     """Unset until the model has ranked its validation nights."""
+    rarities: Rarities | None = None
+    """Of a model that ranks by them; unset until it has seen its validation nights."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Summary of the training run, as plain values."""
+
+    @property
+    def network_weights(self) -> dict[str, Tensor]:
+        """Of the autoencoder."""
+        head = f"{HEAD_WEIGHTS}."
+        return {k: v for k, v in self.weights.items() if not k.startswith(head)}
+
+    @property
+    def head_weights(self) -> dict[str, Tensor]:
+        """Of the supervised head, if there is one."""
+        head = f"{HEAD_WEIGHTS}."
+        return {k.removeprefix(head): v for k, v in self.weights.items() if k.startswith(head)}
 
     def check_columns(self, available: Mapping[str, str]) -> None:
         """Check that the columns of the model are there and mean what they meant.
@@ -89,6 +106,7 @@ def save_checkpoint(uri: str, checkpoint: Checkpoint) -> str:
         "config": checkpoint.config.to_dict(),
         "encoding": checkpoint.encoding.to_dict(),
         "calibration": calibration.to_dict() if calibration else None,
+        "rarities": checkpoint.rarities.to_dict() if checkpoint.rarities else None,
         "columns": dict(checkpoint.columns),
         "data_versions": dict(checkpoint.data_versions),
         "as_of": checkpoint.as_of,
@@ -122,10 +140,13 @@ def load_checkpoint(uri: str, expected_sha256: str | None = None) -> Checkpoint:
     try:
         tensors = safetensors.torch.load(weights)
         calibration = content["calibration"]
+        # Written before there were any: a checkpoint without the word.
+        rarities = content.get("rarities")
         return Checkpoint(
             config=ModelConfig.from_dict(content["config"]),
             encoding=Encoding.from_dict(content["encoding"]),
             calibration=Calibration.from_dict(calibration) if calibration else None,
+            rarities=Rarities.from_dict(rarities) if rarities else None,
             columns=content["columns"],
             data_versions=content["data_versions"],
             as_of=content["as_of"],

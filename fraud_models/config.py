@@ -13,10 +13,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from feature_defs.catalogue import FEATURES
 from feature_defs.problems import UsageProblem
 from feature_defs.sequences import CARD_EVENTS
 
 T = TypeVar("T")
+
+UNSUPERVISED, ONE_CLASS, SEMI_SUPERVISED = "unsupervised", "one_class", "semi_supervised"
+SUPERVISIONS = (UNSUPERVISED, ONE_CLASS, SEMI_SUPERVISED)
+BY_ERROR, BY_RARITY, BY_HEAD = "reconstruction_error", "rarity", "fraud_head"
+RANKINGS = (BY_ERROR, BY_RARITY, BY_HEAD)
 
 
 def _refuse(what: str, value: object, expected: str) -> None:
@@ -55,6 +61,11 @@ class NetworkConfig:
     """Events that one convolution looks at; convolutions only."""
     num_heads: int = 4
     """Attention heads, a divisor of `hidden_width`; transformers only."""
+    adversarial_weight: float = 0.0
+    """Of the discriminator on codes, in nats per nat of the description; 0 for none."""
+    input_limit: float = 8.0
+    """Encoded units (about standard deviations) beyond which inputs look alike to the network: a
+    small one keeps what is odd out of the code, so that it costs where it is."""
     scale_floor: float = 0.4
     """Least likelihood scale of a channel, in encoded units (about standard deviations)."""
     degrees_of_freedom: float = 3.0
@@ -66,13 +77,20 @@ class NetworkConfig:
         for name in ("hidden_width", "code_width", "num_layers", "kernel_width", "num_heads"):
             if getattr(self, name) < 1:
                 _refuse(name, getattr(self, name), "1 or more.")
-        for name in ("scale_floor", "degrees_of_freedom", "amount_degrees_of_freedom"):
+        for name in (
+            "input_limit",
+            "scale_floor",
+            "degrees_of_freedom",
+            "amount_degrees_of_freedom",
+        ):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "a number above 0.")
         if self.hidden_width % self.num_heads:
             _refuse("num_heads", self.num_heads, f"a divisor of {self.hidden_width}.")
         if not 0 <= self.dropout < 1:
             _refuse("dropout", self.dropout, "0 to below 1.")
+        if not 0 <= self.adversarial_weight < float("inf"):
+            _refuse("adversarial_weight", self.adversarial_weight, "0 or more.")
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,29 @@ class OptimisationConfig:
 
 
 @dataclass(frozen=True)
+class HeadConfig:
+    """The supervised head of a semi-supervised model, and how it learns."""
+
+    hidden_width: int = 32
+    """Units of each of its two hidden layers."""
+    epochs: int = 12
+    """Passes over the labelled events, after the autoencoder has learned; none is held out."""
+    learning_rate: float = 1e-2
+    """Of AdamW at the start; it falls as the autoencoder's does."""
+    weight_decay: float = 1e-3
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_width", "epochs"):
+            if getattr(self, name) < 1:
+                _refuse(f"head.{name}", getattr(self, name), "1 or more.")
+        if not self.learning_rate > 0:
+            _refuse("head.learning_rate", self.learning_rate, "a number above 0.")
+        if not self.weight_decay >= 0:
+            _refuse("head.weight_decay", self.weight_decay, "0 or more.")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that decides what a trained model is, but the data."""
 
@@ -113,8 +154,17 @@ class ModelConfig:
     """Shape of the network."""
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
     """How it learns."""
-    ranking: str = "reconstruction_error"
-    """How transactions are ordered: a name in `scoring.RANKINGS`."""
+    supervision: str = ONE_CLASS
+    """What labels are for. `unsupervised`: nothing, and no column may be made of them;
+    `one_class`: known frauds are no targets; `semi_supervised`: known frauds are no targets of the
+    autoencoder, and a head learns from all mature labels."""
+    ranking: str = BY_ERROR
+    """What orders transactions: the sum of their columns' errors (`reconstruction_error`), how
+    rare the rarest of their errors are (`rarity`), or the head (`fraud_head`)."""
+    ranked_columns: tuple[str, ...] = ()
+    """Columns whose errors are ranked by; none named means all. The head reads all."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+    """Of a semi-supervised model."""
     train_days: int = 35
     """Days before `as_of` whose events are targets, the validation days included."""
     validation_days: int = 7
@@ -130,6 +180,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "ranked_columns", tuple(self.ranked_columns))
         if not 1 <= self.validation_days < self.train_days:
             _refuse("validation_days", self.validation_days, f"1 to below {self.train_days}.")
         if not self.columns or len(set(self.columns)) != len(self.columns):
@@ -142,10 +193,41 @@ class ModelConfig:
             )
         if not 0 < self.warm_up_events < self.max_context_events:
             _refuse("warm_up_events", self.warm_up_events, "1 to below max_context_events.")
+        self._check_supervision()
+        self._check_ranking()
+
+    def _check_supervision(self) -> None:
+        if self.supervision not in SUPERVISIONS:
+            _refuse("supervision", self.supervision, f"one of: {', '.join(SUPERVISIONS)}.")
+        # A column that the catalogue has no more is an old model's, which was checked then.
+        known = [FEATURES[name] for name in self.columns if name in FEATURES]
+        told = [feature.name for feature in known if feature.reads_labels]
+        if self.supervision == UNSUPERVISED and told:
+            _refuse("columns", ", ".join(told), "no column that is made of labels: unsupervised.")
+
+    def _check_ranking(self) -> None:
+        if self.ranking not in RANKINGS:
+            _refuse("ranking", self.ranking, f"one of: {', '.join(RANKINGS)}.")
+        if (self.ranking == BY_HEAD) != (self.supervision == SEMI_SUPERVISED):
+            _refuse(
+                "ranking",
+                self.ranking,
+                f"{BY_HEAD} with {SEMI_SUPERVISED} and nothing else; this is {self.supervision}.",
+            )
+        unread = [name for name in self.ranked_columns if name not in self.columns]
+        if unread or len(set(self.ranked_columns)) != len(self.ranked_columns):
+            _refuse("ranked_columns", self.ranked_columns, "columns of the model, none twice.")
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """Columns whose errors are ranked by, in the order of `columns`."""
+        chosen = self.ranked_columns or self.columns
+        return tuple(name for name in self.columns if name in chosen)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""
-        return {**asdict(self), "columns": list(self.columns)}
+        lists = {"columns": list(self.columns), "ranked_columns": list(self.ranked_columns)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -159,4 +241,5 @@ class ModelConfig:
             values,
             network=_from_dict(NetworkConfig, values.get("network", {})),
             optimisation=_from_dict(OptimisationConfig, values.get("optimisation", {})),
+            head=_from_dict(HeadConfig, values.get("head", {})),
         )

@@ -25,7 +25,10 @@ IntArray = npt.NDArray[np.int64]
 RoleArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
+# A role is what an event is for (two bits), and what is known of it (two more, for a head only).
 CONTEXT_ONLY, TARGET, VALIDATION_TARGET = 0, 1, 2
+KNOWN_GENUINE, KNOWN_FRAUD = 4, 8
+PURPOSE, LABELLED = 3, KNOWN_GENUINE | KNOWN_FRAUD
 
 KEY_COLUMNS = ("card_id", "period", "event_time", "transaction_id", "role")
 

@@ -9,6 +9,7 @@ Fitted on quantiles of the training data and kept in the checkpoint. Per kind of
   logarithms and a large one in money, and in logarithms the smallest payments look oddest;
 - rates: divided by their root mean square (floored): a fraud rate is zero nearly always, so
   quantile ranges say nothing about it;
+- probabilities (rates that begin with a prior, so never 0 or 1): log odds, then as counts;
 - hour of day and day of week: sine and cosine, two channels.
 
 A missing value encodes to 0, is told to the network by an indicator channel of its own and costs
@@ -38,8 +39,8 @@ DEVIATIONS_Q10_TO_Q90 = 2.563
 LOG_SCALE_FLOOR = 0.1
 LINEAR_SCALE_FLOOR = 0.01
 RATE_SCALE_FLOOR = 0.01
-# Inputs beyond this many deviations look alike to the network; the likelihood sees them whole.
-INPUT_LIMIT = 8.0
+# Of log odds: odds within a factor of e look alike.
+ODDS_SCALE_FLOOR = 1.0
 
 LOGARITHMIC = frozenset({Kind.COUNT, Kind.DURATION_S, Kind.RATIO})
 
@@ -131,6 +132,8 @@ class Encoding:
         logarithmic = self._tensor([scale.kind in LOGARITHMIC for scale in self.features], values)
         logged = torch.sign(filled) * torch.log1p(filled.abs())
         plain = torch.where(logarithmic.bool(), logged, filled)
+        probability = self._tensor([s.kind is Kind.PROBABILITY for s in self.features], values)
+        plain = torch.where(probability.bool(), torch.logit(filled), plain)
         centre = self._tensor([scale.centre for scale in self.features], values)
         scale = self._tensor([scale.scale for scale in self.features], values)
         plain = (plain - centre) / scale
@@ -143,9 +146,12 @@ class Encoding:
         channels = torch.cat(parts, dim=-1)
         return torch.where(present[..., owners], channels, torch.zeros_like(channels)), present
 
-    def inputs(self, channels: Tensor, present: Tensor) -> Tensor:
-        """What the network reads, [..., C + F]: bounded channels, then missing-indicators."""
-        bounded = channels.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+    def inputs(self, channels: Tensor, present: Tensor, limit: float) -> Tensor:
+        """What the network reads, [..., C + F]: bounded channels, then missing-indicators.
+
+        Values beyond `limit` look alike to the network; the likelihood sees them whole.
+        """
+        bounded = channels.clamp(-limit, limit)
         return torch.cat([bounded, (~present).to(channels.dtype)], dim=-1)
 
     def decode(self, channels: Tensor) -> Tensor:
@@ -168,6 +174,8 @@ class Encoding:
             value = channels[..., plain] * scale.scale + scale.centre
             if scale.kind in LOGARITHMIC:
                 value = torch.sign(value) * torch.expm1(value.abs())
+            if scale.kind is Kind.PROBABILITY:
+                value = torch.sigmoid(value)
             columns.append(value)
             plain += 1
         return torch.stack(columns, dim=-1)
@@ -214,6 +222,9 @@ def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
         return FeatureScale(name, kind, centre=0.0, scale=scale)
     if kind is Kind.AMOUNT:
         return FeatureScale(name, kind, *_robust(quantiles, LINEAR_SCALE_FLOOR))
+    if kind is Kind.PROBABILITY:
+        odds = np.log(quantiles / (1 - quantiles))
+        return FeatureScale(name, kind, *_robust(odds, ODDS_SCALE_FLOOR))
     logged = np.sign(quantiles) * np.log1p(np.abs(quantiles))
     return FeatureScale(name, kind, *_robust(logged, LOG_SCALE_FLOOR))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 
@@ -19,6 +20,32 @@ def card_precision_at_k(nights: Sequence[pd.DataFrame], k: int) -> float:
     """
     per_night = card_precision_per_night(nights, k)
     return float(np.mean(per_night)) if per_night else float("nan")
+
+
+def resampled_card_precision(
+    nights: Sequence[pd.DataFrame], k: int, weights: pd.DataFrame
+) -> npt.NDArray[np.float64]:
+    """[B, D] card precision of each night, with cards that count several times or not at all.
+
+    `weights` has a row per `card_id` and a column per replicate: how often the card counts. What
+    the k investigations of a night leave of a card's copies is not counted; a card that was
+    detected is gone from later nights with all its copies.
+    """
+    place = pd.Series(np.arange(len(weights)), index=weights.index)
+    counts = weights.to_numpy(dtype=np.int64)
+    detected = np.zeros(counts.T.shape, dtype=bool)
+    precisions = np.zeros((counts.shape[1], len(nights)))
+    for number, night in enumerate(nights):
+        ordered = night.sort_values(["score", "transaction_id"], ascending=[False, True])
+        fraud = ordered.groupby("card_id")["is_fraud"].max().astype(bool)
+        cards = ordered.drop_duplicates("card_id")["card_id"]
+        chosen, is_fraud = place[cards].to_numpy(), fraud[cards].to_numpy()
+        here = np.where(detected[:, chosen], 0, counts[chosen].T)
+        before = np.cumsum(here, axis=1) - here
+        looked_at = np.clip(k - before, 0, here)
+        precisions[:, number] = (looked_at * is_fraud).sum(axis=1) / k
+        detected[:, chosen] |= (looked_at > 0) & is_fraud
+    return precisions
 
 
 def card_precision_per_night(nights: Sequence[pd.DataFrame], k: int) -> list[float]:

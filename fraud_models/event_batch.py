@@ -6,7 +6,8 @@ laid end to end.
 The input everywhere is a stream of Arrow record batches sorted by (`card_id`, `period`,
 `event_time`, `transaction_id`). One (`card_id`, `period`) is one context; it may span many
 batches and never two streams. `role` says what an event is for: 0 only context, 1 a target (of
-training, or "score this"), 2 a target of validation.
+training, or "score this"), 2 a target of validation. In the training of a head it also says what
+the label is: 4 more for known to be genuine, 8 more for a known fraud.
 
 A context longer than `max_events` is cut into blocks counted from its start; every block but the
 first starts with the last `warm_up_events` of the one before, with role 0, so each target comes
@@ -27,6 +28,10 @@ import pyarrow as pa
 
 from fraud_models.context_blocks import (
     CONTEXT_ONLY,
+    KNOWN_FRAUD,
+    KNOWN_GENUINE,
+    LABELLED,
+    PURPOSE,
     TARGET,
     VALIDATION_TARGET,
     Blocks,
@@ -41,12 +46,18 @@ from fraud_models.context_blocks import (
 
 __all__ = [
     "CONTEXT_ONLY",
+    "KNOWN_FRAUD",
+    "KNOWN_GENUINE",
+    "LABELLED",
     "PACKED_DDL",
     "PACKED_SCHEMA",
+    "PURPOSE",
     "TARGET",
     "VALIDATION_TARGET",
+    "BoolArray",
     "ContextLimits",
     "EventBatch",
+    "RoleArray",
     "iter_contexts",
     "pack_contexts",
 ]
@@ -172,7 +183,7 @@ def _packed(events: Events, blocks: Blocks) -> pa.RecordBatch:
     roles = roles.astype(np.uint8)
     bytes_per_event = events.values.shape[1] * 4
     counts = [
-        np.bincount(owner, weights=roles == role, minlength=len(lengths)).astype(np.int32)
+        np.bincount(owner, weights=roles & PURPOSE == role, minlength=len(lengths)).astype(np.int32)
         for role in (TARGET, VALIDATION_TARGET)
     ]
     columns = [

@@ -18,13 +18,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from feature_defs.catalogue import FEATURES
 from feature_defs.problems import UsageProblem
 from feature_defs.sequences import CARD_EVENTS
-from fraud_models.config import ModelConfig
+from fraud_models.config import (
+    BY_ERROR,
+    BY_HEAD,
+    BY_RARITY,
+    ONE_CLASS,
+    SEMI_SUPERVISED,
+    UNSUPERVISED,
+    ModelConfig,
+)
 
 # How busy a merchant is, and which day it is, say nothing odd about a card; describing them only
 # adds noise to the sum of errors (on the handbook's data about 0.01 AUC ROC).
 NOT_DESCRIBED = ("merchant_count_", "transaction_day_of_week")
+AMOUNT_AGAINST_USUAL = "transaction_amount_over_card_amount_mean_30d"
+# In log odds one fraud among many transactions is near the usual, and two of two are far from it.
+FRAUD_CHANCES = tuple(f"merchant_fraud_count_{d}d_delay_7d_smoothed" for d in (1, 3, 7, 30))
 
 
 def lstm_autoencoder() -> ModelConfig:
@@ -53,6 +65,87 @@ def feed_forward_autoencoder() -> ModelConfig:
     return _of_architecture("feed_forward_autoencoder")
 
 
+def adversarial_autoencoder() -> ModelConfig:
+    """The same with a discriminator that keeps the codes of ordinary events close together."""
+    base = lstm_autoencoder()
+    network = replace(base.network, adversarial_weight=0.5)
+    return replace(base, recipe="adversarial_autoencoder", network=network)
+
+
+def rarity_autoencoder() -> ModelConfig:
+    """Ranked by how rare the rarest of a few errors is, instead of by the sum of all."""
+    base = lstm_autoencoder()
+    return replace(
+        base,
+        recipe="rarity_autoencoder",
+        columns=(*_without_labels(base), AMOUNT_AGAINST_USUAL, *FRAUD_CHANCES),
+        # What is odd stays out of the code: beyond this all inputs look alike.
+        network=replace(base.network, input_limit=1.5),
+        ranking=BY_RARITY,
+        # An odd hour or a busy day is rare as often as a fraud is, and says little: chosen on weeks
+        # before those that are reported.
+        ranked_columns=("transaction_amount", AMOUNT_AGAINST_USUAL, *FRAUD_CHANCES[1:3]),
+    )
+
+
+def unsupervised_autoencoder() -> ModelConfig:
+    """The same without any label: neither in its columns nor in the choice of its targets."""
+    base = rarity_autoencoder()
+    return replace(
+        base,
+        recipe="unsupervised_autoencoder",
+        columns=_without_labels(base),
+        supervision=UNSUPERVISED,
+        ranked_columns=("transaction_amount", AMOUNT_AGAINST_USUAL),
+    )
+
+
+def semi_supervised_autoencoder() -> ModelConfig:
+    """With a head that learns from all mature labels of seven weeks."""
+    return replace(
+        rarity_autoencoder(),
+        recipe="semi_supervised_autoencoder",
+        supervision=SEMI_SUPERVISED,
+        ranking=BY_HEAD,
+        ranked_columns=(),
+        train_days=49,
+    )
+
+
+# -- what a part of the rarity_autoencoder is worth: the same without it ---------------------------
+
+
+def without_history() -> ModelConfig:
+    """Without a memory of the card's earlier events."""
+    base = rarity_autoencoder()
+    network = replace(base.network, architecture="feed_forward_autoencoder")
+    return replace(base, recipe="without_history", network=network)
+
+
+def without_label_columns() -> ModelConfig:
+    """Without columns that are made of labels; known frauds are still no targets."""
+    base = unsupervised_autoencoder()
+    return replace(base, recipe="without_label_columns", supervision=ONE_CLASS)
+
+
+def without_likelihoods() -> ModelConfig:
+    """With plain squared errors: nearly Gaussian, and scales that stay at one encoded unit."""
+    base = rarity_autoencoder()
+    network = replace(
+        base.network, scale_floor=1.0, degrees_of_freedom=1e6, amount_degrees_of_freedom=1e6
+    )
+    return replace(base, recipe="without_likelihoods", network=network)
+
+
+def without_rarities() -> ModelConfig:
+    """Ranked by the plain sum of the same columns' errors."""
+    return replace(rarity_autoencoder(), recipe="without_rarities", ranking=BY_ERROR)
+
+
+def _without_labels(config: ModelConfig) -> tuple[str, ...]:
+    return tuple(name for name in config.columns if not FEATURES[name].reads_labels)
+
+
 def _of_architecture(name: str, num_layers: int = 1) -> ModelConfig:
     base = lstm_autoencoder()
     network = replace(base.network, architecture=name, num_layers=num_layers)
@@ -65,6 +158,14 @@ RECIPES: dict[str, Callable[[], ModelConfig]] = {
     "convolution_autoencoder": convolution_autoencoder,
     "transformer_autoencoder": transformer_autoencoder,
     "feed_forward_autoencoder": feed_forward_autoencoder,
+    "adversarial_autoencoder": adversarial_autoencoder,
+    "rarity_autoencoder": rarity_autoencoder,
+    "unsupervised_autoencoder": unsupervised_autoencoder,
+    "semi_supervised_autoencoder": semi_supervised_autoencoder,
+    "without_history": without_history,
+    "without_label_columns": without_label_columns,
+    "without_likelihoods": without_likelihoods,
+    "without_rarities": without_rarities,
 }
 
 

@@ -68,6 +68,8 @@ class Registration:
     metrics: Mapping[str, float]
     epochs: Sequence[EpochMetrics] = ()
     tags: Mapping[str, str] | None = None
+    description: str = ""
+    """Where the model card is."""
 
 
 class Registry:
@@ -98,6 +100,7 @@ class Registry:
             MODEL_NAME,
             source=registration.uri,
             run_id=run_id,
+            description=registration.description,
             tags={
                 **(registration.tags or {}),
                 SHA256_TAG: registration.sha256,

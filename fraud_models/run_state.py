@@ -14,6 +14,7 @@ The folder is shared by all ranks (a common file system or an object store).
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
@@ -22,7 +23,7 @@ import tempfile
 import time
 import traceback
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +42,70 @@ LOG_LINES = 40
 FINISHED = "finished"
 
 
-@dataclass
+@dataclass(frozen=True)
 class EpochState:
     """Where a run stands after an epoch."""
 
+    phase: int
+    """Phases done."""
+    phase_epoch: int
+    """Epochs done of the phase that is going on."""
     epoch: int
-    """Epochs done."""
+    """Epochs done, of all phases."""
     best_epoch: int
+    """Of those that were judged: the one with the least validation loss."""
     best_validation_loss: float
     config: dict[str, Any]
     """Of the run: a state is never resumed under another config."""
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
     """One entry per epoch, as in `progress.jsonl`."""
     tensors: dict[str, Tensor] = field(repr=False)
-    """`model.<name>`, `best.<name>` and `adam.<parameter>.<slot>`."""
+    """`model.<name>`, `best.<name>` and `adam.<parameter>.<slot>` of the phase that is going on,
+    and `learned<phase>.<name>` of those that are done."""
+
+    @classmethod
+    def fresh(cls, config: dict[str, Any]) -> EpochState:
+        """Before the first epoch."""
+        return cls(0, 0, 0, 0, math.inf, config, [], {})
 
     def scalars(self) -> dict[str, Any]:
         """All but the tensors."""
-        return {
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_validation_loss": self.best_validation_loss,
-            "config": self.config,
-            "history": self.history,
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tensors"}
+
+    def after(
+        self, entry: dict[str, Any], learned: dict[str, Tensor], optimiser: dict[str, Any]
+    ) -> EpochState:
+        """One epoch later; an epoch that was not judged is as good as it gets."""
+        judged = "validation_loss" in entry
+        loss = entry.get("validation_loss", self.best_validation_loss)
+        better = not judged or loss < self.best_validation_loss
+        best = learned if better else part(self.tensors, "best")
+        tensors = {k: v for k, v in self.tensors.items() if k.startswith("learned")}
+        tensors.update({f"model.{k}": v.clone() for k, v in learned.items()})
+        tensors.update({f"best.{k}": v.clone() for k, v in best.items()})
+        for index, slots in optimiser["state"].items():
+            tensors.update({f"adam.{index}.{k}": v.clone() for k, v in slots.items()})
+        return replace(
+            self,
+            phase_epoch=self.phase_epoch + 1,
+            epoch=entry["epoch"],
+            best_epoch=entry["epoch"] if judged and better else self.best_epoch,
+            best_validation_loss=min(loss, self.best_validation_loss),
+            history=[*self.history, entry],
+            tensors=tensors,
+        )
+
+    def next_phase(self, learned: dict[str, Tensor]) -> EpochState:
+        """The phase is over, and this is what it has learned."""
+        kept = {k: v for k, v in self.tensors.items() if k.startswith("learned")}
+        kept.update({f"learned{self.phase}.{k}": v for k, v in learned.items()})
+        return replace(self, phase=self.phase + 1, phase_epoch=0, tensors=kept)
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of a prefix, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 def save_epoch(run_dir: str, state: EpochState) -> None:

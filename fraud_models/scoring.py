@@ -2,14 +2,14 @@
 
 Shapes: `N` scored events, `F` feature columns, `B`, `L`, `C` as in `event_batch`.
 
-The LSTM passes over whole contexts; only events to be scored go through the decoder and the
+The encoder passes over whole contexts; only events to be scored go through the decoder and the
 likelihood. Everything is computed in float32 but sums over columns, which are float64. Batch
 shapes change floating point: the same event scored in other company agrees within 1e-5 relative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,21 +19,15 @@ import torch
 
 from feature_defs.problems import Problem, UsageProblem
 from fraud_models.checkpoint import Checkpoint, load_checkpoint
+from fraud_models.config import BY_HEAD, BY_RARITY
 from fraud_models.event_batch import TARGET, ContextLimits, EventBatch, iter_contexts
-from fraud_models.loss import channel_nats, feature_nats
-from fraud_models.networks import build
+from fraud_models.networks.fraud_head import FraudHead
+from fraud_models.reasons import CARD_HISTORY, REASON_TYPE, reasons_of
+from fraud_models.reconstruction import Reconstruction, Reconstructor
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 
-NUM_REASONS = 3
-REASON_TYPE = pa.struct(
-    [
-        pa.field("feature", pa.string()),
-        pa.field("observed", pa.float64()),
-        pa.field("expected", pa.float64()),
-        pa.field("contribution", pa.float64()),
-    ]
-)
 RANK_FIELDS = (
     pa.field("reconstruction_error", pa.float64()),
     pa.field("ranking_value", pa.float64()),
@@ -46,15 +40,6 @@ SCORE_FIELDS = (
 )
 
 
-def _sum_of_columns(errors: Floats) -> Floats:
-    total: Floats = errors.sum(axis=1)
-    return total
-
-
-# What orders transactions, from the errors [N, F] of their columns.
-RANKINGS: dict[str, Callable[[Floats], Floats]] = {"reconstruction_error": _sum_of_columns}
-
-
 @dataclass(frozen=True)
 class ScoredEvents:
     """The target events of one batch."""
@@ -64,11 +49,13 @@ class ScoredEvents:
     num_context_events: npt.NDArray[np.int32]
     """[N] events of the context before each one."""
     observed: Floats
-    """[N, F] values in the columns' own units; NaN where missing."""
+    """[N, R] values in the columns' own units; NaN where missing."""
     expected: Floats
-    """[N, F] what the model expected, in the same units."""
+    """[N, R] what the model expected, in the same units; NaN where it expects nothing."""
     errors: Floats
-    """[N, F] nats of each column; 0 where missing."""
+    """[N, R] nats of each column; 0 where missing."""
+    contributions: Floats
+    """[N, R] shares of the ranking value, which they sum to."""
     reconstruction_error: Floats
     """[N] nats of all columns."""
     ranking_value: Floats
@@ -85,50 +72,100 @@ class Scorer:
         self.checkpoint = checkpoint
         self.columns = checkpoint.encoding.columns
         self.limits = ContextLimits.of(checkpoint.config)
-        ranking = checkpoint.config.ranking
-        if ranking not in RANKINGS:
-            raise UsageProblem(
-                f"The model ranks by {ranking!r}.",
-                expected=f"one of: {', '.join(sorted(RANKINGS))}.",
-                remedy="use the version of this package that trained the model.",
-            )
-        self._rank = RANKINGS[ranking]
-        encoding = checkpoint.encoding
-        self._network = build(checkpoint.config.network, encoding.num_inputs, encoding.num_channels)
-        self._network.load_state_dict(dict(checkpoint.weights))
-        self._network.eval()
-        self._owner = torch.tensor(encoding.channel_owner)
-        self._freedom = encoding.freedom(checkpoint.config.network)
+        self._reconstructor = Reconstructor(checkpoint.config, checkpoint.encoding)
+        self._reconstructor.network.load_state_dict(checkpoint.network_weights)
+        self._reconstructor.eval()
+        self._head = _head(checkpoint)
+
+    @property
+    def reason_columns(self) -> tuple[str, ...]:
+        """Names of the R things that contributions are of: columns, and the history for a head."""
+        return (*self.columns, CARD_HISTORY) if self._head else self.columns
 
     def score_events(self, batch: EventBatch) -> ScoredEvents:
         """Score the events with role 1.
 
         Raises:
-            Problem: a result is not finite; nothing of the batch is used.
+            Problem: a result is not finite; nothing of the batch is used. The model ranks by
+                rarities that were not fitted.
         """
-        sequence, step = np.nonzero(batch.roles == TARGET)
-        encoding = self.checkpoint.encoding
-        with torch.inference_mode():
-            channels, present = encoding.encode(torch.from_numpy(batch.values))
-            codes = self._network.encode(encoding.inputs(channels, present))
-            chosen = (torch.from_numpy(sequence), torch.from_numpy(step))
-            location = self._network.decode(codes[chosen])
-            nats = channel_nats(channels[chosen], location, self._network.scale(), self._freedom)
-            errors = feature_nats(nats, present[chosen], self._owner).double().numpy()
-            expected = encoding.decode(location).double().numpy()
-        total = errors.sum(axis=1)
-        ranking = self._rank(errors)
+        sequence, step, found = self._reconstruct(batch)
+        contributions = self._contributions(found)
+        errors = found.errors.double().numpy()
+        total, ranking = errors.sum(axis=1), contributions.sum(axis=1)
         _refuse_not_finite(total, ranking, batch, (sequence, step))
         position = batch.first_position[sequence] + step
+        observed = batch.values[sequence, step].astype(np.float64)
+        expected = self.checkpoint.encoding.decode(found.location).double().numpy()
+        # What is no column was not seen, is not expected and has no error.
+        beside = (len(errors), len(self.reason_columns) - len(self.columns))
+        nothing = np.full(beside, np.nan)
         return ScoredEvents(
             row=batch.rows[sequence, step] if batch.rows.size else position,
             num_context_events=position.astype(np.int32),
-            observed=batch.values[sequence, step].astype(np.float64),
-            expected=expected,
-            errors=errors,
+            observed=np.concatenate([observed, nothing], axis=1),
+            expected=np.concatenate([expected, nothing], axis=1),
+            errors=np.concatenate([errors, np.zeros(beside)], axis=1),
+            contributions=contributions,
             reconstruction_error=total,
             ranking_value=ranking,
         )
+
+    def errors_of(self, batch: EventBatch) -> tuple[npt.NDArray[np.int64], Floats]:
+        """[N] rows of the batch's source with role 1 and [N, F] their errors: no ranking yet."""
+        sequence, step, found = self._reconstruct(batch)
+        return batch.rows[sequence, step], found.errors.double().numpy()
+
+    def _reconstruct(self, batch: EventBatch) -> tuple[Places, Places, Reconstruction]:
+        sequence, step = np.nonzero(batch.roles == TARGET)
+        with torch.no_grad():
+            chosen = torch.from_numpy(batch.roles == TARGET)
+            found: Reconstruction = self._reconstructor(torch.from_numpy(batch.values), chosen)
+        return sequence, step, found
+
+    def _contributions(self, found: Reconstruction) -> Floats:
+        config, rarities = self.checkpoint.config, self.checkpoint.rarities
+        if self._head:
+            inputs = self._head.inputs(found.channels, found.errors, found.codes)
+            shares: Floats = self._head.contributions(inputs).numpy()
+            return shares
+        errors: Floats = found.errors.double().numpy()
+        if config.ranking == BY_RARITY:
+            if rarities is None:
+                raise Problem(
+                    "The model ranks by rarities and has none yet.",
+                    expected="a checkpoint with the rarities of its columns' errors.",
+                    remedy="finish its training job, which fits them on the validation nights.",
+                )
+            return rarities.contributions(errors, self.columns)
+        return np.where([name in config.ranked for name in self.columns], errors, 0.0)
+
+
+def _head(checkpoint: Checkpoint) -> FraudHead | None:
+    if checkpoint.config.ranking != BY_HEAD:
+        return None
+    head = FraudHead.of(checkpoint.config, checkpoint.encoding)
+    head.load_state_dict(checkpoint.head_weights)
+    return head.eval()
+
+
+def error_stream(
+    batches: Iterable[pa.RecordBatch], scorer: Scorer, passthrough: tuple[str, ...]
+) -> Iterator[pa.RecordBatch]:
+    """Errors of each ranked column of a sorted event stream: what rarities are fitted on.
+
+    One row per event with role 1; the columns of errors are called as those they are of.
+
+    Raises:
+        InputMissing: columns are missing. Problem: unsorted.
+    """
+    ranked = scorer.checkpoint.config.ranked
+    for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+        rows, errors = scorer.errors_of(batch)
+        kept = _passed_through(batch, rows, passthrough)
+        added = [pa.array(errors[:, scorer.columns.index(name)]) for name in ranked]
+        schema = pa.schema([*kept.schema, *(pa.field(name, pa.float64()) for name in ranked)])
+        yield pa.RecordBatch.from_arrays([*kept.columns, *added], schema=schema)
 
 
 def ranked_schema(passthrough_schema: pa.Schema) -> pa.Schema:
@@ -153,7 +190,7 @@ def rank_stream(
     """
     for batch in iter_contexts(batches, scorer.columns, scorer.limits):
         events = scorer.score_events(batch)
-        kept = _passed_through(batch, events, passthrough)
+        kept = _passed_through(batch, events.row, passthrough)
         added = [pa.array(events.reconstruction_error), pa.array(events.ranking_value)]
         yield pa.RecordBatch.from_arrays([*kept.columns, *added], schema=ranked_schema(kept.schema))
 
@@ -178,38 +215,17 @@ def score_stream(
         )
     for batch in iter_contexts(batches, scorer.columns, scorer.limits):
         events = scorer.score_events(batch)
-        kept = _passed_through(batch, events, passthrough)
+        kept = _passed_through(batch, events.row, passthrough)
         added = [
             pa.array(events.reconstruction_error),
             pa.array(events.ranking_value),
             pa.array(calibration.score(events.ranking_value)),
-            reasons_of(events, scorer.columns),
+            reasons_of(
+                events.contributions, events.observed, events.expected, scorer.reason_columns
+            ),
             pa.array(events.num_context_events),
         ]
         yield pa.RecordBatch.from_arrays([*kept.columns, *added], schema=scored_schema(kept.schema))
-
-
-def reasons_of(events: ScoredEvents, columns: tuple[str, ...]) -> pa.Array:
-    """[N] lists of the (at most 3) columns with the largest contributions, largest first."""
-    num_events = len(events.row)
-    num_reasons = min(NUM_REASONS, len(columns))
-    # Stable, so that equal contributions keep the columns' order.
-    top = np.argsort(-events.errors, axis=1, kind="stable")[:, :num_reasons]
-    names = pa.array(columns, type=pa.string()).take(pa.array(top.ravel()))
-    observed = np.take_along_axis(events.observed, top, axis=1).ravel()
-    expected = np.take_along_axis(events.expected, top, axis=1).ravel()
-    contribution = np.take_along_axis(events.errors, top, axis=1).ravel()
-    items = pa.StructArray.from_arrays(
-        [
-            names,
-            pa.array(observed, mask=np.isnan(observed)),
-            pa.array(expected),
-            pa.array(contribution),
-        ],
-        fields=list(REASON_TYPE),
-    )
-    offsets = np.arange(num_events + 1, dtype=np.int32) * num_reasons
-    return pa.ListArray.from_arrays(pa.array(offsets), items, type=pa.list_(REASON_TYPE))
 
 
 # Models by the SHA-256 of their `checkpoint.json`. Spark reuses Python workers for many tasks.
@@ -227,10 +243,10 @@ def cached_scorer(uri: str, sha256: str) -> Scorer:
 
 
 def _passed_through(
-    batch: EventBatch, events: ScoredEvents, passthrough: tuple[str, ...]
+    batch: EventBatch, chosen: npt.NDArray[np.int64], passthrough: tuple[str, ...]
 ) -> pa.RecordBatch:
     assert batch.source is not None, "only streams have passthrough columns"
-    rows = pa.array(events.row)
+    rows = pa.array(chosen)
     fields = [batch.source.schema.field(name) for name in passthrough]
     arrays = [batch.source.column(name).take(rows) for name in passthrough]
     if not fields:
@@ -246,7 +262,7 @@ def _refuse_not_finite(
     total: Floats,
     ranking: Floats,
     batch: EventBatch,
-    where: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
+    where: tuple[Places, Places],
 ) -> None:
     bad = ~(np.isfinite(total) & np.isfinite(ranking))
     if not bad.any():

@@ -30,6 +30,8 @@ from jobs.model_store import open_registry, read_checkpoint
 ERROR_TOLERANCE = 1e-5
 # One function of one number, in the same precision.
 SCORE_TOLERANCE = 1e-9
+# Absolute, in nats: a rarity or log odds of errors that are the same within their tolerance.
+RANKING_TOLERANCE = 1e-4
 
 
 def same_error(published: float, recomputed: float) -> bool:
@@ -39,6 +41,24 @@ def same_error(published: float, recomputed: float) -> bool:
     (True, False)
     """
     return math.isclose(published, recomputed, rel_tol=ERROR_TOLERANCE)
+
+
+def same_ranking(published: float, recomputed: float) -> bool:
+    """Whether two ranking values are the same; they may be near 0, where errors never are.
+
+    >>> same_ranking(0.0, 0.00001), same_ranking(0.0, 0.001)
+    (True, False)
+    """
+    tolerances = {"rel_tol": ERROR_TOLERANCE, "abs_tol": RANKING_TOLERANCE}
+    return math.isclose(published, recomputed, **tolerances)
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What the recorded versions give."""
+
+    error: float
+    ranking_value: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,7 @@ class Audit:
         console.print(Text(verdict, "bold"))
 
 
-def examine(lake: Lake, scored: Row, runs: Provenance, recomputed_error: float) -> Audit:
+def examine(lake: Lake, scored: Row, runs: Provenance, recomputed: Recomputed) -> Audit:
     """Compare a published score with what the recorded versions give.
 
     Raises:
@@ -86,7 +106,7 @@ def examine(lake: Lake, scored: Row, runs: Provenance, recomputed_error: float) 
     """
     model = open_registry(lake).resolve(scored["model_version"])
     alerts = _alerts(lake, scored)
-    published = scored["reconstruction_error"]
+    published, ranked = scored["reconstruction_error"], scored["ranking_value"]
     checks = (
         _row_check(lake, scored, runs),
         *_feature_checks(lake, scored, runs),
@@ -99,8 +119,13 @@ def examine(lake: Lake, scored: Row, runs: Provenance, recomputed_error: float) 
         ),
         Check(
             "reconstruction error",
-            same_error(published, recomputed_error),
-            f"published {published!r}, computed again {recomputed_error!r}",
+            same_error(published, recomputed.error),
+            f"published {published!r}, computed again {recomputed.error!r}",
+        ),
+        Check(
+            "ranking value",
+            same_ranking(ranked, recomputed.ranking_value),
+            f"published {ranked!r}, computed again {recomputed.ranking_value!r}",
         ),
         _score_check(scored, model),
         # A backfill leaves the alerts that people were shown as they are.

@@ -29,6 +29,7 @@ for command in (
     cli_nights.features,
     cli_models.train,
     cli_models.evaluate,
+    cli_models.backtest,
     cli_models.promote,
     cli_nights.score,
     cli_nights.publish,

@@ -24,6 +24,9 @@ else:
     # typer evaluates the annotations of commands; only `with_settings` looks at this one.
     Settings = object
 
+Recipe = Annotated[
+    str, typer.Option("--recipe", help=f"Which model, how trained: {', '.join(RECIPES)}.")
+]
 Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger) or version.")]
 
 
@@ -31,9 +34,7 @@ Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger
 def train(
     settings: Settings,
     as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
-    recipe: Annotated[
-        str, typer.Option("--recipe", help=f"Which model, how trained: {', '.join(RECIPES)}.")
-    ],
+    recipe: Recipe,
     num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")],
 ) -> None:
     """Train a challenger from what was known before a day, 00:00 UTC.
@@ -69,6 +70,38 @@ def evaluate(
     with open_lake(settings) as opened:
         evaluation = job.run(opened, dates, model)
     job.show(evaluation)
+
+
+@with_settings
+def backtest(
+    settings: Settings,
+    first: Annotated[str, typer.Option("--from", help="First night; the first model is of it.")],
+    last: Annotated[str, typer.Option("--to", help="Last night.")],
+    recipe: Recipe,
+    retrain_days: Annotated[
+        int, typer.Option("--retrain-days", help="Days between two trainings.")
+    ] = 7,
+    num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")] = 1,
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="File for the figures, night by night.")
+    ] = None,
+) -> None:
+    """Replay nights with a recipe: train, judge the nights that follow, train again.
+
+    Example: fraud-scoring backtest --lake L --from 2018-07-18 --to 2018-08-14 --recipe
+    rarity_autoencoder
+    """
+    dates = parse_dates(None, first, last)
+    from fraud_models.recipes import recipe as find_recipe
+    from fraud_models.storage import write_bytes
+    from jobs import backtest as job
+
+    plan = job.BacktestPlan(dates, recipe, find_recipe(recipe), num_workers, retrain_days)
+    with open_lake(settings) as opened:
+        found = job.run(opened, plan)
+    job.show(found)
+    if json_file is not None:
+        write_bytes(json_file, job.to_json(found).encode())
 
 
 @with_settings

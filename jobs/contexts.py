@@ -20,7 +20,7 @@ from feature_defs.labels import context_start, period_of
 from feature_defs.sources import KEYS
 from fraud_models.config import ModelConfig
 from fraud_models.registry import ModelVersion
-from fraud_models.scoring import cached_scorer, rank_stream, score_stream
+from fraud_models.scoring import cached_scorer, error_stream, rank_stream, score_stream
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import feature_fingerprints
 from jobs.lake.tables import FEATURES_TABLE
@@ -86,6 +86,18 @@ class ScoreStream:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scored rows of one partition."""
         return score_stream(batches, cached_scorer(self.model.uri, self.model.sha256), KEYS)
+
+
+@dataclass(frozen=True)
+class ErrorStream:
+    """Runs on executors: errors of the ranked columns, for a model that has no rarities yet."""
+
+    uri: str
+    sha256: str
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Errors of one partition."""
+        return error_stream(batches, cached_scorer(self.uri, self.sha256), KEYS)
 
 
 @dataclass(frozen=True)

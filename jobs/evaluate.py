@@ -15,18 +15,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 
-import pandas as pd
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import pandas_udf
 
 from feature_defs.labels import known_before
 from feature_defs.point_in_time import Knowledge, known_labels
 from feature_defs.problems import InputMissing, UsageProblem
-from feature_defs.sequences import CARD_EVENTS
-from fraud_models.baselines import fit_isolation_forest, forest_scores
 from fraud_models.registry import CHAMPION, ModelVersion, Registry
-from fraud_models.splits import KNOWN_FRAUD_LOOKBACK_DAYS, is_out_of_sample, training_days
+from fraud_models.splits import KNOWN_FRAUD_LOOKBACK_DAYS, is_out_of_sample
+from jobs.baseline_scores import ISOLATION_FOREST, isolation_forest
 from jobs.contexts import score_nights
 from jobs.earlier_deliveries import label_policy
 from jobs.lake.delta_io import Dates, Lake
@@ -35,10 +32,6 @@ from jobs.lake.tables import FEATURES_TABLE, LABELS, METRICS, NIGHTS, TRANSACTIO
 from jobs.model_store import open_registry, read_checkpoint
 from jobs.ranking_figures import Figures, figures
 
-ISOLATION_FOREST = "isolation_forest"
-# A forest looks at 256 rows per tree; this many rows are plenty, and do not grow with the bank.
-FOREST_SAMPLE_ROWS = 50_000
-FOREST_SEED = 7
 # Below this share of transactions with a mature label a night cannot be judged.
 LEAST_LABELLED_SHARE = 0.99
 
@@ -73,7 +66,7 @@ def run(lake: Lake, dates: Dates, model_name: str) -> Evaluation:
         run.versions_in = lake.versions((FEATURES_TABLE, TRANSACTIONS, LABELS))
         for candidate in models.values():
             _refuse_in_sample(candidate, dates)
-        rows = _with_values(lake, _judged_rows(lake, dates, run), models, run)
+        rows = with_values(lake, judged_rows(lake, dates, run), models, dates, run)
         staged = lake.stage(rows, run.run_id, "evaluated")
         by_candidate = {name: figures(staged, name, k) for name in (*models, ISOLATION_FOREST)}
         incumbent = next((name for name in models if name != _name(model)), ISOLATION_FOREST)
@@ -103,8 +96,14 @@ def _refuse_in_sample(model: ModelVersion, dates: Dates) -> None:
         )
 
 
-def _judged_rows(lake: Lake, dates: Dates, run: Run) -> DataFrame:
-    """Keys of the nights' transactions with a mature label; known cards are out."""
+def judged_rows(lake: Lake, dates: Dates, run: Run) -> DataFrame:
+    """Keys of the nights' transactions with a mature label; known cards are out.
+
+    `run` names the versions of the tables that are read.
+
+    Raises:
+        InputMissing: there are no rows, or nights whose labels are not mature yet.
+    """
     newest = lake.read(NIGHTS).agg(F.max("business_date")).collect()[0][0]
     moment = min(now(), known_before(newest + timedelta(days=1)))
     early = dates.first - timedelta(days=KNOWN_FRAUD_LOOKBACK_DAYS)
@@ -163,49 +162,21 @@ def _check_mature(nights: DataFrame, dates: Dates, moment: str) -> None:
         )
 
 
-def _with_values(
-    lake: Lake, judged: DataFrame, models: dict[str, ModelVersion], run: Run
+def with_values(
+    lake: Lake, judged: DataFrame, models: dict[str, ModelVersion], dates: Dates, run: Run
 ) -> DataFrame:
-    """The judged rows with one ranking value per candidate."""
-    assert run.dates is not None
+    """The judged rows with one ranking value per candidate: the models, the isolation forest."""
     version = run.versions_in[FEATURES_TABLE.name]
     keys = ["business_date", "transaction_id"]
     rows = judged
     for name, model in models.items():
-        scored = score_nights(lake, run.dates, version, model)
+        scored = score_nights(lake, dates, version, model)
         rows = rows.join(scored.select(*keys, F.col("ranking_value").alias(name)), keys)
     features = lake.read(FEATURES_TABLE, version)
     model = next(iter(models.values()))
-    nights = features.where(F.expr(run.dates.sql))
-    odd = nights.select(*keys, _forest(features, model).alias(ISOLATION_FOREST))
+    nights = features.where(F.expr(dates.sql))
+    odd = nights.select(*keys, isolation_forest(features, model).alias(ISOLATION_FOREST))
     return rows.join(odd, keys)
-
-
-def _forest(features: DataFrame, model: ModelVersion) -> Column:
-    """Oddness by an isolation forest over all columns, fitted on the model's training days."""
-    checkpoint = read_checkpoint(model)
-    days = training_days(date.fromisoformat(checkpoint.as_of), checkpoint.config)
-    columns = list(CARD_EVENTS.columns)
-    trained_on = F.col("business_date").between(
-        F.lit(days.train_from), F.lit(days.as_of - timedelta(days=1))
-    )
-    # A sample that is the same whatever the partitions: the smallest hashes.
-    sample = (
-        features.where(trained_on)
-        .orderBy(F.xxhash64("transaction_id"), "transaction_id")
-        .limit(FOREST_SAMPLE_ROWS)
-        .select(*(F.col(name).cast("double") for name in columns))
-        .toPandas()
-    )
-    forest = fit_isolation_forest(sample.to_numpy(), FOREST_SEED)
-
-    def oddness(*values: pd.Series) -> pd.Series:
-        return pd.Series(forest_scores(forest, pd.concat(values, axis=1).to_numpy()))
-
-    # The stubs know functions of a fixed number of columns only.
-    score = pandas_udf(oddness, "double")  # type: ignore[call-overload]
-    scored: Column = score(*(F.col(name).cast("double") for name in columns))
-    return scored
 
 
 def _write_metrics(lake: Lake, evaluation: Evaluation, run: Run) -> None:

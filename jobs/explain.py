@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ from feature_defs.problems import InputMissing
 from fraud_models.event_batch import iter_contexts
 from fraud_models.registry import ModelVersion
 from fraud_models.scoring import cached_scorer
-from jobs.audit import Audit, examine, same_error
+from jobs.audit import Audit, Recomputed, examine, same_error, same_ranking
 from jobs.contexts import context_stream, read_contexts
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import Provenance, as_then, provenance
@@ -48,12 +48,15 @@ FILE_WIDTH = 180
 
 @dataclass(frozen=True)
 class FeatureContribution:
-    """One feature's part in a reconstruction error."""
+    """One feature's part in a score."""
 
     feature: str
     observed: float | None
-    expected: float
+    expected: float | None
+    error: float
+    """Nats of the reconstruction error."""
     contribution: float
+    """Share of the ranking value."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Explanation:
     amount: Any
     score: float
     reconstruction_error: float
-    recomputed_error: float
+    ranking_value: float
+    recomputed: Recomputed
     model_version: str
     run_id: str
     versions: dict[str, int]
@@ -77,8 +81,10 @@ class Explanation:
 
     @property
     def holds(self) -> bool:
-        """Whether the published error is what the recorded versions give."""
-        return same_error(self.reconstruction_error, self.recomputed_error)
+        """Whether what was published is what the recorded versions give."""
+        return same_error(self.reconstruction_error, self.recomputed.error) and same_ranking(
+            self.ranking_value, self.recomputed.ranking_value
+        )
 
 
 def run(lake: Lake, transaction_id: str) -> Explanation:
@@ -100,7 +106,7 @@ def audit(lake: Lake, transaction_id: str) -> tuple[Explanation, Audit]:
     scored = _scored(lake, transaction_id)
     runs = provenance(lake, scored["business_date"], scored["run_id"])
     explanation = _explain(lake, scored, runs)
-    return explanation, examine(lake, scored, runs, explanation.recomputed_error)
+    return explanation, examine(lake, scored, runs, explanation.recomputed)
 
 
 def _explain(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
@@ -118,7 +124,11 @@ def _explain(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
         amount=scored["amount"],
         score=scored["score"],
         reconstruction_error=scored["reconstruction_error"],
-        recomputed_error=math.fsum(item.contribution for item in contributions),
+        ranking_value=scored["ranking_value"],
+        recomputed=Recomputed(
+            error=math.fsum(item.error for item in contributions),
+            ranking_value=math.fsum(item.contribution for item in contributions),
+        ),
         model_version=scored["model_version"],
         run_id=scored["run_id"],
         versions=versions,
@@ -153,17 +163,18 @@ class _ExplainStream:
         scorer = cached_scorer(self.model.uri, self.model.sha256)
         for batch in iter_contexts(batches, scorer.columns, scorer.limits):
             events = scorer.score_events(batch)
-            for observed, expected, errors in zip(
-                events.observed, events.expected, events.errors, strict=True
+            for observed, expected, errors, contributions in zip(
+                events.observed, events.expected, events.errors, events.contributions, strict=True
             ):
                 yield pa.RecordBatch.from_arrays(
                     [
-                        pa.array(scorer.columns, pa.string()),
+                        pa.array(scorer.reason_columns, pa.string()),
                         pa.array(observed, mask=np.isnan(observed)),
-                        pa.array(expected),
+                        pa.array(expected, mask=np.isnan(expected)),
                         pa.array(errors),
+                        pa.array(contributions),
                     ],
-                    names=["feature", "observed", "expected", "contribution"],
+                    names=[item.name for item in fields(FeatureContribution)],
                 )
 
 
@@ -177,7 +188,7 @@ def _contributions(
     card = events.where(F.col("card_id") == scored["card_id"])
     target = (F.col("transaction_id") == scored["transaction_id"]).cast("int")
     stream = context_stream(card, night, config, role=target)
-    schema = "feature string, observed double, expected double, contribution double"
+    schema = "feature string, observed double, expected double, error double, contribution double"
     rows = stream.mapInArrow(_ExplainStream(model), schema).collect()
     found = [FeatureContribution(*row) for row in rows]
     return tuple(sorted(found, key=lambda item: -item.contribution))
@@ -215,17 +226,21 @@ def show(explanation: Explanation) -> None:
     verdict = "holds" if it.holds else "DOES NOT HOLD"
     console.print(
         _plain(
-            f"Score {it.score:.6f}, reconstruction error {it.reconstruction_error:.4f} nats by "
-            f"model version {it.model_version} ({it.run_id}); computed again from the recorded "
-            f"versions: {it.recomputed_error:.4f}, so it {verdict}."
+            f"Score {it.score:.6f}, reconstruction error {it.reconstruction_error:.4f} nats, "
+            f"ranking value {it.ranking_value:.4f} by model version {it.model_version} "
+            f"({it.run_id}); computed again from the recorded versions: "
+            f"{it.recomputed.error:.4f} and {it.recomputed.ranking_value:.4f}, so it {verdict}."
         )
     )
-    table = Table(Column("feature", no_wrap=True), "observed", "expected", "nats", "in words")
+    table = Table(
+        Column("feature", no_wrap=True), "observed", "expected", "nats", "share", "in words"
+    )
     for part in it.contributions:
         table.add_row(
             part.feature,
             "missing" if part.observed is None else f"{part.observed:,.3f}",
-            f"{part.expected:,.3f}",
+            "nothing" if part.expected is None else f"{part.expected:,.3f}",
+            f"{part.error:.3f}",
             f"{part.contribution:.3f}",
             _plain(sentence(part.feature, part.observed, part.expected)),
         )

@@ -66,13 +66,12 @@ def figures(rows: DataFrame, value: str, k: int) -> Figures:
             average_precision = sums["weighted_precision"] / num_frauds
     finally:
         ordered.unpersist()
-    nights = _top_cards(rows, value, k)
     return Figures(
         num_frauds + num_genuine,
         num_frauds,
         roc_auc,
         average_precision,
-        card_precision_at_k(nights, k),
+        card_precision_at_k(top_cards(rows, value, k), k),
     )
 
 
@@ -104,8 +103,11 @@ def _lookup(by_part: dict[int, int]) -> Column:
     return F.create_map(*pairs)[F.col("part")]
 
 
-def _top_cards(rows: DataFrame, value: str, k: int) -> list[pd.DataFrame]:
-    """Per night the cards that can come into the first k, detected ones being removed later."""
+def top_cards(rows: DataFrame, value: str, k: int) -> list[pd.DataFrame]:
+    """Per night the cards that can come into the first k, detected ones being removed later.
+
+    Tables of `business_date, card_id, score, transaction_id, is_fraud`, by the night.
+    """
     nights = [row[0] for row in rows.select("business_date").distinct().orderBy(1).collect()]
     per_card = rows.groupBy("business_date", "card_id").agg(
         F.max(value).alias("score"),

@@ -1,7 +1,7 @@
 """Train a challenger from what was known before a day, 00:00 UTC.
 
 Reads   features, transactions and labels at one version each; no label that was not mature
-Writes  _models/<training id> (checkpoint), the registry (a version, alias `challenger`)
+Writes  _models/<training id> (checkpoint, model card), the registry (a version, alias `challenger`)
 Fails   when days of the context have no features, a rank fails, or rows get lost on the way
 
 The contexts become a Parquet snapshot with a manifest; ranks read it through Petastorm; known
@@ -13,25 +13,22 @@ of workers: a killed training goes on from its last epoch, a finished one is not
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
-
-from feature_defs.labels import known_before
 from feature_defs.problems import UsageProblem
-from fraud_models.calibration import MAX_CARDS_PER_NIGHT, PROBABILITIES, Calibration
-from fraud_models.checkpoint import load_checkpoint, save_checkpoint
+from fraud_models.checkpoint import save_checkpoint
 from fraud_models.distributed import train_distributed
+from fraud_models.model_card import MODEL_CARD_FILE, model_card
 from fraud_models.registry import CHALLENGER, EpochMetrics, Registration, Registry
+from fraud_models.storage import join, write_bytes
 from fraud_models.training import TrainingRun
-from jobs.contexts import RANKED_FIELDS, RankStream, apply_stream, context_dates, context_stream
+from jobs.contexts import context_dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.lineage import feature_fingerprints
 from jobs.lake.runs import Run, recorded
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
 from jobs.model_store import open_registry
+from jobs.training_calibration import Stored, calibrated
 from jobs.training_snapshot import TrainingInputs, TrainingPlan, is_whole, write_snapshot
 
 
@@ -42,6 +39,13 @@ def run(lake: Lake, plan: TrainingPlan) -> int:
         InputMissing: days without features, or a damaged snapshot.
         Problem: a rank failed; the message holds that rank's own traceback.
     """
+    version = register(lake, plan)
+    open_registry(lake).set_alias(CHALLENGER, version)
+    return version
+
+
+def register(lake: Lake, plan: TrainingPlan) -> int:
+    """The same, without making it the challenger."""
     arguments = {
         "as_of": plan.as_of,
         "recipe": plan.recipe,
@@ -55,7 +59,6 @@ def run(lake: Lake, plan: TrainingPlan) -> int:
         registry = open_registry(lake)
         known = registry.find_by_training_id(inputs.training_id)
         version = known.version if known else _train(lake, inputs, registry, run)
-        registry.set_alias(CHALLENGER, version)
         run.model_version = str(version)
     return version
 
@@ -83,25 +86,25 @@ def _train(lake: Lake, inputs: TrainingInputs, registry: Registry, run: Run) -> 
         write_snapshot(lake, inputs, snapshot)
     training = TrainingRun(snapshot, run_dir, inputs.plan.config)
     summary = train_distributed(lake.spark, training, inputs.plan.num_workers)
-    calibration = _calibrate(lake, inputs, summary["checkpoint_uri"], summary["sha256"])
-    trained = load_checkpoint(summary["checkpoint_uri"], summary["sha256"])
+    trained = Stored(summary["checkpoint_uri"], summary["sha256"])
     uri = lake.path("_models", inputs.training_id)
-    sha256 = save_checkpoint(uri, replace(trained, calibration=calibration))
+    checkpoint = calibrated(lake, inputs, trained, f"{workplace}/ranked")
+    sha256 = save_checkpoint(uri, checkpoint)
+    write_bytes(join(uri, MODEL_CARD_FILE), model_card(checkpoint).encode())
     run.rows["train_events"] = summary["num_train_events"]
     run.rows["validation_events"] = summary["num_validation_events"]
     run.figures["training"] = summary
-    version = registry.register(_registration(inputs, uri, sha256, summary))
+    version = registry.register(_registration(inputs, Stored(uri, sha256), summary))
     lake.files.rm(workplace, recursive=True)
     return version
 
 
-def _registration(
-    inputs: TrainingInputs, uri: str, sha256: str, summary: dict[str, Any]
-) -> Registration:
+def _registration(inputs: TrainingInputs, model: Stored, summary: dict[str, Any]) -> Registration:
     config = inputs.plan.config
     return Registration(
-        uri=uri,
-        sha256=sha256,
+        uri=model.uri,
+        sha256=model.sha256,
+        description=f"Model card: {join(model.uri, MODEL_CARD_FILE)}",
         training_id=inputs.training_id,
         params={
             "recipe": inputs.plan.recipe,
@@ -116,45 +119,8 @@ def _registration(
         epochs=[
             EpochMetrics(
                 number,
-                {name: epoch[name] for name in ("train_loss", "validation_loss")},
+                {name: epoch[name] for name in ("train_loss", "validation_loss") if name in epoch},
             )
             for number, epoch in enumerate(summary["history"], start=1)
         ],
     )
-
-
-def _calibrate(lake: Lake, inputs: TrainingInputs, uri: str, sha256: str) -> Calibration:
-    """Rank the validation nights by the path that scores, and fit the calibration to them."""
-    plan = inputs.plan
-    reach = context_dates(plan.validation, plan.config)
-    features = lake.read(FEATURES_TABLE, inputs.versions[FEATURES_TABLE.name]).where(
-        F.expr(reach.sql) & (F.col("event_time") < F.lit(known_before(plan.as_of)))
-    )
-    stream = context_stream(features, plan.validation, plan.config, role=F.lit(1))
-    ranked = apply_stream(stream, RankStream(uri, sha256), RANKED_FIELDS)
-    ranked = ranked.select("business_date", "card_id", "ranking_value").persist()
-    try:
-        wanted = F.array(*(F.lit(float(probability)) for probability in PROBABILITIES))
-        # Ranks are exact to 1 in 1,000,000 of the validation rows.
-        quantiles = F.percentile_approx("ranking_value", wanted, 1_000_000)
-        row = ranked.agg(quantiles.alias("quantiles"), F.count("*").alias("num_rows")).collect()[0]
-        fitted = Calibration.fit(PROBABILITIES, row["quantiles"], row["num_rows"])
-        return fitted.with_alert_thresholds(_top_scores(ranked, fitted))
-    finally:
-        ranked.unpersist()
-
-
-def _top_scores(ranked: DataFrame, calibration: Calibration) -> list[list[float]]:
-    """Per night the scores of its oddest cards; bounded by nights and the table's length."""
-    per_card = ranked.groupBy("business_date", "card_id").agg(
-        F.max("ranking_value").alias("ranking_value")
-    )
-    oddest = Window.partitionBy("business_date").orderBy(F.desc("ranking_value"))
-    rows = (
-        per_card.withColumn("rank", F.row_number().over(oddest))
-        .where(F.col("rank") <= MAX_CARDS_PER_NIGHT)
-        .groupBy("business_date")
-        .agg(F.collect_list("ranking_value").alias("values"))
-        .collect()
-    )
-    return [calibration.score(row["values"]).tolist() for row in rows]

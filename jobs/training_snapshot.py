@@ -20,9 +20,19 @@ from pyspark.sql import functions as F
 from feature_defs.labels import known_before
 from feature_defs.point_in_time import Knowledge, known_labels
 from feature_defs.problems import InputMissing, UsageProblem
-from fraud_models.config import ModelConfig
+from fraud_models.config import ONE_CLASS, SEMI_SUPERVISED, UNSUPERVISED, ModelConfig
 from fraud_models.encoding import ColumnStatistics, Encoding
-from fraud_models.event_batch import PACKED_DDL, ContextLimits, pack_contexts
+from fraud_models.event_batch import (
+    CONTEXT_ONLY,
+    KNOWN_FRAUD,
+    KNOWN_GENUINE,
+    PACKED_DDL,
+    PURPOSE,
+    TARGET,
+    VALIDATION_TARGET,
+    ContextLimits,
+    pack_contexts,
+)
 from fraud_models.snapshot import (
     DATA_FOLDER,
     Manifest,
@@ -111,8 +121,10 @@ def is_whole(snapshot: str, num_workers: int) -> bool:
 def write_snapshot(lake: Lake, inputs: TrainingInputs, uri: str) -> None:
     """Contexts of the training days as Parquet files of one row group, with their manifest."""
     config = inputs.plan.config
-    events = _events_with_role(lake, inputs)
-    statistics = _statistics(events.where("role_of_event = 1"), config)
+    events = events_with_role(lake, inputs)
+    _check_labels(events, inputs)
+    targets = events.where(F.col("role_of_event").bitwiseAND(PURPOSE) == TARGET)
+    statistics = _statistics(targets, config)
     encoding = Encoding.fit(config.columns, statistics)
     stream = context_stream(events, inputs.plan.targets, config, F.col("role_of_event"))
     packed = stream.mapInArrow(_Pack(config), PACKED_DDL)
@@ -143,27 +155,65 @@ class _Pack:
         return pack_contexts(batches, self.config.columns, ContextLimits.of(self.config))
 
 
-def _events_with_role(lake: Lake, inputs: TrainingInputs) -> DataFrame:
-    """Events that were known before `as_of`, with their role in training."""
+def events_with_role(lake: Lake, inputs: TrainingInputs) -> DataFrame:
+    """Features of events before `as_of`, with `role_of_event`, their role in training.
+
+    Roles are those of `fraud_models.event_batch`. Only labels that are mature at `as_of`, 00:00
+    UTC, say anything; the label of an event is the latest of them.
+    """
     plan, days = inputs.plan, inputs.plan.days
     moment = known_before(plan.as_of)
     reach = context_dates(plan.targets, plan.config)
     features = lake.read(FEATURES_TABLE, inputs.versions[FEATURES_TABLE.name]).where(
         F.expr(reach.sql) & (F.col("event_time") < F.lit(moment))
     )
+    purpose = (
+        F.when(F.col("event_time") < F.lit(known_before(days.train_from)), CONTEXT_ONLY)
+        .when(F.col("event_time") < F.lit(known_before(days.validation_from)), TARGET)
+        .otherwise(VALIDATION_TARGET)
+    )
+    if plan.config.supervision == UNSUPERVISED:
+        return features.withColumn("role_of_event", purpose)
     known = Knowledge(
         transactions=features,
         labels=lake.read(LABELS, inputs.versions[LABELS.name]),
         policy=label_policy(lake),
     )
-    frauds = known_labels(known, moment).where("is_fraud").select("transaction_id", "is_fraud")
-    role = (
-        F.when(F.col("is_fraud"), 0)
-        .when(F.col("event_time") < F.lit(known_before(days.train_from)), 0)
-        .when(F.col("event_time") < F.lit(known_before(days.validation_from)), 1)
-        .otherwise(2)
+    labels = known_labels(known, moment).select("transaction_id", "is_fraud")
+    if plan.config.supervision == ONE_CLASS:
+        labels = labels.where("is_fraud")
+    # What is known to be fraud is never a target: the autoencoder is not to describe it well.
+    role = F.when(F.col("is_fraud"), CONTEXT_ONLY).otherwise(purpose)
+    if plan.config.supervision == SEMI_SUPERVISED:
+        told = F.when(F.col("is_fraud"), KNOWN_FRAUD).when(~F.col("is_fraud"), KNOWN_GENUINE)
+        role = role + F.coalesce(told, F.lit(0))
+    return features.join(labels, "transaction_id", "left").withColumn("role_of_event", role)
+
+
+def _check_labels(events: DataFrame, inputs: TrainingInputs) -> None:
+    """Check that a head has both kinds of labels to learn from.
+
+    Raises:
+        InputMissing: no event of the training days is known to be a fraud, or to be genuine.
+    """
+    if inputs.plan.config.supervision != SEMI_SUPERVISED:
+        return
+    role = F.col("role_of_event")
+    row = (
+        events.where(F.expr(inputs.plan.targets.sql))
+        .agg(
+            F.count_if(role.bitwiseAND(KNOWN_FRAUD) > 0).alias("frauds"),
+            F.count_if(role.bitwiseAND(KNOWN_GENUINE) > 0).alias("genuine"),
+        )
+        .collect()[0]
     )
-    return features.join(frauds, "transaction_id", "left").withColumn("role_of_event", role)
+    if not row["frauds"] or not row["genuine"]:
+        raise InputMissing(
+            f"Of the events of {inputs.plan.targets}, {row['frauds']} are known to be frauds and "
+            f"{row['genuine']} to be genuine.",
+            expected="some of both: a semi-supervised model learns to tell them apart.",
+            remedy="train as of a later day, ingest the labels, or choose a one_class recipe.",
+        )
 
 
 def _statistics(events: DataFrame, config: ModelConfig) -> dict[str, ColumnStatistics]:

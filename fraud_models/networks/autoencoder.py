@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fraud_models.config import NetworkConfig
+from fraud_models.networks.discriminator import Discriminator
 
 # Above the floor, before training.
 INITIAL_SCALE = 0.2
@@ -57,6 +58,9 @@ class Autoencoder(nn.Module, ABC):
             nn.GELU(),
             nn.Linear(config.hidden_width, num_channels),
         )
+        self.adversarial_weight = config.adversarial_weight
+        if config.adversarial_weight:
+            self.discriminator = Discriminator(config.code_width, config.hidden_width)
         start = math.log(math.expm1(INITIAL_SCALE))
         self.raw_scale = nn.Parameter(torch.full((num_channels,), start))
 
@@ -73,6 +77,12 @@ class Autoencoder(nn.Module, ABC):
         hidden = self.dropout(self.remember(inputs))
         codes: Tensor = self.to_code(torch.cat([hidden, inputs], dim=-1))
         return codes
+
+    def adversarial_nats(self, codes: Tensor) -> Tensor:
+        """[N, Z] codes to [N] nats that training adds; 0 without a discriminator."""
+        if not self.adversarial_weight:
+            return torch.zeros_like(codes[:, 0])
+        return self.adversarial_weight * self.discriminator.nats(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """[..., Z] to locations [..., C]."""

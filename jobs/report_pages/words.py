@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Feature, Function, Kind, Window
+from fraud_models.reasons import CARD_HISTORY
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
@@ -135,8 +136,18 @@ def _whom(feature: Feature) -> str:
     return feature.entity.name.replace("_", " ") if feature.entity else ""
 
 
+def _chance(feature: Feature) -> tuple[str, Feature]:
+    """What a rate with a prior says, and the count it is made from, which knows whose and when."""
+    part = feature.parts[0]
+    is_fraud = part.function is Function.FRAUD_COUNT
+    return "chance of fraud" if is_fraud else f"smoothed share of the {_what(part)}", part
+
+
 def _subject(feature: Feature) -> str:
     """A feature as the subject of a sentence."""
+    if feature.function is Function.SMOOTHED:
+        what, part = _chance(feature)
+        return f"the {_whom(part)}'s {what}{_over(part.window)}"
     if feature.entity is None:
         return f"the {label(feature.name)}"
     return f"the {_whom(feature)}'s {_what(feature)}{_over(feature.window)}"
@@ -198,6 +209,7 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.AMOUNT: _amount,
     Kind.COUNT: _count,
     Kind.RATE: _rate,
+    Kind.PROBABILITY: _rate,
     Kind.RATIO: _ratio,
     Kind.DURATION_S: _duration,
     Kind.HOUR_OF_DAY: _hour,
@@ -211,6 +223,8 @@ def sentence(feature_name: str, observed: float | None, expected: float | None) 
     A feature that the catalogue no longer has is called by its name.
     """
     observed, expected = _known(observed), _known(expected)
+    if feature_name == CARD_HISTORY:
+        return "what the card did before"
     feature = FEATURES.get(feature_name)
     if feature is not None:
         return SENTENCES[feature.kind](feature, observed, expected)
@@ -227,6 +241,9 @@ def label(feature_name: str) -> str:
     'fraud rate of the merchant over 7 days (delayed by 7 days)'
     """
     feature = FEATURES.get(feature_name)
+    if feature is not None and feature.function is Function.SMOOTHED:
+        what, part = _chance(feature)
+        return f"{what} of the {_whom(part)}{_over(part.window)}"
     if feature is None or feature.function is None or feature.entity is None:
         return feature_name.replace("_", " ")
     what = "transactions" if feature.function is Function.COUNT else _what(feature)

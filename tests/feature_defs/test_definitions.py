@@ -107,12 +107,13 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
         (lambda: view(count(days(60, delay=31))), "60d_delay_31d reaches 91 .* the 90 days"),
         (lambda: Ratio("nothing", "neither", "").feature({}), "nothing or neither"),
         (
-            lambda: SmoothedRate("transaction_amount", "card_count_1d", 0, 1, "").feature(
+            lambda: SmoothedRate("transaction_amount", "card_count_1d", 0.1, 1, "").feature(
                 catalogue.FEATURES
             ),
             "transaction_amount is none",
         ),
-        (lambda: SmoothedRate("a", "b", 1.5, 1, ""), "prior rate"),
+        (lambda: SmoothedRate("a", "b", 1.0, 1, ""), "prior rate"),
+        (lambda: SmoothedRate("a", "b", 0.0, 1, ""), "prior rate"),
         (lambda: SmoothedRate("a", "b", 0.5, 0, ""), "weighs more than 0"),
         (lambda: SequenceView(CARD, 0, 10, 1, ("a",)), "at least 1 day"),
         (lambda: SequenceView(CARD, 1, 10, 10, ("a",)), "warm_up_events"),

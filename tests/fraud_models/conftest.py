@@ -15,10 +15,21 @@ import torch
 
 from fraud_models.calibration import PROBABILITIES, Calibration
 from fraud_models.checkpoint import Checkpoint
-from fraud_models.config import ModelConfig, NetworkConfig
+from fraud_models.config import (
+    BY_ERROR,
+    BY_HEAD,
+    BY_RARITY,
+    RANKINGS,
+    SEMI_SUPERVISED,
+    HeadConfig,
+    ModelConfig,
+    NetworkConfig,
+)
 from fraud_models.encoding import ColumnStatistics, Encoding
-from fraud_models.event_batch import ContextLimits, pack_contexts
+from fraud_models.event_batch import KNOWN_FRAUD, KNOWN_GENUINE, ContextLimits, pack_contexts
 from fraud_models.networks import build
+from fraud_models.networks.fraud_head import FraudHead
+from fraud_models.rarity import Rarities
 from fraud_models.recipes import lstm_autoencoder
 from fraud_models.snapshot import Manifest, summarise, write_manifest
 
@@ -32,8 +43,13 @@ LIMITS = ContextLimits(max_events=16, warm_up_events=4, events_per_batch=128)
 FINGERPRINTS = {name: f"mark-{name}" for name in COLUMNS}
 
 
-def make_stream(lengths: list[int], seed: int = 1, missing: float = 0.1) -> pa.RecordBatch:
-    """A sorted stream with one context per length; the last third of each is targets."""
+def make_stream(
+    lengths: list[int], seed: int = 1, missing: float = 0.1, labelled: bool = False
+) -> pa.RecordBatch:
+    """A sorted stream with one context per length; the last third of each is targets.
+
+    With labels, what happened at a merchant with a fraud rate is a fraud and no target.
+    """
     rng = np.random.default_rng(seed)
     num_rows = sum(lengths)
     card = np.repeat([f"card-{i:04d}" for i in range(len(lengths))], lengths)
@@ -43,6 +59,8 @@ def make_stream(lengths: list[int], seed: int = 1, missing: float = 0.1) -> pa.R
     amount = np.exp(rng.normal(3, 1, num_rows))
     hour = rng.uniform(0, 24, num_rows)
     rate = np.where(rng.random(num_rows) < 0.05, rng.random(num_rows), 0.0)
+    if labelled:
+        role = np.where(rate > 0, KNOWN_FRAUD, role + KNOWN_GENUINE)
     second = (step * 3600).astype("int64")
     return pa.RecordBatch.from_arrays(
         [
@@ -126,15 +144,46 @@ def checkpoint() -> Checkpoint:
     )
 
 
+@pytest.fixture(params=RANKINGS)
+def any_checkpoint(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> Checkpoint:
+    """The same, ranking in each of the ways there are."""
+    return ranking_by(request.param, checkpoint)
+
+
+def ranking_by(ranking: str, checkpoint: Checkpoint) -> Checkpoint:
+    """The same model, made to rank in another way."""
+    if ranking == BY_ERROR:
+        return checkpoint
+    if ranking == BY_RARITY:
+        ranked = ("transaction_amount", "merchant_fraud_rate_7d_delay_7d")
+        quantiles = [-float(np.log1p(-p)) for p in PROBABILITIES]
+        return replace(
+            checkpoint,
+            config=replace(checkpoint.config, ranking=BY_RARITY, ranked_columns=ranked),
+            rarities=Rarities.fit(dict.fromkeys(ranked, quantiles), 100_000),
+        )
+    config = semi_supervised(checkpoint.config)
+    torch.manual_seed(4)
+    head = FraudHead.of(config, checkpoint.encoding)
+    weights = {f"head.{name}": weight for name, weight in head.state_dict().items()}
+    return replace(checkpoint, config=config, weights={**checkpoint.weights, **weights})
+
+
+def semi_supervised(config: ModelConfig) -> ModelConfig:
+    """The same with a small head."""
+    head = HeadConfig(hidden_width=8, epochs=3)
+    return replace(config, supervision=SEMI_SUPERVISED, ranking=BY_HEAD, head=head)
+
+
 @dataclass(frozen=True)
 class Factory:
     """Writes snapshots below a folder."""
 
     folder: Path
 
-    def write(self, lengths: list[int], num_files: int) -> str:
+    def write(self, lengths: list[int], num_files: int, labelled: bool = False) -> str:
         """A snapshot of one context per length, dealt to files in turn; returns its URI."""
-        stream = [make_stream(lengths)]
+        stream = [make_stream(lengths, labelled=labelled)]
         packed = pa.Table.from_batches(pack_contexts(stream, COLUMNS, LIMITS))
         data = self.folder / "data"
         data.mkdir(parents=True)
@@ -154,6 +203,6 @@ class Factory:
 
 
 @pytest.fixture
-def write_snapshot(tmp_path: Path) -> Callable[[list[int], int], str]:
-    """Writes a snapshot: lengths of contexts, number of files."""
+def write_snapshot(tmp_path: Path) -> Callable[..., str]:
+    """Writes a snapshot: lengths of contexts, number of files, whether with labels."""
     return Factory(tmp_path / "snapshot").write

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from feature_defs.problems import UsageProblem
-from fraud_models.config import ModelConfig, NetworkConfig, OptimisationConfig
+from fraud_models.config import HeadConfig, ModelConfig, NetworkConfig, OptimisationConfig
 from fraud_models.networks import build
 from fraud_models.recipes import RECIPES, lstm_autoencoder, recipe
 
@@ -26,7 +26,7 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
         recipe("lstm_autoencoder_v2")
 
 
-@pytest.mark.parametrize("part", [None, "network", "optimisation"])
+@pytest.mark.parametrize("part", [None, "network", "optimisation", "head"])
 def test_unknown_keys_are_refused(part: str | None) -> None:
     values = lstm_autoencoder().to_dict()
     (values[part] if part else values)["hiden_width"] = 3
@@ -40,6 +40,12 @@ def test_unknown_keys_are_refused(part: str | None) -> None:
         (NetworkConfig, {"hidden_width": 0}),
         (NetworkConfig, {"dropout": 1.0}),
         (NetworkConfig, {"scale_floor": 0.0}),
+        (NetworkConfig, {"input_limit": 0.0}),
+        (NetworkConfig, {"adversarial_weight": -1.0}),
+        (HeadConfig, {"hidden_width": 0}),
+        (HeadConfig, {"epochs": 0}),
+        (HeadConfig, {"learning_rate": 0.0}),
+        (HeadConfig, {"weight_decay": -1.0}),
         (OptimisationConfig, {"epochs": 0}),
         (OptimisationConfig, {"learning_rate": float("nan")}),
     ],
@@ -58,6 +64,13 @@ def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> N
         {"columns": ("transaction_amount",) * 20},
         {"network": NetworkConfig(code_width=99)},
         {"warm_up_events": 4096},
+        {"supervision": "some"},
+        {"supervision": "unsupervised"},
+        {"supervision": "semi_supervised"},
+        {"ranking": "luck"},
+        {"ranking": "fraud_head"},
+        {"ranked_columns": ("merchant_fraud_rate",)},
+        {"ranked_columns": ("transaction_amount",) * 2},
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, Any]) -> None:
@@ -68,3 +81,17 @@ def test_parts_that_do_not_fit_are_refused(change: dict[str, Any]) -> None:
 def test_an_unknown_architecture_lists_those_there_are() -> None:
     with pytest.raises(UsageProblem, match="lstm_autoencoder"):
         build(NetworkConfig(architecture="rnn"), num_inputs=3, num_channels=2)
+
+
+def test_without_labels_no_column_is_made_of_them() -> None:
+    with pytest.raises(UsageProblem, match=r"merchant_fraud_rate_1d_delay_7d, .*merchant_fraud"):
+        replace(lstm_autoencoder(), supervision="unsupervised")
+    blind = tuple(name for name in lstm_autoencoder().columns if "fraud" not in name)
+    assert replace(lstm_autoencoder(), supervision="unsupervised", columns=blind).columns == blind
+
+
+def test_ranked_columns_are_all_or_those_named_in_the_models_order() -> None:
+    base = lstm_autoencoder()
+    assert base.ranked == base.columns
+    named = ("card_count_7d", "transaction_amount")
+    assert replace(base, ranked_columns=named).ranked == named[::-1]

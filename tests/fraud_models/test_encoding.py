@@ -36,7 +36,7 @@ def test_missing_values_are_zero_told_apart_and_free() -> None:
     values = torch.tensor([[20.0, 3.0, 2.0, 0.1], [torch.nan] * 4])
     channels, present = encoding.encode(values)
     assert (channels[1] == 0).all()
-    inputs = encoding.inputs(channels, present)
+    inputs = encoding.inputs(channels, present, limit=8.0)
     assert inputs.shape == (2, encoding.num_inputs)
     assert inputs[:, encoding.num_channels :].tolist() == [[0.0] * 4, [1.0] * 4]
     nats = channel_nats(

@@ -10,11 +10,19 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from feature_defs.problems import InputMissing, Problem, UsageProblem
+from feature_defs.problems import InputMissing, Problem
 from fraud_models.checkpoint import Checkpoint, save_checkpoint
+from fraud_models.config import BY_RARITY
 from fraud_models.event_batch import iter_contexts
-from fraud_models.scoring import Scorer, cached_scorer, rank_stream, score_stream, scored_schema
-from tests.fraud_models.conftest import COLUMNS, LIMITS, make_stream, split
+from fraud_models.scoring import (
+    Scorer,
+    cached_scorer,
+    error_stream,
+    rank_stream,
+    score_stream,
+    scored_schema,
+)
+from tests.fraud_models.conftest import COLUMNS, LIMITS, make_stream, ranking_by, split
 
 KEEP = ("transaction_id", "card_id", "event_time")
 LENGTHS = [1, 3, 70, 16, 17, 5, 33, 2]
@@ -35,23 +43,23 @@ def test_each_target_is_scored_once_with_its_own_columns(checkpoint: Checkpoint)
     assert pc.all(pc.less(table["score"], 1.0)).as_py()
 
 
-def test_company_changes_nothing(checkpoint: Checkpoint) -> None:
+def test_company_changes_nothing(any_checkpoint: Checkpoint) -> None:
     stream = make_stream(LENGTHS)
     alone = replace(
-        checkpoint,
+        any_checkpoint,
         config=replace(
-            checkpoint.config,
-            optimisation=replace(checkpoint.config.optimisation, events_per_batch=1),
+            any_checkpoint.config,
+            optimisation=replace(any_checkpoint.config.optimisation, events_per_batch=1),
         ),
     )
-    together = scored(checkpoint, [stream])
+    together = scored(any_checkpoint, [stream])
     apart = scored(alone, list(split(stream, [3, 11, 40, 80, 81])))
     for name in ("reconstruction_error", "ranking_value", "score"):
         np.testing.assert_allclose(together[name], apart[name], rtol=1e-5)
     assert together["num_context_events"].equals(apart["num_context_events"])
 
 
-def test_the_future_does_not_reach_back(checkpoint: Checkpoint) -> None:
+def test_the_future_does_not_reach_back(any_checkpoint: Checkpoint) -> None:
     stream = make_stream([12])
     roles = pa.array(np.ones(12, dtype=np.int32))
     columns = dict(zip(stream.schema.names, stream.columns, strict=True))
@@ -59,42 +67,71 @@ def test_the_future_does_not_reach_back(checkpoint: Checkpoint) -> None:
     amount = np.array(columns["transaction_amount"].to_pylist(), dtype=float)
     amount[8:] = 99_999.0
     changed = {**columns, "role": roles, "transaction_amount": pa.array(amount, from_pandas=True)}
-    first = scored(checkpoint, [before])
-    second = scored(checkpoint, [pa.RecordBatch.from_pydict(changed)])
+    first = scored(any_checkpoint, [before])
+    second = scored(any_checkpoint, [pa.RecordBatch.from_pydict(changed)])
     errors = [t["reconstruction_error"].to_numpy() for t in (first, second)]
     assert np.array_equal(errors[0][:8], errors[1][:8])
     assert not np.isclose(errors[0][8:], errors[1][8:]).any()
 
 
-def test_the_past_does_reach_forward(checkpoint: Checkpoint) -> None:
+def test_the_past_does_reach_forward(any_checkpoint: Checkpoint) -> None:
     stream = make_stream([12])
     columns = dict(zip(stream.schema.names, stream.columns, strict=True))
     amount = np.array(columns["transaction_amount"].to_pylist(), dtype=float)
     amount[0] = 99_999.0
     changed = {**columns, "transaction_amount": pa.array(amount, from_pandas=True)}
-    first = scored(checkpoint, [stream])["reconstruction_error"].to_numpy()
-    second = scored(checkpoint, [pa.RecordBatch.from_pydict(changed)])["reconstruction_error"]
+    first = scored(any_checkpoint, [stream])["reconstruction_error"].to_numpy()
+    second = scored(any_checkpoint, [pa.RecordBatch.from_pydict(changed)])["reconstruction_error"]
     assert not np.array_equal(first, second.to_numpy())
 
 
-def test_reasons_are_the_largest_contributions(checkpoint: Checkpoint) -> None:
-    stream = make_stream([40], missing=0.3)
-    scorer = Scorer(checkpoint)
-    (batch, *more) = iter_contexts([stream], COLUMNS, LIMITS)
-    for events in map(scorer.score_events, (batch, *more)):
+def test_contributions_sum_to_the_ranking_value(any_checkpoint: Checkpoint) -> None:
+    scorer = Scorer(any_checkpoint)
+    for batch in iter_contexts([make_stream([40], missing=0.3)], COLUMNS, LIMITS):
+        events = scorer.score_events(batch)
         np.testing.assert_allclose(events.errors.sum(axis=1), events.reconstruction_error)
-        assert (events.errors[np.isnan(events.observed)] == 0).all()
-        assert (events.errors >= 0).all()
+        np.testing.assert_allclose(
+            events.contributions.sum(axis=1), events.ranking_value, rtol=1e-12, atol=1e-12
+        )
+        missing = np.isnan(events.observed)
+        assert (events.errors[missing] == 0).all() and (events.errors >= 0).all()
+        of_columns = missing[:, : len(COLUMNS)]
+        assert (events.contributions[:, : len(COLUMNS)][of_columns] == 0).all()
+
+
+def test_reasons_are_the_largest_contributions(any_checkpoint: Checkpoint) -> None:
+    stream = make_stream([40], missing=0.3)
+    scorer = Scorer(any_checkpoint)
+    table = scored(any_checkpoint, [stream]).to_pylist()
+    by_id = {}
+    for batch in iter_contexts([stream], COLUMNS, LIMITS):
+        events = scorer.score_events(batch)
+        assert batch.source is not None
+        ids = batch.source.column("transaction_id").take(pa.array(events.row)).to_pylist()
+        by_id.update(zip(ids, events.contributions, strict=True))
     source = {row["transaction_id"]: row for row in stream.to_pylist()}
-    for row in scored(checkpoint, [stream]).to_pylist():
-        contributions = [reason["contribution"] for reason in row["reasons"]]
-        assert len(contributions) == 3
-        assert contributions == sorted(contributions, reverse=True)
+    assert table
+    for row in table:
+        shares = by_id[row["transaction_id"]]
+        largest = sorted((share for share in shares if share > 0), reverse=True)[:3]
+        found = [reason["contribution"] for reason in row["reasons"]]
+        np.testing.assert_allclose(found, largest, rtol=1e-4, atol=1e-7)
         for reason in row["reasons"]:
-            value = source[row["transaction_id"]][reason["feature"]]
+            value = source[row["transaction_id"]].get(reason["feature"])
             assert (reason["observed"] is None) == (value is None)
             if value is not None:
                 assert reason["observed"] == pytest.approx(value, rel=1e-6)
+
+
+def test_rarities_are_fitted_before_they_rank(checkpoint: Checkpoint) -> None:
+    by_rarity = ranking_by(BY_RARITY, checkpoint)
+    bare = Scorer(replace(by_rarity, rarities=None))
+    stream = make_stream(LENGTHS)
+    with pytest.raises(Problem, match="rarities and has none"):
+        list(rank_stream([stream], bare, KEEP))
+    errors = pa.Table.from_batches(error_stream([stream], bare, KEEP)).sort_by("transaction_id")
+    assert errors.column_names == [*KEEP, *by_rarity.config.ranked]
+    assert errors.num_rows == scored(by_rarity, [stream]).num_rows
 
 
 def test_context_events_are_counted_from_the_start_of_the_context(checkpoint: Checkpoint) -> None:
@@ -117,11 +154,6 @@ def test_a_result_that_is_no_number_is_refused(checkpoint: Checkpoint) -> None:
     broken = {name: torch.full_like(w, torch.nan) for name, w in checkpoint.weights.items()}
     with pytest.raises(Problem, match="not a finite number, among them transaction tx-"):
         scored(replace(checkpoint, weights=broken), [make_stream([5])])
-
-
-def test_an_unknown_ranking_is_refused(checkpoint: Checkpoint) -> None:
-    with pytest.raises(UsageProblem, match="reconstruction_error"):
-        Scorer(replace(checkpoint, config=replace(checkpoint.config, ranking="luck")))
 
 
 def test_a_missing_feature_is_named(checkpoint: Checkpoint) -> None:

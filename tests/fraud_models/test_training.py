@@ -14,16 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from feature_defs.problems import InputMissing, Problem
 from fraud_models.checkpoint import load_checkpoint
-from fraud_models.config import ModelConfig
+from fraud_models.config import HeadConfig, ModelConfig
+from fraud_models.scoring import Scorer, rank_stream
 from fraud_models.training import TrainingRun, train
-from tests.fraud_models.conftest import small_config
+from tests.fraud_models.conftest import make_stream, semi_supervised, small_config
 
-WriteSnapshot = Callable[[list[int], int], str]
+WriteSnapshot = Callable[..., str]
+RATE_BY_ID = ("transaction_id", "merchant_fraud_rate_7d_delay_7d")
 LENGTHS = [5, 9, 14, 30, 8, 21, 6, 17, 12, 40, 11, 7]
 
 
@@ -45,8 +49,9 @@ def run_of(uri: str, folder: Path, config: ModelConfig) -> TrainingRun:
     return TrainingRun(uri, str(folder), config, timeout_s=30.0)
 
 
-def losses(summary: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(e["train_loss"], e["validation_loss"]) for e in summary["history"]]
+def losses(summary: dict[str, Any]) -> list[tuple[float, ...]]:
+    names = ("train_loss", "validation_loss")
+    return [tuple(e[name] for name in names if name in e) for e in summary["history"]]
 
 
 def test_one_batch_can_be_overfitted(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
@@ -67,6 +72,33 @@ def test_same_seed_same_loss(write_snapshot: WriteSnapshot, tmp_path: Path) -> N
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
     other = train(run_of(uri, tmp_path / "c", config_of(seed=8)))
     assert losses(other) != losses(runs[0])
+
+
+def test_a_head_learns_labels_and_leaves_the_autoencoder_as_it_is(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
+    uri = write_snapshot(LENGTHS, 4, labelled=True)
+    plain = train(run_of(uri, tmp_path / "plain", config_of()))
+    head = HeadConfig(hidden_width=8, epochs=60, learning_rate=0.02)
+    config = replace(semi_supervised(config_of()), head=head)
+    summary = train(run_of(uri, tmp_path / "semi", config))
+    assert losses(summary)[:3] == losses(plain)
+    assert (summary["best_epoch"], summary["validation_loss"]) == (
+        plain["best_epoch"], plain["validation_loss"]
+    )  # fmt: skip
+    phases = [entry["phase"] for entry in summary["history"]]
+    assert phases == ["autoencoder"] * 3 + ["head"] * 60
+    without, with_head = (load_checkpoint(run["checkpoint_uri"]) for run in (plain, summary))
+    assert with_head.network_weights.keys() == without.weights.keys()
+    assert all(with_head.weights[name].equal(without.weights[name]) for name in without.weights)
+
+    # Frauds are what happened at merchants with a fraud rate, and there are some beyond these.
+    stream = make_stream([60, 80], seed=9)
+    ranked = pa.Table.from_batches(rank_stream([stream], Scorer(with_head), ("transaction_id",)))
+    rates = dict(zip(*(stream.column(name).to_pylist() for name in RATE_BY_ID), strict=True))
+    frauds = [rates[name] > 0 for name in ranked["transaction_id"].to_pylist()]
+    assert 1 < sum(frauds) < 20
+    assert roc_auc_score(frauds, ranked["ranking_value"].to_numpy()) > 0.9
 
 
 def test_progress_has_a_line_per_epoch(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
@@ -90,12 +122,12 @@ def test_training_stops_when_validation_gets_no_better(
     assert summary["validation_loss"] == best
 
 
-def _train_and_die_after_two_epochs(run: TrainingRun) -> None:
+def _train_and_die(run: TrainingRun, last_epoch: int) -> None:
     from fraud_models import run_state, training
 
     def save_and_die(run_dir: str, state: run_state.EpochState) -> None:
         run_state.save_epoch(run_dir, state)
-        if state.epoch == 2:
+        if state.epoch == last_epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     training.save_epoch = save_and_die
@@ -103,15 +135,21 @@ def _train_and_die_after_two_epochs(run: TrainingRun) -> None:
 
 
 @pytest.mark.distributed
+@pytest.mark.parametrize(
+    ("with_head", "last_epoch"),
+    [(False, 2), (True, 2), (True, 4), (True, 5)],
+    ids=["autoencoder", "before a head", "between", "in the head"],
+)
 def test_killed_and_resumed_equals_undisturbed(
-    write_snapshot: WriteSnapshot, tmp_path: Path
+    write_snapshot: WriteSnapshot, tmp_path: Path, with_head: bool, last_epoch: int
 ) -> None:
-    uri = write_snapshot(LENGTHS, 4)
-    config = config_of(epochs=4)
+    uri = write_snapshot(LENGTHS, 4, labelled=with_head)
+    config = config_of(epochs=4, patience=4)
+    config = semi_supervised(config) if with_head else config
     undisturbed = train(run_of(uri, tmp_path / "a", config))
     run = run_of(uri, tmp_path / "b", config)
     process = multiprocessing.get_context("spawn").Process(
-        target=_train_and_die_after_two_epochs, args=(run,)
+        target=_train_and_die, args=(run, last_epoch)
     )
     process.start()
     process.join(120)
@@ -207,10 +245,14 @@ def train_in_ranks(world_size: int, run: TrainingRun) -> list[dict[str, Any]]:
 
 
 @pytest.mark.distributed
-def test_two_ranks_learn_what_one_learns(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_head", [False, True])
+def test_two_ranks_learn_what_one_learns(
+    write_snapshot: WriteSnapshot, tmp_path: Path, with_head: bool
+) -> None:
     # All rows are one global batch, so that one and two ranks take the same steps.
-    uri = write_snapshot(LENGTHS, 3)
+    uri = write_snapshot(LENGTHS, 3, labelled=with_head)
     config = config_of(epochs=4, batch_size=1000, patience=4)
+    config = semi_supervised(config) if with_head else config
     alone = train(run_of(uri, tmp_path / "one", config))
     first, second = train_in_ranks(2, run_of(uri, tmp_path / "two", config))
     assert losses(first) == losses(second)

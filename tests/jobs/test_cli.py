@@ -10,6 +10,7 @@ import pytest
 
 SUB_COMMANDS = {
     "backfill",
+    "backtest",
     "demo",
     "simulate",
     "ingest",

@@ -75,15 +75,15 @@ def history(spark: SparkSession, bank: Path, tmp_path_factory: pytest.TempPathFa
     return Path(lake.uri)
 
 
-def small_plan(num_workers: int = 2) -> Any:
+def small_plan(num_workers: int = 2, name: str = "lstm_autoencoder") -> Any:
     from fraud_models.recipes import recipe
     from jobs.training_snapshot import TrainingPlan
 
-    config = recipe("lstm_autoencoder")
+    config = recipe(name)
     config = replace(
         config, train_days=21, optimisation=replace(config.optimisation, epochs=2, batch_size=16)
     )
-    return TrainingPlan(AS_OF, "lstm_autoencoder", config, num_workers)
+    return TrainingPlan(AS_OF, name, config, num_workers)
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +285,33 @@ def test_what_a_backfill_does_not_find_leaves_the_nights_in_order(
     assert lake.read(NIGHTS).where(f"business_date = '{LAST}'").isEmpty()
 
 
+@pytest.mark.parametrize("name", ["rarity_autoencoder", "semi_supervised_autoencoder"])
+def test_a_model_that_ranks_otherwise_serves_a_night(
+    bank: Path, copied: Callable[[], Lake], name: str
+) -> None:
+    from jobs import backfill, explain, train
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.tables import SCORES
+
+    lake = copied()
+    version = str(train.run(lake, small_plan(name=name)))
+    night = Dates(LAST, LAST)
+    backfill.run(lake, backfill.BackfillPlan(night, "a trial", model=version), delivery_of(bank))
+    scores = lake.read(SCORES).where(night.sql)
+    assert {row[0] for row in scores.select("model_version").distinct().collect()} == {version}
+    row = scores.orderBy("score", ascending=False).head()
+    assert row is not None
+    explanation, audit = explain.audit(lake, row["transaction_id"])
+    assert audit.holds and explanation.holds
+    shares = {part.feature: part.contribution for part in explanation.contributions}
+    assert sum(shares.values()) == pytest.approx(row["ranking_value"], abs=1e-4)
+    for reason in row["reasons"]:
+        assert reason["contribution"] > 0
+        assert shares[reason["feature"]] == pytest.approx(reason["contribution"], abs=1e-4)
+    assert ("card_history" in shares) == (name == "semi_supervised_autoencoder")
+    explain.show(explanation)
+
+
 def test_nights_scored_in_one_pass_equal_nights_scored_one_by_one(
     spark: SparkSession, night_done: Path
 ) -> None:
@@ -410,6 +437,50 @@ def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> No
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(InputMissing, match="weights"):
         score_with(version)
+
+
+def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], Lake]) -> None:
+    from jobs import backtest
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.tables import METRICS
+    from jobs.model_store import open_registry, read_checkpoint
+
+    lake = copied()
+    aliases = open_registry(lake).list_aliases()
+    config = small_plan().config
+    with pytest.raises(InputMissing, match="too few labels are mature"):
+        late = backtest.BacktestPlan(Dates(LAST, LAST), "lstm_autoencoder", config)
+        backtest.run(lake, late)
+    judged = Dates(AS_OF, AS_OF + timedelta(days=6))
+    plan = backtest.BacktestPlan(judged, "lstm_autoencoder", config, retrain_days=5)
+    found = backtest.run(lake, plan)
+    backtest.show(found)
+    told = json.loads(backtest.to_json(found))
+    assert [(s["from"], s["to"]) for s in told["stretches"]] == [
+        (str(AS_OF), str(AS_OF + timedelta(days=4))),
+        (str(AS_OF + timedelta(days=5)), str(AS_OF + timedelta(days=6))),
+    ]
+    registry = open_registry(lake)
+    as_of = [read_checkpoint(registry.resolve(str(s.model_version))).as_of for s in found.stretches]
+    assert as_of == [s["from"] for s in told["stretches"]]
+    assert registry.list_aliases() == aliases
+    for stretch in told["stretches"]:
+        of_rows = {f["num_transactions"] for f in stretch["figures"].values()}
+        assert len(of_rows) == 1 and len(stretch["figures"]) == 3
+        for candidate, figures in stretch["figures"].items():
+            nights = stretch["nights"][candidate].values()
+            per_night = [night["cp_at_k"] for night in nights]
+            assert sum(per_night) / len(per_night) == pytest.approx(figures["cp_at_k"])
+    for candidate in ("lstm_autoencoder", "isolation_forest", "boosted_trees"):
+        mean = told["overall"][candidate]["roc_auc"]
+        exact = [stretch["figures"][candidate]["roc_auc"] for stretch in told["stretches"]]
+        assert mean["value"] == pytest.approx(sum(exact) / 2)
+        # So few cards that often none of the fraudulent ones is drawn: no interval then.
+        assert mean["interval"] is None or mean["interval"][0] < mean["value"]
+        precision = told["overall"][candidate]["cp_at_k"]
+        assert precision["interval"][0] <= precision["value"] <= precision["interval"][1]
+    written = lake.read(METRICS).where("model LIKE 'backtest %'")
+    assert written.count() == 9 and written.where("interval_low > value").count() == 0
 
 
 def test_evaluation_decides_what_is_promoted(copied: Callable[[], Lake]) -> None:

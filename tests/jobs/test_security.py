@@ -129,17 +129,18 @@ def test_an_explanation_shows_no_control_signs(capsys: pytest.CaptureFixture[str
     from pyspark.sql import Row
 
     from jobs import explain
+    from jobs.audit import Recomputed
 
     moment = datetime(2024, 3, 1, tzinfo=UTC)
     event = Row(event_time=moment, transaction_id=f"t{STEERING}", merchant_id=f"[red]{STEERING}",
                 amount=Decimal(1))  # fmt: skip
-    part = explain.FeatureContribution("transaction_amount", 1.0, 2.0, 0.5)
+    part = explain.FeatureContribution("transaction_amount", 1.0, 2.0, 0.5, 0.5)
     explain.show(
         explain.Explanation(
             transaction_id=f"t{STEERING}", business_date=date(2024, 3, 1), event_time=moment,
             card_id=f"[bold]{STEERING}", merchant_id=STEERING, amount=Decimal(1), score=0.5,
-            reconstruction_error=0.5, recomputed_error=0.5, model_version="1", run_id="r",
-            versions={}, contributions=(part,), recent=(event,),
+            reconstruction_error=0.5, ranking_value=0.5, recomputed=Recomputed(0.5, 0.5),
+            model_version="1", run_id="r", versions={}, contributions=(part,), recent=(event,),
         )
     )  # fmt: skip
     shown = capsys.readouterr().out

@@ -1,0 +1,142 @@
+"""What feeding a training from Petastorm costs, beside the same loop on tensors in memory.
+
+A snapshot of made-up cards is written once. Then epochs of the recipe's own training run by turns:
+fed by Petastorm as `train` does, and fed with the very same batches, loaded before the clock
+starts. Everything else is the same: the loop, the network, the state that is written.
+
+    python tests/benchmarks/training_feed.py --num-cards 3000
+
+The last line is one JSON object; `feed_ratio` is the median epoch in memory over the median epoch
+from Petastorm: 1 means that feeding costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from fraud_models import training
+from fraud_models.config import ModelConfig
+from fraud_models.encoding import ColumnStatistics, Encoding
+from fraud_models.event_batch import ContextLimits, pack_contexts
+from fraud_models.petastorm_reader import RowCount, Shard, read_batches
+from fraud_models.recipes import recipe
+from fraud_models.snapshot import DATA_FOLDER, Manifest, read_manifest, summarise, write_manifest
+
+NUM_FILES = 8
+EVENTS_PER_CARD = 100
+SEED = 11
+
+
+def events_of(num_cards: int, config: ModelConfig) -> pa.RecordBatch:
+    """A sorted stream: the last third of each card's events are targets, then validation."""
+    rng = np.random.default_rng(SEED)
+    lengths = rng.poisson(EVENTS_PER_CARD, num_cards) + 1
+    step = np.concatenate([np.arange(length) for length in lengths])
+    share = step / np.repeat(lengths, lengths)
+    num_rows = len(step)
+    columns = {name: pa.array(rng.gamma(2.0, 20.0, num_rows)) for name in config.columns}
+    return pa.RecordBatch.from_pydict(
+        {
+            "card_id": pa.array(np.repeat([f"c{i:07d}" for i in range(num_cards)], lengths)),
+            "period": pa.array(np.zeros(num_rows, dtype=np.int32)),
+            "event_time": pa.array((step * 3_600_000_000).astype("datetime64[us]")),
+            "transaction_id": pa.array([f"t{i:09d}" for i in range(num_rows)]),
+            "role": pa.array(np.select([share > 0.9, share > 0.5], [2, 1], 0).astype(np.int32)),
+            **columns,
+        }
+    )
+
+
+def write_snapshot(place: Path, num_cards: int, config: ModelConfig) -> str:
+    """Equal files of one row group, dealt in turn, as Spark writes them."""
+    events = events_of(num_cards, config)
+    limits = ContextLimits.of(config)
+    packed = pa.Table.from_batches(pack_contexts([events], config.columns, limits))
+    data = place / DATA_FOLDER
+    data.mkdir(parents=True)
+    for number in range(NUM_FILES):
+        rows = np.arange(number, packed.num_rows, NUM_FILES)
+        pq.write_table(packed.take(rows), data / f"part-{number:05d}.parquet")
+    probabilities = np.linspace(0, 1, 101)
+    statistics_of = {
+        name: ColumnStatistics(
+            events.num_rows, 0, tuple(np.quantile(events.column(name).to_numpy(), probabilities))
+        )
+        for name in config.columns
+    }
+    manifest = Manifest(
+        summary=summarise(str(place)),
+        columns={name: f"mark-{name}" for name in config.columns},
+        encoding=Encoding.fit(config.columns, statistics_of),
+        data_versions={"features": 0},
+        as_of="2024-01-01",
+        world_size=1,
+    )
+    write_manifest(str(place), manifest)
+    return str(place)
+
+
+def in_memory(snapshot: str, config: ModelConfig) -> Any:
+    """A feed of the first epoch's batches, loaded now."""
+    shard, counted = Shard(snapshot, read_manifest(snapshot), 0, 1), RowCount()
+    batches = list(read_batches(shard, config.optimisation, 1, counted))
+
+    def feed(shard: Shard, optimisation: Any, epoch: int, seen: RowCount) -> Iterator[Any]:
+        seen.num_rows += counted.num_rows
+        yield from batches
+
+    return feed
+
+
+def epoch_seconds(snapshot: str, config: ModelConfig, feed: Any) -> float:
+    """One epoch of a fresh training with this feed."""
+    with tempfile.TemporaryDirectory() as run_dir:
+        training.read_batches = feed
+        summary = training.train(training.TrainingRun(snapshot, run_dir, config))
+    return float(summary["history"][0]["seconds"])
+
+
+def main(
+    num_cards: Annotated[int, typer.Option(help="Sequences in the snapshot.")] = 3000,
+    num_rounds: Annotated[int, typer.Option(help="Epochs of each kind.")] = 5,
+    name: Annotated[str, typer.Option("--recipe", help="Whose network.")] = "lstm_autoencoder",
+) -> None:
+    """Measure and print."""
+    config = recipe(name)
+    config = replace(config, optimisation=replace(config.optimisation, epochs=1))
+    with tempfile.TemporaryDirectory() as place:
+        snapshot = write_snapshot(Path(place, "snapshot"), num_cards, config)
+        feeds = {"petastorm": read_batches, "in memory": in_memory(snapshot, config)}
+        seconds: dict[str, list[float]] = {feed: [] for feed in feeds}
+        for number in range(num_rounds + 1):
+            for feed, read in feeds.items():
+                taken = epoch_seconds(snapshot, config, read)
+                # The first round warms up.
+                if number:
+                    seconds[feed].append(taken)
+                    typer.echo(f"round {number}, {feed}: {taken:.2f} s")
+        events = read_manifest(snapshot).summary.num_events
+    medians = {feed: statistics.median(taken) for feed, taken in seconds.items()}
+    result = {
+        "recipe": name,
+        "num_events": events,
+        "petastorm_s": round(medians["petastorm"], 3),
+        "in_memory_s": round(medians["in memory"], 3),
+        "feed_ratio": round(medians["in memory"] / medians["petastorm"], 3),
+    }
+    typer.echo(json.dumps(result))
+
+
+if __name__ == "__main__":
+    typer.run(main)
