@@ -209,11 +209,7 @@ class _Trainer:
             (num_left,) = self.ranks.sum(float(batch is not None))
             if num_left == 0:
                 return
-            yield batch if batch is not None else self._nothing()
-
-    def _nothing(self) -> _Batch:
-        values = torch.zeros(1, 1, len(self.config.columns))
-        return values, torch.zeros(1, 1), torch.zeros(1, 1)
+            yield batch if batch is not None else nothing(len(self.config.columns))
 
     def _step(self, phase: Phase, batch: _Batch, progress: _Progress, training: bool) -> None:
         values, weights, labels = (tensor.to(self.ranks.device) for tensor in batch)
@@ -266,6 +262,12 @@ class _Trainer:
         if now - self.last_line >= SECONDS_BETWEEN_LOG_LINES:
             self.last_line = now
             self.log.write(text)
+
+
+def nothing(num_columns: int) -> _Batch:
+    """A batch of weight 0, all values missing: any other value might have no finite gradient."""
+    values = torch.full((1, 1, num_columns), math.nan)
+    return values, torch.zeros(1, 1), torch.zeros(1, 1)
 
 
 def _is_over(phase: Phase, state: EpochState) -> bool:

@@ -16,6 +16,7 @@ by drawing cards and nights again.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -43,6 +44,7 @@ from jobs.model_store import open_registry
 from jobs.ranking_figures import Figures, figures
 from jobs.training_snapshot import TrainingPlan
 
+FILE_WIDTH = 140
 FIGURES = ("roc_auc", "average_precision", "cp_at_k")
 
 
@@ -246,7 +248,8 @@ def show(backtest: Backtest) -> None:
     for candidate in backtest.candidates:
         means = [backtest.mean(candidate, name) for name in FIGURES]
         table.add_row(candidate, *map(_in_words, means))
-    console = Console()
+    # Wide enough for all figures where there is no terminal to fit into.
+    console = Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
     console.print(table)
     train_s = sum(stretch.train_s for stretch in backtest.stretches)
     score_s = sum(stretch.score_s for stretch in backtest.stretches)
