@@ -62,8 +62,7 @@ class Checkpoint:
     @property
     def head_weights(self) -> dict[str, Tensor]:
         """Of the supervised head, if there is one."""
-        head = f"{HEAD_WEIGHTS}."
-        return {k.removeprefix(head): v for k, v in self.weights.items() if k.startswith(head)}
+        return part(self.weights, HEAD_WEIGHTS)
 
     def check_columns(self, available: Mapping[str, str]) -> None:
         """Check that the columns of the model are there and mean what they meant.
@@ -89,6 +88,12 @@ class Checkpoint:
                 remedy="bring the old definitions back under their names, build the features of "
                 "the context's days again, or promote a model trained on today's.",
             )
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of a prefix, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 def save_checkpoint(uri: str, checkpoint: Checkpoint) -> str:

@@ -50,14 +50,8 @@ def resampled_card_precision(
 
 def card_precision_per_night(nights: Sequence[pd.DataFrame], k: int) -> list[float]:
     """Detected cards / k of each night, as in `card_precision_at_k`."""
-    detected: set[str] = set()
-    precisions: list[float] = []
-    for night in nights:
-        rows = night[~night["card_id"].isin(detected)]
-        ordered = rows.sort_values(["score", "transaction_id"], ascending=[False, True])
-        top = ordered.drop_duplicates("card_id").head(k)["card_id"]
-        frauds = rows.loc[rows["is_fraud"].astype(bool), "card_id"]
-        found = set(top) & set(frauds)
-        detected |= found
-        precisions.append(len(found) / k)
-    return precisions
+    if not nights:
+        return []
+    cards = pd.concat(nights)["card_id"].unique()
+    once = pd.DataFrame({0: 1}, index=cards)
+    return [float(found) for found in resampled_card_precision(nights, k, once)[0]]

@@ -31,6 +31,7 @@ import safetensors.torch
 from torch import Tensor
 
 from feature_defs.problems import InputMissing
+from fraud_models.checkpoint import part
 from fraud_models.ranks import PeerLost
 from fraud_models.storage import delete, exists, join, names_in, read_bytes, sha256_of, write_bytes
 
@@ -100,12 +101,6 @@ class EpochState:
         kept = {k: v for k, v in self.tensors.items() if k.startswith("learned")}
         kept.update({f"learned{self.phase}.{k}": v for k, v in learned.items()})
         return replace(self, phase=self.phase + 1, phase_epoch=0, tensors=kept)
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those of a prefix, without it."""
-    start = f"{prefix}."
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 def save_epoch(run_dir: str, state: EpochState) -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from feature_defs.problems import Problem
-from fraud_models.checkpoint import HEAD_WEIGHTS, Checkpoint, save_checkpoint
+from fraud_models.checkpoint import HEAD_WEIGHTS, Checkpoint, part, save_checkpoint
 from fraud_models.config import ModelConfig
 from fraud_models.event_batch import KNOWN_FRAUD, EventBatch
 from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
@@ -36,7 +36,6 @@ from fraud_models.run_state import (
     EpochState,
     RankLog,
     load_newest_epoch,
-    part,
     save_epoch,
     write_error,
     write_scratch,
