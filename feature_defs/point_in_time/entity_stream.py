@@ -5,18 +5,22 @@ One row per event, one per gap of a busy key, and what labels change beside (`la
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as SparkWindow
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.known import Knowledge
 from feature_defs.point_in_time.label_changes import LabelChanges
 from feature_defs.point_in_time.stream_plan import (
+    ASKED,
     CORRECTS,
     LAST,
     LIMB_BITS,
@@ -26,7 +30,7 @@ from feature_defs.point_in_time.stream_plan import (
     NO_GREATEST,
     NO_LEAST,
     NO_WINDOW,
-    ROW,
+    START,
     TIME,
     StreamPlan,
     Sum,
@@ -36,7 +40,7 @@ from feature_defs.point_in_time.stream_plan import (
 from feature_defs.point_in_time.window_stream import WindowStream
 
 # What happens at a moment comes before the transactions of that moment, which are in order.
-PHASE, ORDER, SLICE = "_phase", "_order", "_slice"
+PHASE, SLICE, HASH, FOUND = "_phase", "_slice", "_hash", "_found"
 CHANGE, TRANSACTION = 0, 1
 
 
@@ -69,23 +73,35 @@ class EntityStream:
 
         `rows` are asked and `others` are not; both have the transactions' columns and `_t`.
         """
-        keys = self.entity.keys
-        types = dict(rows.dtypes)
-        # What can be had from what is carried is not carried.
-        carried = [name for name in rows.columns if name not in (*keys, "_t")]
-        near = self.near(others)
-        asked = rows.withColumn(ROW, F.struct(*carried))
-        nothing = F.lit(None).cast(asked.schema[ROW].dataType)
-        events = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
-        stream = hot.cut(self._with_neighbours(events), self._stream, self.plan)
-        in_order = stream.repartition(*self.plan.group).sortWithinPartitions(
-            *self.plan.group, TIME, PHASE, ORDER
+        carried = rows.columns
+        beside = self.near(others).withColumn(ASKED, F.lit(False))
+        events = rows.withColumn(ASKED, F.lit(True)).unionByName(beside, allowMissingColumns=True)
+
+        def stream_of(events: DataFrame) -> DataFrame:
+            return self._stream(events, carried)
+
+        stream = hot.cut(self._with_neighbours(events), stream_of, self.plan)
+        found = _values(self.plan)(*self.plan.read)
+        return (
+            self._in_order(stream)
+            .select(*carried, ASKED, found.alias(FOUND))
+            .where(ASKED)
+            .select(*carried, f"{FOUND}.*")
         )
-        schema = [f"`{name}` {types[name]}" for name in (*keys, *carried)]
-        schema += [f"`{feature.name}` {feature.type}" for feature in self.features]
-        read = in_order.select(*self.plan.group, *self.plan.numbers, ROW)
-        found = read.mapInArrow(WindowStream(self.plan), ", ".join(schema))
-        return found.withColumn("_t", F.unix_micros("event_time"))
+
+    def _in_order(self, stream: DataFrame) -> DataFrame:
+        """Groups one after the other, each in order, and where each starts; a shuffle."""
+        # Groups lie in any order, and whole numbers are compared faster than keys.
+        hashed = stream.withColumn(HASH, F.xxhash64(*self.plan.group))
+        in_order = SparkWindow.partitionBy(HASH, *self.plan.group).orderBy(
+            TIME, PHASE, "transaction_id"
+        )
+        return hashed.withColumns(
+            {
+                START: F.row_number().over(in_order) == 1,
+                ASKED: F.coalesce(ASKED, F.lit(False)),
+            }
+        )
 
     def _with_neighbours(self, events: DataFrame) -> DataFrame:
         """When the same value came before and comes after, for what is counted once; a shuffle."""
@@ -99,7 +115,7 @@ class EntityStream:
             )
         return events
 
-    def _stream(self, events: DataFrame) -> DataFrame:
+    def _stream(self, events: DataFrame, carried: list[str]) -> DataFrame:
         """The stream's rows: the events, and what their labels change."""
         labels = LabelChanges(self.known, self.plan.corrected, self.last)
         time, corrects, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
@@ -129,12 +145,25 @@ class EntityStream:
             **highest,
         }
         return events.select(
-            *self.entity.keys,
+            *carried,
             *(column.alias(name) for name, column in numbers.items()),
             F.when(is_event, TRANSACTION).otherwise(CHANGE).alias(PHASE),
-            F.col("transaction_id").alias(ORDER),
-            F.when(is_event, F.col(ROW)).alias(ROW),
+            (is_event & F.col(ASKED)).alias(ASKED),
         )
+
+
+def _values(plan: StreamPlan) -> Callable[..., Column]:
+    """The pass over the stream as a function of its columns."""
+
+    def values(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        yield from WindowStream(plan)(batches)
+
+    schema = ", ".join(f"`{feature.name}` {feature.type}" for feature in plan.features)
+    # Each row's values come of the rows before it, so no filter may go first.
+    over_stream: Callable[..., Column] = pandas_udf(  # type: ignore[call-overload]
+        values, f"struct<{schema}>"
+    ).asNondeterministic()
+    return over_stream
 
 
 def _of_an_event(summed: Sum) -> Column:

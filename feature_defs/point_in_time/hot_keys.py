@@ -3,9 +3,9 @@
 Every window's ends lie whole days before its transaction, so they have the transaction's time of
 day. A slice is therefore a part of the day: it holds a key's events of those hours on all days,
 and both ends of each of its windows. What happened in the other hours between two of its days is
-one row, the gap, with the sums over what it stands for. No event is in two slices, slices grow no
-larger than `SLICE_EVENTS` (but for a key that does everything in one minute of the day), and
-sums of whole numbers are the same however they are cut.
+one row, the gap, with the sums over what it stands for. No event is in two slices, slices hold at
+most `slice_events` (but for a key that does everything in one minute of the day), and sums of
+whole numbers are the same however they are cut.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from feature_defs.point_in_time.stream_plan import (
     least,
 )
 
-# A slice's events that a worker may have to hold at once: some megabytes.
-SLICE_EVENTS = 1 << 17
+# A key with more events is cut: so many are some megabytes that a worker holds at once.
+HOT_EVENTS = 1 << 17
+# Small slices spread evenly over workers; each two slices of a key cost a gap a day.
+MIN_SLICE_EVENTS, NUM_SLICES = 1 << 14, 48
 # Beyond these a key is not cut. Which keys are cut changes no value.
 MAX_HOT_KEYS = 1000
 MINUTES_PER_DAY = 1440
@@ -45,7 +47,7 @@ class HotKeys:
     @staticmethod
     def find(events: DataFrame, keys: tuple[str, ...]) -> HotKeys:
         """Count the events of each key (`events` has the keys and `_t`): one or two jobs."""
-        counts = events.groupBy(*keys).count().where(F.col("count") > SLICE_EVENTS)
+        counts = events.groupBy(*keys).count().where(F.col("count") > HOT_EVENTS)
         busiest = counts.orderBy(F.desc("count"), *keys).limit(MAX_HOT_KEYS).select(*keys)
         hot = [tuple(row) for row in busiest.collect()]
         if not hot:
@@ -56,7 +58,7 @@ class HotKeys:
         histograms: dict[tuple[str, ...], dict[int, int]] = {}
         for *key, number, size in by_minute.collect():
             histograms.setdefault(tuple(key), {})[number] = size
-        cut = {key: first_minutes(counts, SLICE_EVENTS) for key, counts in histograms.items()}
+        cut = {key: _cut(counts) for key, counts in histograms.items()}
         return HotKeys(keys, {key: firsts for key, firsts in cut.items() if len(firsts) > 1})
 
     def cut(
@@ -116,7 +118,20 @@ def _minute_of_day(time: Column) -> Column:
     return F.floor(F.pmod(time, F.lit(MICROS_PER_DAY)) / MICROS_PER_MINUTE)
 
 
-def first_minutes(histogram: Mapping[int, int], slice_events: int) -> tuple[int, ...]:
+def _cut(histogram: Mapping[int, int]) -> tuple[int, ...]:
+    return first_minutes(histogram, slice_events(sum(histogram.values())))
+
+
+def slice_events(num_events: int) -> int:
+    """Events of a slice, for a key that has so many.
+
+    >>> slice_events(200_000), slice_events(1_000_000), slice_events(1_000_000_000)
+    (16384, 20833, 131072)
+    """
+    return min(max(num_events // NUM_SLICES, MIN_SLICE_EVENTS), HOT_EVENTS)
+
+
+def first_minutes(histogram: Mapping[int, int], most_events: int) -> tuple[int, ...]:
     """Cut a day where its slices would grow too large.
 
     >>> first_minutes({0: 5, 60: 4, 61: 6, 900: 20}, 10)
@@ -124,7 +139,7 @@ def first_minutes(histogram: Mapping[int, int], slice_events: int) -> tuple[int,
     """
     firsts, size = [0], 0
     for minute, count in sorted(histogram.items()):
-        if size and size + count > slice_events:
+        if size and size + count > most_events:
             firsts.append(minute)
             size = 0
         size += count

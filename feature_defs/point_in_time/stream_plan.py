@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feature_defs.feature import LABEL_FUNCTIONS, Condition, Feature, Function, Window
+from feature_defs.feature import (
+    LABEL_FUNCTIONS,
+    LAST_FUNCTIONS,
+    Condition,
+    Feature,
+    Function,
+    Window,
+)
 from feature_defs.sources import MONEY_SCALE
 
 MICROS_PER_SECOND = 1_000_000
@@ -16,7 +23,9 @@ MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 MINOR_UNITS = 10**MONEY_SCALE
 
 # Columns of a stream beside those of its group, its sums and its extremes.
-TIME, CORRECTS, LAST, ROW = "_time", "_corrects", "_last", "_row"
+TIME, CORRECTS, LAST = "_time", "_corrects", "_last"
+# Whether a row's features are wanted; whether it is the first of its group.
+ASKED, START = "_asked", "_start"
 # A row that corrects no window; the time of a row that is no event, which is before all others.
 NO_WINDOW, NO_EVENT = -1, -(2**61)
 # The extreme amounts of a row that is no event: no amount comes near.
@@ -129,10 +138,17 @@ class StreamPlan:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Columns of whole numbers that a pass reads, beside the group and what rows carry."""
+        """Columns of whole numbers that a pass reads."""
+        corrects = (CORRECTS,) if self.corrected else ()
+        last = (LAST,) if any(f.function in LAST_FUNCTIONS for f in self.features) else ()
         sums = (summed.column for summed in self.sums)
         extremes = (*map(least, self.minima), *map(greatest, self.maxima))
-        return (TIME, CORRECTS, LAST, *sums, *extremes)
+        return (TIME, *corrects, *last, *sums, *extremes)
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """All columns that a pass reads."""
+        return (START, ASKED, *self.numbers)
 
     @property
     def reach(self) -> int:

@@ -4,19 +4,25 @@ Rows are sorted by key and slice (their group), time and order. The windows of a
 batch are found together (`windows.py`); of the batch before only those rows of its last group are
 kept that windows can still reach. So memory follows the events of a group inside the lookback, and
 a busy key is cut into slices, each a group (`hot_keys.py`).
+
+Spark hands over whole numbers alone and takes the features back: keys, ids and whatever else a
+row carries stay where they are, which is most of what a row weighs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy.typing as npt
+import pandas as pd
 
-from feature_defs.point_in_time.stream_plan import NO_WINDOW, ROW, TIME, StreamPlan
-from feature_defs.point_in_time.windows import Rows, Whole, Windows
+from feature_defs.point_in_time.stream_plan import ASKED, NO_WINDOW, START, TIME, StreamPlan
+from feature_defs.point_in_time.windows import Rows, Values, Whole, Windows
+
+Columns = Mapping[str, npt.NDArray[Any]]
 
 # Rows looked at together; their groups and times have to fit into one whole number.
 PIECE_ROWS = 16_384
@@ -25,75 +31,75 @@ LARGEST = 2**61
 
 @dataclass(frozen=True)
 class WindowStream:
-    """Maps a sorted stream to its asked rows with their features; runs on executors."""
+    """Maps a sorted stream to the features of its asked rows; runs on executors."""
 
     plan: StreamPlan
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Asked rows of one partition, in order: the keys, what rows carried, the features."""
-        carried: Rows | None = None
-        group: tuple[object, ...] | None = None
-        for batch in batches:
-            for piece in _pieces(batch, self.plan.reach):
-                rows = self._read(piece, carried, group)
-                asked = piece.column(ROW).is_valid()
-                # Rows of this piece come after the carried ones.
-                at = np.flatnonzero(asked.to_numpy(zero_copy_only=False))
-                at += rows.num_rows - piece.num_rows
-                if len(at):
-                    yield self._answer(piece, asked, Windows(rows, at, self.plan))
-                carried, group = rows, _group(piece, self.plan, piece.num_rows - 1)
+    def __call__(self, batches: Iterable[tuple[pd.Series[Any], ...]]) -> Iterator[pd.DataFrame]:
+        """Features of one partition's rows, in order; zeros for those that are not asked.
 
-    def _read(
-        self, piece: pa.RecordBatch, carried: Rows | None, group: tuple[object, ...] | None
+        A batch is the columns `plan.read`.
+        """
+        carried: Rows | None = None
+        for batch in batches:
+            columns = {
+                name: _whole(name, column)
+                for name, column in zip(self.plan.read, batch, strict=True)
+            }
+            num_rows = len(columns[TIME])
+            values: dict[str, Values] = {
+                feature.name: np.zeros(num_rows, np.int64 if feature.type == "bigint" else float)
+                for feature in self.plan.features
+            }
+            for piece in _pieces(columns[TIME], self.plan.reach):
+                carried = self._look(columns, piece, carried, values)
+            yield pd.DataFrame(values, copy=False)
+
+    def _look(
+        self, columns: Columns, piece: slice, carried: Rows | None, values: dict[str, Values]
     ) -> Rows:
-        starts = np.zeros(piece.num_rows, dtype=bool)
-        for name in self.plan.group:
-            column = piece.column(name)
-            differs = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
-            starts[1:] |= differs.to_numpy(zero_copy_only=False)
-        numbers = {name: _numbers(piece, name) for name in self.plan.numbers}
-        if carried is None or group != _group(piece, self.plan, 0):
-            return Rows(np.cumsum(starts), numbers)
+        """Fill in the values of a piece; returns its rows, which the next one may need."""
+        rows = self._read({name: column[piece] for name, column in columns.items()}, carried)
+        asked = np.flatnonzero(columns[ASKED][piece])
+        if len(asked):
+            # Rows of this piece come after the carried ones.
+            before = rows.num_rows - (piece.stop - piece.start)
+            windows = Windows(rows, before + asked, self.plan)
+            for feature in self.plan.features:
+                values[feature.name][piece.start + asked] = windows.value(feature)
+        return rows
+
+    def _read(self, piece: Columns, carried: Rows | None) -> Rows:
+        numbers: dict[str, Whole] = {name: piece[name] for name in self.plan.numbers}
+        starts = piece[START]
+        group = np.cumsum(starts, dtype=np.int64) - int(starts[0])
+        if starts[0]:
+            return Rows(group, numbers)
+        assert carried is not None, "a stream begins in the middle of a group"
         before = kept(carried, self.plan, numbers[TIME][0] - self.plan.reach)
         return Rows(
-            np.concatenate([before.group, np.cumsum(starts)]),
+            np.concatenate([before.group, group]),
             {name: np.concatenate([before.columns[name], numbers[name]]) for name in numbers},
             before.settled,
         )
 
-    def _answer(
-        self, piece: pa.RecordBatch, asked: pa.BooleanArray, windows: Windows
-    ) -> pa.RecordBatch:
-        keys = [piece.column(key).filter(asked) for key in self.plan.keys]
-        row = piece.column(ROW).filter(asked)
-        values = [windows.value(feature) for feature in self.plan.features]
-        names = (*self.plan.keys, *(field.name for field in row.type))
-        return pa.RecordBatch.from_arrays(
-            [*keys, *row.flatten(), *values],
-            names=[*names, *(feature.name for feature in self.plan.features)],
-        )
+
+def _whole(name: str, column: pd.Series[Any]) -> npt.NDArray[Any]:
+    numbers = column.to_numpy()
+    # Nulls would turn whole numbers into floats, which are not exact.
+    assert numbers.dtype.kind in "bi", f"{name} holds a null"
+    return numbers if numbers.dtype.kind == "b" else numbers.astype(np.int64, copy=False)
 
 
-def _group(piece: pa.RecordBatch, plan: StreamPlan, row: int) -> tuple[object, ...]:
-    return tuple(piece.column(name)[row].as_py() for name in plan.group)
-
-
-def _numbers(piece: pa.RecordBatch, name: str) -> Whole:
-    numbers: Whole = piece.column(name).to_numpy().astype(np.int64, copy=False)
-    return numbers
-
-
-def _pieces(batch: pa.RecordBatch, reach: int) -> Iterator[pa.RecordBatch]:
+def _pieces(time: Whole, reach: int) -> Iterator[slice]:
     """Parts of a batch that are small enough for one whole number per group and time."""
-    if batch.num_rows == 0:
+    if len(time) == 0:
         return
-    bounds = pc.min_max(batch.column(TIME))
     # Carried rows may lie up to `reach` before.
-    span = bounds["max"].as_py() - bounds["min"].as_py() + 2 * reach + 1
-    size = int(max(1, min(PIECE_ROWS, LARGEST // span - 2)))
-    for start in range(0, batch.num_rows, size):
-        yield batch.slice(start, size)
+    span = int(time.max()) - int(time.min()) + 2 * reach + 1
+    size = max(1, min(PIECE_ROWS, LARGEST // span - 2))
+    for start in range(0, len(time), size):
+        yield slice(start, min(start + size, len(time)))
 
 
 def kept(rows: Rows, plan: StreamPlan, after: int) -> Rows:

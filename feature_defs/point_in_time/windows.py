@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from feature_defs.feature import LAST_FUNCTIONS, Feature, Function, Window
 from feature_defs.point_in_time.stream_plan import (
@@ -34,6 +33,8 @@ from feature_defs.point_in_time.stream_plan import (
 
 Whole = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
+# Counts are whole; what a definition leaves undefined is NaN here, and a null in Spark.
+Values = Whole | Numbers
 Places = npt.NDArray[np.intp]
 
 
@@ -60,7 +61,8 @@ class Rows:
     @property
     def corrects(self) -> Whole:
         """Place of the window that a late label corrects, or `NO_WINDOW`."""
-        return self.columns[CORRECTS]
+        nothing = np.full(self.num_rows, NO_WINDOW, dtype=np.int64)
+        return self.columns.get(CORRECTS, nothing)
 
 
 class Windows:
@@ -71,14 +73,15 @@ class Windows:
         offset = rows.time - rows.time.min()
         # Group and time as one number; a window's start never reaches into the group before.
         self.moment: Whole = rows.group * (offset.max() + plan.reach + 1) + offset
+        assert (self.moment[1:] >= self.moment[:-1]).all(), "the stream is not in order"
         self.corrections = bool((rows.corrects != NO_WINDOW).any())
         self._ends: dict[int, Places] = {}
         self._running: dict[tuple[str, int], Whole] = {}
         self._asked_group = rows.group[at]
         self._begins = np.searchsorted(rows.group, self._asked_group, side="left")
 
-    def value(self, feature: Feature) -> pa.Array:
-        """A feature's values, [A]; null where its definition leaves it undefined."""
+    def value(self, feature: Feature) -> Values:
+        """A feature's values, [A]."""
         assert feature.window is not None and feature.function is not None
         if feature.function in LAST_FUNCTIONS:
             return self._since_last(feature)
@@ -87,7 +90,7 @@ class Windows:
         if feature.function is Function.DISTINCT:
             begun, ended = sums_of(feature)
             last, first = feature.window.delay_days, feature.window.lookback_days
-            return pa.array(self._since_start(begun, last) - self._since_start(ended, first))
+            return self._since_start(begun, last) - self._since_start(ended, first)
         sums = [self._sum(needed, feature.window) for needed in sums_of(feature)]
         return FORMULAS[feature.function](feature, sums)
 
@@ -142,7 +145,7 @@ class Windows:
 
     # -- the last event, and the least and the greatest ------------------------------------------
 
-    def _since_last(self, feature: Feature) -> pa.Array:
+    def _since_last(self, feature: Feature) -> Numbers:
         assert feature.window is not None
         last = self.rows.columns[LAST]
         moments = np.where(last == NO_EVENT, NO_EVENT, self.moment + (last - self.rows.time))
@@ -152,10 +155,11 @@ class Windows:
         gap = self.moment[self.at] - np.where(there, before[self.at - 1], NO_EVENT)
         inside = there & (gap < feature.window.length_days * MICROS_PER_DAY)
         if feature.function is Function.FIRST_TIME:
-            return pa.array((~inside).astype(np.float64))
-        return pa.array(gap.astype(np.float64) / MICROS_PER_SECOND, mask=~inside)
+            first: Numbers = (~inside).astype(np.float64)
+            return first
+        return _defined(gap.astype(np.float64) / MICROS_PER_SECOND, inside)
 
-    def _extreme(self, feature: Feature) -> pa.Array:
+    def _extreme(self, feature: Feature) -> Numbers:
         assert feature.window is not None and feature.measure is not None
         first, last = (
             self._end(feature.window.lookback_days),
@@ -168,7 +172,11 @@ class Windows:
             column = self.rows.columns[greatest(feature.measure)]
             found = _greatest(column, first, last, NO_GREATEST)
             nothing = found == NO_GREATEST
-        return pa.array(found.astype(np.float64) / MINOR_UNITS, mask=nothing)
+        return _defined(found.astype(np.float64) / MINOR_UNITS, ~nothing)
+
+
+def _defined(values: Numbers, where: npt.NDArray[np.bool_]) -> Numbers:
+    return np.where(where, values, np.nan)
 
 
 def _greatest(values: Whole, first: Places, last: Places, nothing: int) -> Whole:
@@ -187,48 +195,47 @@ def _greatest(values: Whole, first: Places, last: Places, nothing: int) -> Whole
 # -- formulas ---------------------------------------------------------------------------------
 
 
-def _count(feature: Feature, sums: list[Whole]) -> pa.Array:
-    return pa.array(sums[0])
+def _count(feature: Feature, sums: list[Whole]) -> Whole:
+    return sums[0]
 
 
-def _total(feature: Feature, sums: list[Whole]) -> pa.Array:
-    return pa.array(sums[0].astype(np.float64) / MINOR_UNITS)
+def _total(feature: Feature, sums: list[Whole]) -> Numbers:
+    total: Numbers = sums[0].astype(np.float64) / MINOR_UNITS
+    return total
 
 
-def _mean(feature: Feature, sums: list[Whole]) -> pa.Array:
+def _mean(feature: Feature, sums: list[Whole]) -> Numbers:
     return _divided(feature, sums[1], sums[0], MINOR_UNITS)
 
 
-def _rate(feature: Feature, sums: list[Whole]) -> pa.Array:
+def _rate(feature: Feature, sums: list[Whole]) -> Numbers:
     return _divided(feature, sums[1], sums[0], 1)
 
 
-def _divided(feature: Feature, total: Whole, number: Whole, scale: int) -> pa.Array:
+def _divided(feature: Feature, total: Whole, number: Whole, scale: int) -> Numbers:
     empty = number == 0
     value: Numbers = total.astype(np.float64) / np.where(empty, 1, number) / scale
-    if feature.empty is not None:
-        return pa.array(np.where(empty, feature.empty, value))
-    return pa.array(value, mask=empty)
+    return np.where(empty, np.nan if feature.empty is None else feature.empty, value)
 
 
-def _usual_gap(feature: Feature, sums: list[Whole]) -> pa.Array:
+def _usual_gap(feature: Feature, sums: list[Whole]) -> Numbers:
     assert feature.window is not None
     length_s = float(feature.window.length_days * MICROS_PER_DAY // MICROS_PER_SECOND)
     empty = sums[0] == 0
-    return pa.array(length_s / np.where(empty, 1, sums[0]), mask=empty)
+    return _defined(length_s / np.where(empty, 1, sums[0]), ~empty)
 
 
-def _deviation(feature: Feature, sums: list[Whole]) -> pa.Array:
+def _deviation(feature: Feature, sums: list[Whole]) -> Numbers:
     """Exact up to the last division: floats lose all digits where amounts are nearly equal."""
     number, total, high, middle, low = (column.astype(object) for column in sums)
     squares = (high << 2 * LIMB_BITS) + (middle << LIMB_BITS) + low
     few = sums[0] < 2
     pairs = np.where(few, 1, number * (number - 1))
     variance = np.where(few, 0, number * squares - total * total) / pairs
-    return pa.array(np.sqrt(variance.astype(np.float64)) / MINOR_UNITS, mask=few)
+    return _defined(np.sqrt(variance.astype(np.float64)) / MINOR_UNITS, ~few)
 
 
-FORMULAS: dict[Function, Callable[[Feature, list[Whole]], pa.Array]] = {
+FORMULAS: dict[Function, Callable[[Feature, list[Whole]], Values]] = {
     Function.COUNT: _count,
     Function.SUM: _total,
     Function.MEAN: _mean,

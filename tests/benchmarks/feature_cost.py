@@ -31,14 +31,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 import typer
 from feature_rows import FIRST, Bank, by_range_between, knowledge_at
 
 from feature_defs import point_in_time
 from feature_defs.point_in_time import Knowledge, compile_features, entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.stream_plan import ROW, StreamPlan
+from feature_defs.point_in_time.stream_plan import StreamPlan
 from feature_defs.point_in_time.window_stream import WindowStream
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
@@ -58,23 +58,20 @@ SHORT_DAYS, LONG_DAYS = 60, 360
 
 @dataclass(frozen=True)
 class PassThrough:
-    """The floor: hands the asked rows on with zeros for features."""
+    """The floor: takes the same columns and gives back zeros for features."""
 
     plan: StreamPlan
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            asked = batch.column(ROW).is_valid()
-            row = batch.column(ROW).filter(asked)
-            keys = [batch.column(key).filter(asked) for key in self.plan.keys]
-            names = [*self.plan.keys, *(field.name for field in row.type)]
-            zeros = np.zeros(len(row))
-            values = [
-                pa.array(zeros.astype(np.int64) if f.type == "bigint" else zeros)
-                for f in self.plan.features
-            ]
-            names += [f.name for f in self.plan.features]
-            yield pa.RecordBatch.from_arrays([*keys, *row.flatten(), *values], names=names)
+    def __call__(self, batches: Iterable[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        for columns in batches:
+            zeros = np.zeros(len(columns[0]))
+            yield pd.DataFrame(
+                {
+                    f.name: zeros.astype(np.int64) if f.type == "bigint" else zeros
+                    for f in self.plan.features
+                },
+                copy=False,
+            )
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class Weighed:
     plan: StreamPlan
     folder: str
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def __call__(self, batches: Iterable[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         yield from WindowStream(self.plan)(batches)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         Path(tempfile.mkdtemp(dir=self.folder), "peak").write_text(str(peak))

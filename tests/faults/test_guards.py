@@ -102,8 +102,8 @@ GUARDS = (
     Guard(
         "the order of events of one instant",
         "feature_defs/point_in_time/entity_stream.py",
-        "*self.plan.group, TIME, PHASE, ORDER\n",
-        "*self.plan.group, TIME, PHASE, F.desc(ORDER)\n",
+        'TIME, PHASE, "transaction_id"\n',
+        'TIME, PHASE, F.desc("transaction_id")\n',
         f"{POINT_IN_TIME}::test_ties_at_one_instant_are_ordered_by_id",
     ),
     Guard(

@@ -361,9 +361,9 @@ def test_random_banks_agree_with_the_definition(spark: SparkSession, seed: int) 
     check(spark, events, labels)
 
 
-@pytest.mark.parametrize("slice_events", [None, 3])
+@pytest.mark.parametrize("hot_events", [None, 3])
 def test_every_function_agrees_with_its_definition(
-    spark: SparkSession, slice_events: int | None, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, hot_events: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once more with three events being many: then every key is cut into parts of the day."""
     from every_function import EVERY_FUNCTION
@@ -371,8 +371,8 @@ def test_every_function_agrees_with_its_definition(
     from feature_defs.point_in_time import hot_keys
 
     events, labels = random_bank(4)
-    if slice_events:
-        monkeypatch.setattr(hot_keys, "SLICE_EVENTS", slice_events)
+    if hot_events:
+        monkeypatch.setattr(hot_keys, "HOT_EVENTS", hot_events)
         times = [(e.merchant_id, micros(e)) for e in events]
         merchants = spark.createDataFrame(times, "merchant_id string, _t bigint")
         cut = hot_keys.HotKeys.find(merchants, ("merchant_id",))

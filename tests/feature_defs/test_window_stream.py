@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
+import pandas as pd
 import pytest
 from by_hand import of_amounts
 from every_function import EVERY_FUNCTION
@@ -18,17 +19,23 @@ from hypothesis import strategies as st
 from feature_defs.feature import CARD, MERCHANT, Entity, Feature, Function
 from feature_defs.point_in_time import window_stream
 from feature_defs.point_in_time.stream_plan import (
+    ASKED,
+    CORRECTS,
+    LAST,
     LIMB_BITS,
     MICROS_PER_DAY,
     NO_EVENT,
     NO_GREATEST,
     NO_LEAST,
     NO_WINDOW,
+    START,
+    TIME,
     StreamPlan,
     Sum,
 )
 from feature_defs.point_in_time.window_stream import WindowStream
 
+Batch = tuple["pd.Series[Any]", ...]
 HOUR = MICROS_PER_DAY // 24
 
 
@@ -85,32 +92,48 @@ def counts(row: Row, summed: Sum | Feature) -> bool:
     return summed.where is None or row.money % 2 == 0
 
 
-def batch_of(part: list[Row], rows: list[Row], plan: StreamPlan) -> pa.RecordBatch:
-    def whole(value: Callable[[Row], int]) -> pa.Array:
-        return pa.array([value(row) for row in part], pa.int64())
+def batch_of(part: list[Row], starts: list[bool], rows: list[Row], plan: StreamPlan) -> Batch:
+    def whole(value: Callable[[Row], int]) -> pd.Series[Any]:
+        return pd.Series([value(row) for row in part], dtype="int64")
 
     columns = {
-        "key": pa.array([row.key for row in part]),
-        "slice": pa.array([0] * len(part), pa.int32()),
-        "_time": whole(lambda row: row.time),
-        "_corrects": pa.array([row.corrects for row in part], pa.int32()),
-        "_last": whole(lambda row: row.time if row.is_event else NO_EVENT),
-        "_row": pa.array(
-            [{"time": row.time} if row.asked else None for row in part],
-            pa.struct([("time", pa.int64())]),
-        ),
+        START: pd.Series(starts, dtype="bool"),
+        ASKED: pd.Series([row.asked for row in part], dtype="bool"),
+        TIME: whole(lambda row: row.time),
+        CORRECTS: whole(lambda row: row.corrects).astype("int32"),
+        LAST: whole(lambda row: row.time if row.is_event else NO_EVENT),
+        "_least_amount": whole(lambda row: row.money if row.is_event else NO_LEAST),
+        "_greatest_amount": whole(lambda row: row.money if row.is_event else NO_GREATEST),
     }
     for summed in plan.sums:
         columns[summed.column] = whole(lambda row, s=summed: added(s, row, rows, plan))  # type: ignore[misc]
-    columns["_least_amount"] = whole(lambda row: row.money if row.is_event else NO_LEAST)
-    columns["_greatest_amount"] = whole(lambda row: row.money if row.is_event else NO_GREATEST)
-    return pa.RecordBatch.from_pydict(columns)
+    return tuple(columns[name] for name in plan.read)
 
 
-def computed(batches: list[list[Row]], plan: StreamPlan) -> list[dict[str, Any]]:
-    rows = [row for part in batches for row in part]
-    stream = WindowStream(plan)(batch_of(part, rows, plan) for part in batches)
-    return [row for batch in stream for row in batch.to_pylist()]
+def batches_of(parts: list[list[Row]], plan: StreamPlan) -> Iterator[Batch]:
+    rows = [row for part in parts for row in part]
+    keys = [row.key for row in rows]
+    starts = [key != before for key, before in zip(keys, [None, *keys], strict=False)]
+    place = 0
+    for part in parts:
+        yield batch_of(part, starts[place : place + len(part)], rows, plan)
+        place += len(part)
+
+
+def computed(parts: list[list[Row]], plan: StreamPlan) -> list[dict[str, Any]]:
+    found = [frame for frame in WindowStream(plan)(batches_of(parts, plan))]
+    assert [len(frame) for frame in found] == [len(part) for part in parts]
+    values = [
+        {name: None if value != value else value for name, value in row.items()}
+        for frame in found
+        for row in frame.to_dict("records")
+    ]
+    rows = [row for part in parts for row in part]
+    return [
+        {"key": row.key, "time": row.time, **of_row}
+        for row, of_row in zip(rows, values, strict=True)
+        if row.asked
+    ]
 
 
 def expected(rows: list[Row], plan: StreamPlan) -> Iterator[dict[str, Any]]:
@@ -205,7 +228,8 @@ def test_a_batch_of_many_groups_and_a_long_time_is_looked_at_in_parts() -> None:
     found = computed([rows], plan)
     assert [row["card_count_30d"] for row in found] == [1] * len(rows)
     assert [row["time"] for row in found] == [row.time for row in rows]
-    pieces = list(window_stream._pieces(batch_of(rows, rows, plan), plan.reach))
+    times = np.array([row.time for row in rows])
+    pieces = list(window_stream._pieces(times, plan.reach))
     assert len(pieces) > 20_000 / window_stream.PIECE_ROWS + 1
 
 

@@ -88,7 +88,7 @@ def test_a_night_is_the_same_bytes_alone_in_a_backfill_and_shuffled(
             known.labels.orderBy("transaction_id").repartition(3),
             known.policy,
         )
-        monkeypatch.setattr(hot_keys, "SLICE_EVENTS", 50)
+        monkeypatch.setattr(hot_keys, "HOT_EVENTS", 50)
         assert bytes_of(built(mixed, day, day), day) == alone
         monkeypatch.undo()
     whole.unpersist()
