@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
 	test-guards race-test lint handbook-check oracle-check bench-scoring bench-gates \
-	bench-features bench-training wheel constraints clean
+	bench-features bench-training bench-causes wheel constraints clean
 
 setup: $(READY)
 
@@ -14,7 +14,7 @@ setup: $(READY)
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,java]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,java,onnx]'
 	$(BIN)/python -m jobs.runtime
 	touch $(READY)
 
@@ -87,6 +87,10 @@ bench-features: setup
 bench-training: setup
 	$(BIN)/python tests/benchmarks/training_feed.py
 
+# What history is worth and whether reasons are right, on a bank whose frauds have known causes.
+bench-causes: setup
+	$(BIN)/python tests/benchmarks/simulated_causes.py
+
 # Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup
 	rm -rf build dist
@@ -94,7 +98,7 @@ wheel: setup
 
 # Compiles the exact versions that setup installs.
 constraints:
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --extra java \
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --extra java --extra onnx \
 		--no-annotate --no-header setup.cfg -o constraints.txt
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.txt
 

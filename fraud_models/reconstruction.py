@@ -50,10 +50,17 @@ class Reconstructor(nn.Module):
 
     def forward(self, values: Tensor, chosen: Tensor) -> Reconstruction:
         """[B, L, F] values, NaN for missing, and [B, L] which events to reconstruct."""
+        channels, present, codes = self.read(values)
+        return self.describe(channels[chosen], present[chosen], codes[chosen])
+
+    def read(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, L, F] values to channels [B, L, C], presence [B, L, F] and codes [B, L, Z]."""
         channels, present = self.encoding.encode(values)
         inputs = self.encoding.inputs(channels, present, self.input_limit)
-        codes = self.network.encode(inputs)[chosen]
-        channels, present = channels[chosen], present[chosen]
+        return channels, present, self.network.encode(inputs)
+
+    def describe(self, channels: Tensor, present: Tensor, codes: Tensor) -> Reconstruction:
+        """What the network says of events, from their codes, and what that costs."""
         location = self.network.decode(codes)
         nats = channel_nats(channels, location, self.network.scale(), self.freedom)
         errors = feature_nats(nats, present, self.owner)

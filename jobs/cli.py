@@ -31,6 +31,7 @@ for command in (
     cli_models.evaluate,
     cli_models.backtest,
     cli_models.promote,
+    cli_models.export,
     cli_nights.score,
     cli_nights.publish,
     cli_nights.alerts,

@@ -123,3 +123,20 @@ def promote(
     with open_lake(settings) as opened:
         version = job.run(opened, model, acceptance)
     typer.echo(f"Model version {version} is the champion.")
+
+
+@with_settings
+def export(
+    settings: Settings,
+    out: Annotated[str, typer.Option("--out", help="File to write, or its URI.")],
+    model: Model = "champion",
+) -> None:
+    """A model as one ONNX file, compared in onnxruntime with the model itself.
+
+    Example: fraud-scoring export --lake L --model champion --out champion.onnx
+    """
+    from jobs import export as job
+
+    with open_lake(settings) as opened:
+        version = job.run(opened, model, out)
+    typer.echo(f"Model version {version} is in {out}.")

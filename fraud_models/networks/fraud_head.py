@@ -52,15 +52,15 @@ class FraudHead(nn.Module):
 
     @staticmethod
     def inputs(channels: Tensor, errors: Tensor, codes: Tensor) -> Tensor:
-        """[N, W] of [N, C] channels, [N, F] errors and [N, Z] codes."""
+        """[..., W] of [..., C] channels, [..., F] errors and [..., Z] codes."""
         bounded = (part.clamp(-INPUT_LIMIT, INPUT_LIMIT) for part in (channels, codes))
         values, code = bounded
         return torch.cat([values, torch.log1p(errors), code], dim=-1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """[N, W] to [N] log odds."""
+        """[..., W] to [...] log odds."""
         odds: Tensor = self.layers(inputs)
-        return odds[:, 0]
+        return odds[..., 0]
 
     def contributions(self, inputs: Tensor) -> Tensor:
         """[N, W] to [N, F + 1] shares of the log odds above a usual event's, in float64.

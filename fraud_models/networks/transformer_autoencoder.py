@@ -56,7 +56,8 @@ class _Layer(nn.Module):
 
     def _attend(self, hidden: Tensor) -> Tensor:
         batch, length, width = hidden.shape
-        parts = functional.pad(self.to_attention(hidden), (0, 0, 0, -length % WINDOW))
+        whole = (length + WINDOW - 1) // WINDOW * WINDOW
+        parts = functional.pad(self.to_attention(hidden), (0, 0, 0, WINDOW - 1))[:, :whole]
         # [B, n, W, A, H / A] each.
         query, key, value = (
             part.reshape(batch, -1, WINDOW, self.num_heads, width // self.num_heads)

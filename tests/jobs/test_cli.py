@@ -17,6 +17,7 @@ SUB_COMMANDS = {
     "features",
     "train",
     "evaluate",
+    "export",
     "promote",
     "score",
     "publish",
