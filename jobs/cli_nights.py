@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from feature_defs.problems import UsageProblem
 from jobs.cli_options import (
     Accept,
     FirstDay,
@@ -85,6 +86,12 @@ def features(
     Example: fraud-scoring features --lake L --date 2018-08-08
     """
     if describe:
+        if any((day, first, last, accept, reason)):
+            raise UsageProblem(
+                "--describe stands beside options of a night.",
+                expected="--describe alone: it lists the features of every night.",
+                remedy="leave out one or the other.",
+            )
         from jobs.feature_table import show
 
         show()
@@ -190,10 +197,11 @@ def _night_job(name: str, settings: Settings, dates: "Dates", **given: Any) -> N
     """Run one job of a night under the night's lease; what is `given` goes to the job."""
     import importlib
 
-    from jobs.lake.nights import hold, require_ingested
-
-    job = importlib.import_module(f"jobs.{name}")
     with open_lake(settings) as opened:
+        # Read when there is a lake to work on: it takes seconds.
+        from jobs.lake.nights import hold, require_ingested
+
+        job = importlib.import_module(f"jobs.{name}")
         require_ingested(opened, dates)
         with hold(opened, dates) as night:
             job.run(night, **given)

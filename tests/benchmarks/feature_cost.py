@@ -10,6 +10,8 @@ JSON object:
 - `skew_ratio`: 60 % of the rows at one merchant, over even keys, on two one-core workers;
 - `history_ratio`: one night in a lake of 360 days, over the same night in one of 60;
 - `lookback_ratio`: one night, over the night's rows alone without what lies before them;
+- `lookback_ratio_bound`: the same, if the whole days between the ends of windows cost nothing:
+  what daily partial aggregates could reach at best, as only days with an end are read at all;
 - `memory_ratio`: peak of a Python worker with one key of 5 M rows, over one of 50,000.
 
     python tests/benchmarks/feature_cost.py --num-rows 1000000
@@ -26,16 +28,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
-from feature_rows import FIRST, Bank, by_range_between, knowledge_at
+from feature_lakes import fill, known_for
+from feature_rows import FIRST, LABEL_DELAY_DAYS, Bank, by_range_between, knowledge_at
 
 from feature_defs import point_in_time
+from feature_defs.catalogue import FEATURES
 from feature_defs.point_in_time import Knowledge, compile_features, entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.stream_plan import StreamPlan
@@ -200,28 +204,21 @@ def lake_of(spark: SparkSession, place: Path, bank: Bank, num_days: int) -> Lake
     from pyspark.sql import functions as F
 
     from jobs.lake.delta_io import Lake
-    from jobs.lake.tables import LABELS, TRANSACTIONS
     from jobs.settings import load_settings
 
     lake = Lake(spark, load_settings(None, {"lake": str(place / f"lake-{num_days}")}))
     lake.create()
     known = knowledge_at(spark, str(place / "long"))
     days = F.col("business_date") > F.date_sub(F.lit(bank.last), num_days)
-    for table, rows in ((TRANSACTIONS, known.transactions), (LABELS, known.labels)):
-        lake.append(table, rows.where(days).repartition(8, "business_date"), "benchmark")
+    kept = Knowledge(known.transactions.where(days), known.labels.where(days), known.policy)
+    fill(lake, kept, num_files=8)
     return lake
 
 
 def one_night(lake: Lake, day: date, known: Callable[[Knowledge], Knowledge]) -> None:
     """Features of a night, read as the job reads it."""
-    from feature_defs.sources import LabelPolicy
-    from jobs.knowledge import read_knowledge
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.tables import LABELS, TRANSACTIONS
-
-    versions = lake.versions((TRANSACTIONS, LABELS))
-    read = read_knowledge(lake, Dates(day, day), versions, LabelPolicy())
-    run(compile_features(known(read), day, day, lake.settings.late_days))
+    read = known(known_for(lake, day, day))
+    run(compile_features(read, day, day, lake.settings.late_days))
 
 
 def nights(spark: SparkSession, place: Path, night_rows: int) -> dict[str, float]:
@@ -236,20 +233,34 @@ def nights(spark: SparkSession, place: Path, night_rows: int) -> dict[str, float
         return known
 
     def alone(known: Knowledge) -> Knowledge:
-        of_night = F.col("business_date") == F.lit(bank.last)
-        return Knowledge(
-            known.transactions.where(of_night), known.labels.where(of_night), known.policy
-        )
+        return only(known, [0])
+
+    def ends_of_windows(known: Knowledge) -> Knowledge:
+        windows = [feature.window for feature in FEATURES.values() if feature.window]
+        ends = {days for w in windows for days in (w.delay_days, w.lookback_days)}
+        return only(known, sorted({0, *ends}))
+
+    def only(known: Knowledge, days_before: list[int]) -> Knowledge:
+        days = [bank.last - timedelta(days=days) for days in days_before]
+        judged = [day + timedelta(days=LABEL_DELAY_DAYS) for day in days]
+        transactions = known.transactions.where(F.col("business_date").isin(days))
+        labels = known.labels.where(F.col("business_date").isin(judged))
+        return Knowledge(transactions, labels, known.policy)
 
     taken = medians(
         {
             f"a night, {LONG_DAYS} days in the lake": lambda: one_night(long, bank.last, whole),
             f"a night, {SHORT_DAYS} days in the lake": lambda: one_night(short, bank.last, whole),
             "the night's rows alone": lambda: one_night(short, bank.last, alone),
+            "whole days for nothing": lambda: one_night(short, bank.last, ends_of_windows),
         }
     )
-    in_long, in_short, by_itself = taken.values()
-    return {"history_ratio": in_long / in_short, "lookback_ratio": in_short / by_itself}
+    in_long, in_short, by_itself, without_whole_days = taken.values()
+    return {
+        "history_ratio": in_long / in_short,
+        "lookback_ratio": in_short / by_itself,
+        "lookback_ratio_bound": without_whole_days / by_itself,
+    }
 
 
 def peak_kib(spark: SparkSession, place: Path, bank: Bank, name: str) -> int:

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from feature_lakes import fill, known_for
 from feature_rows import Bank, knowledge_at
 
 from feature_defs.catalogue import LOOKBACK_DAYS
@@ -31,28 +32,14 @@ def months(spark: SparkSession, empty_lake: Path, tmp_path_factory: pytest.TempP
     import shutil
 
     from jobs.lake.delta_io import Lake
-    from jobs.lake.tables import LABELS, TRANSACTIONS
     from jobs.settings import load_settings
 
     place = tmp_path_factory.mktemp("months")
     shutil.copytree(empty_lake, place / "lake")
     lake = Lake(spark, load_settings(None, {"lake": str(place / "lake"), "late_days": LATE_DAYS}))
     BANK.write(spark, str(place / "bank"))
-    known = knowledge_at(spark, str(place / "bank"))
-    for table, rows in ((TRANSACTIONS, known.transactions), (LABELS, known.labels)):
-        lake.append(table, rows.repartition(2, "business_date"), "test")
+    fill(lake, knowledge_at(spark, str(place / "bank")), num_files=2)
     return lake
-
-
-def known_for(lake: Lake, first: date, last: date) -> Knowledge:
-    """What the job reads for some nights."""
-    from feature_defs.sources import LabelPolicy
-    from jobs.knowledge import read_knowledge
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.tables import LABELS, TRANSACTIONS
-
-    versions = lake.versions((TRANSACTIONS, LABELS))
-    return read_knowledge(lake, Dates(first, last), versions, LabelPolicy())
 
 
 def built(known: Knowledge, first: date, last: date) -> DataFrame:

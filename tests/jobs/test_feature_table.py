@@ -7,6 +7,7 @@ from every_function import EVERY_FUNCTION
 from typer.testing import CliRunner
 
 from feature_defs.catalogue import FEATURES
+from feature_defs.problems import UsageProblem
 from jobs import feature_table
 from jobs.cli import app
 from jobs.report_pages import words
@@ -21,6 +22,12 @@ def test_every_feature_is_listed_with_its_window() -> None:
     for text in ("(t - 14 d, t - 7 d]", "event_time, label_time", "fraud rate of the merchant"):
         assert text in line
     assert "the transaction itself" in lines["transaction_amount"]
+
+
+def test_a_list_of_features_is_of_no_night() -> None:
+    said = CliRunner().invoke(app, ["features", "--describe", "--date", "nonsense"])
+    assert isinstance(said.exception, UsageProblem)
+    assert "--describe stands beside options of a night" in str(said.exception)
 
 
 def test_what_is_made_from_features_has_their_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
