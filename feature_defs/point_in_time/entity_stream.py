@@ -40,7 +40,7 @@ from feature_defs.point_in_time.stream_plan import (
 from feature_defs.point_in_time.window_stream import WindowStream
 
 # What happens at a moment comes before the transactions of that moment, which are in order.
-PHASE, SLICE, HASH, FOUND = "_phase", "_slice", "_hash", "_found"
+PHASE, SLICE, HASH, ROW, FOUND = "_phase", "_slice", "_hash", "_row", "_found"
 CHANGE, TRANSACTION = 0, 1
 
 
@@ -73,20 +73,20 @@ class EntityStream:
 
         `rows` are asked and `others` are not; both have the transactions' columns and `_t`.
         """
-        carried = rows.columns
-        beside = self.near(others).withColumn(ASKED, F.lit(False))
-        events = rows.withColumn(ASKED, F.lit(True)).unionByName(beside, allowMissingColumns=True)
-
-        def stream_of(events: DataFrame) -> DataFrame:
-            return self._stream(events, carried)
-
-        stream = hot.cut(self._with_neighbours(events), stream_of, self.plan)
+        kept = ("transaction_id", *self.entity.keys)
+        # Only asked rows carry the rest, so that the others are light to move and to sort.
+        carried = [name for name in rows.columns if name not in (*kept, "_t")]
+        near = self.near(others)
+        asked = rows.withColumn(ROW, F.struct(*carried))
+        nothing = F.lit(None).cast(asked.schema[ROW].dataType)
+        events = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
+        stream = hot.cut(self._with_neighbours(events), self._stream, self.plan)
         found = _values(self.plan)(*self.plan.read)
         return (
             self._in_order(stream)
-            .select(*carried, ASKED, found.alias(FOUND))
-            .where(ASKED)
-            .select(*carried, f"{FOUND}.*")
+            .select(*kept, F.col(TIME).alias("_t"), ROW, found.alias(FOUND))
+            .where(F.col(ROW).isNotNull())
+            .select(*kept, "_t", f"{ROW}.*", f"{FOUND}.*")
         )
 
     def _in_order(self, stream: DataFrame) -> DataFrame:
@@ -97,10 +97,7 @@ class EntityStream:
             TIME, PHASE, "transaction_id"
         )
         return hashed.withColumns(
-            {
-                START: F.row_number().over(in_order) == 1,
-                ASKED: F.coalesce(ASKED, F.lit(False)),
-            }
+            {START: F.row_number().over(in_order) == 1, ASKED: F.col(ROW).isNotNull()}
         )
 
     def _with_neighbours(self, events: DataFrame) -> DataFrame:
@@ -115,7 +112,7 @@ class EntityStream:
             )
         return events
 
-    def _stream(self, events: DataFrame, carried: list[str]) -> DataFrame:
+    def _stream(self, events: DataFrame) -> DataFrame:
         """The stream's rows: the events, and what their labels change."""
         labels = LabelChanges(self.known, self.plan.corrected, self.last)
         time, corrects, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
@@ -145,10 +142,11 @@ class EntityStream:
             **highest,
         }
         return events.select(
-            *carried,
+            "transaction_id",
+            *self.entity.keys,
             *(column.alias(name) for name, column in numbers.items()),
             F.when(is_event, TRANSACTION).otherwise(CHANGE).alias(PHASE),
-            (is_event & F.col(ASKED)).alias(ASKED),
+            F.when(is_event, F.col(ROW)).alias(ROW),
         )
 
 

@@ -3,9 +3,9 @@
 Every window's ends lie whole days before its transaction, so they have the transaction's time of
 day. A slice is therefore a part of the day: it holds a key's events of those hours on all days,
 and both ends of each of its windows. What happened in the other hours between two of its days is
-one row, the gap, with the sums over what it stands for. No event is in two slices, slices hold at
-most `slice_events` (but for a key that does everything in one minute of the day), and sums of
-whole numbers are the same however they are cut.
+one row, the gap, with the sums over what it stands for. No event is in two slices, slices hold
+about `slice_events` at most (but for a key that does everything in one minute of the day), and sums
+of whole numbers are the same however they are cut.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from feature_defs.point_in_time.stream_plan import (
 
 # A key with more events is cut: so many are some megabytes that a worker holds at once.
 HOT_EVENTS = 1 << 17
+# It is noticed in a sample that has about so many of its events.
+NOTICED_EVENTS, SEED = 1 << 12, 7
 # Small slices spread evenly over workers; each two slices of a key cost a gap a day.
 MIN_SLICE_EVENTS, NUM_SLICES = 1 << 14, 48
 # Beyond these a key is not cut. Which keys are cut changes no value.
@@ -46,18 +48,23 @@ class HotKeys:
 
     @staticmethod
     def find(events: DataFrame, keys: tuple[str, ...]) -> HotKeys:
-        """Count the events of each key (`events` has the keys and `_t`): one or two jobs."""
-        counts = events.groupBy(*keys).count().where(F.col("count") > HOT_EVENTS)
+        """Look for busy keys in a sample of the events, which have the keys and `_t`.
+
+        One or two jobs. What a key is taken for changes no value, so a sample will do.
+        """
+        share = min(1.0, NOTICED_EVENTS / HOT_EVENTS)
+        sample = events.sample(share, SEED)
+        counts = sample.groupBy(*keys).count().where(F.col("count") > share * HOT_EVENTS)
         busiest = counts.orderBy(F.desc("count"), *keys).limit(MAX_HOT_KEYS).select(*keys)
         hot = [tuple(row) for row in busiest.collect()]
         if not hot:
             return HotKeys(keys, {})
         names = events.sparkSession.createDataFrame(hot, busiest.schema)
         minute = _minute_of_day(F.col("_t")).cast("int").alias("minute")
-        by_minute = events.join(F.broadcast(names), list(keys)).groupBy(*keys, minute).count()
+        by_minute = sample.join(F.broadcast(names), list(keys)).groupBy(*keys, minute).count()
         histograms: dict[tuple[str, ...], dict[int, int]] = {}
         for *key, number, size in by_minute.collect():
-            histograms.setdefault(tuple(key), {})[number] = size
+            histograms.setdefault(tuple(key), {})[number] = round(size / share)
         cut = {key: _cut(counts) for key, counts in histograms.items()}
         return HotKeys(keys, {key: firsts for key, firsts in cut.items() if len(firsts) > 1})
 
