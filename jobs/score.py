@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from fraud_models.registry import CHAMPION, ModelVersion
 from jobs.contexts import score_nights
 from jobs.lake.delta_io import Dates
-from jobs.lake.lineage import LATE_DAYS
+from jobs.lake.lineage import LATE_DAYS, as_then
 from jobs.lake.nights import Night
 from jobs.lake.tables import FEATURES_TABLE, SCORES
 from jobs.model_store import open_registry
@@ -44,11 +44,14 @@ def run(night: Night) -> None:
         run.model_version = night.model_version
         version = night.pin(FEATURES_TABLE.name)
         run.versions_in[FEATURES_TABLE.name] = version
-        run.figures[LATE_DAYS] = lake.settings.late_days
+        # A backfill may see what later deliveries have brought. A night that is only run again may
+        # not, although its features now stand in a version that has those: the same night again.
+        run.figures[LATE_DAYS] = lake.settings.late_days if night.backfill else 0
+        seen = as_then(lake, run)
         parts = []
         for nights, name in _by_model(night.models):
             model = open_registry(lake).resolve(name)
-            scored = score_nights(lake, nights, version, model)
+            scored = score_nights(seen, nights, version, model)
             parts.append(_as_table(scored, model, run.run_id))
         scored = reduce(DataFrame.unionByName, parts)
         run.rows["scores"] = lake.stage(scored, run.run_id, SCORES.name).count()

@@ -315,9 +315,7 @@ def test_a_finished_backfill_changes_nothing(
     first = open_registry(lake).resolve("champion").version
     with pytest.raises(KeyboardInterrupt), hold(lake, plan.dates) as night:
         # As far as a kill in its first moments would leave it.
-        night.begin_again(
-            ("ingest", "features"), backfill._models(night, "champion"), plan.to_json()
-        )
+        night.begin_again(("ingest", "features"), backfill._models(lake, plan), plan.to_json())
         raise KeyboardInterrupt
     open_registry(lake).set_alias("champion", _in_batches_of(lake, 64))
     backfill.run(lake, plan, delivery_of(prepared.late_bank))
