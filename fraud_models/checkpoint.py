@@ -18,7 +18,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from feature_defs.problems import InputMissing, UsageProblem
+from feature_defs.problems import InputMissing, Problem, UsageProblem
 from fraud_models.calibration import Calibration
 from fraud_models.config import ModelConfig
 from fraud_models.encoding import Encoding
@@ -63,6 +63,20 @@ class Checkpoint:
     def head_weights(self) -> dict[str, Tensor]:
         """Of the supervised head, if there is one."""
         return part(self.weights, HEAD_WEIGHTS)
+
+    def require_calibration(self) -> Calibration:
+        """The calibration, without which a model ranks and does not score.
+
+        Raises:
+            Problem: there is none.
+        """
+        if self.calibration is None:
+            raise Problem(
+                "The model is not calibrated, so it can rank but not score.",
+                expected="a checkpoint with a calibration.",
+                remedy="finish its training job, which calibrates it on the validation nights.",
+            )
+        return self.calibration
 
     def check_columns(self, available: Mapping[str, str]) -> None:
         """Check that the columns of the model are there and mean what they meant.

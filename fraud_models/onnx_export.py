@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from feature_defs.problems import InputMissing, Problem
 from fraud_models.calibration import Calibration
 from fraud_models.checkpoint import Checkpoint
-from fraud_models.config import BY_HEAD, BY_RARITY
+from fraud_models.config import BY_RARITY
 from fraud_models.event_batch import TARGET, EventBatch
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.rarity import LEAST_SHARE, Rarities
 from fraud_models.reconstruction import Reconstruction, Reconstructor
-from fraud_models.scoring import Scorer
+from fraud_models.scoring import Scorer, head_of
 
 OUTPUTS = ("reconstruction_error", "ranking_value", "score")
 # Of what both say: relative for errors and ranking values, absolute for scores.
@@ -130,9 +130,8 @@ class _WholeModel(nn.Module):
 
 def _ranking(checkpoint: Checkpoint) -> nn.Module:
     config, columns = checkpoint.config, checkpoint.encoding.columns
-    if config.ranking == BY_HEAD:
-        head = FraudHead.of(config, checkpoint.encoding)
-        head.load_state_dict(checkpoint.head_weights)
+    head = head_of(checkpoint)
+    if head is not None:
         return _ByHead(head)
     if config.ranking == BY_RARITY:
         assert checkpoint.rarities is not None, "a model that scores has them"
@@ -147,13 +146,7 @@ def to_onnx(checkpoint: Checkpoint, sha256: str) -> bytes:
         InputMissing: the packages that write such files are not installed.
         Problem: the model is not calibrated, or the file would not say what the model says.
     """
-    if checkpoint.calibration is None:
-        raise Problem(
-            "The model is not calibrated, so it can rank but not score.",
-            expected="a checkpoint with a calibration.",
-            remedy="finish its training job, which calibrates it on the validation nights.",
-        )
-    model = _WholeModel(checkpoint, checkpoint.calibration).eval()
+    model = _WholeModel(checkpoint, checkpoint.require_calibration()).eval()
     content = _written(model, checkpoint, sha256)
     _check_same(content, checkpoint)
     return content
@@ -235,10 +228,9 @@ def _by_scorer(
         source=None,
     )
     events = Scorer(checkpoint).score_events(batch)
-    assert checkpoint.calibration is not None
     found = (
         events.reconstruction_error,
         events.ranking_value,
-        checkpoint.calibration.score(events.ranking_value),
+        checkpoint.require_calibration().score(events.ranking_value),
     )
     return tuple(figures.reshape(num_contexts, length) for figures in found)

@@ -75,7 +75,7 @@ class Scorer:
         self._reconstructor = Reconstructor(checkpoint.config, checkpoint.encoding)
         self._reconstructor.network.load_state_dict(checkpoint.network_weights)
         self._reconstructor.eval()
-        self._head = _head(checkpoint)
+        self._head = head_of(checkpoint)
 
     @property
     def reason_columns(self) -> tuple[str, ...]:
@@ -141,7 +141,8 @@ class Scorer:
         return np.where([name in config.ranked for name in self.columns], errors, 0.0)
 
 
-def _head(checkpoint: Checkpoint) -> FraudHead | None:
+def head_of(checkpoint: Checkpoint) -> FraudHead | None:
+    """The supervised head of a model that ranks by one."""
     if checkpoint.config.ranking != BY_HEAD:
         return None
     head = FraudHead.of(checkpoint.config, checkpoint.encoding)
@@ -206,13 +207,7 @@ def score_stream(
         InputMissing: columns are missing. Problem: the model is not calibrated, the stream is
             unsorted, or a result is not finite.
     """
-    calibration = scorer.checkpoint.calibration
-    if calibration is None:
-        raise Problem(
-            "The model is not calibrated, so it can rank but not score.",
-            expected="a checkpoint with a calibration.",
-            remedy="finish its training job, which calibrates it on the validation nights.",
-        )
+    calibration = scorer.checkpoint.require_calibration()
     for batch in iter_contexts(batches, scorer.columns, scorer.limits):
         events = scorer.score_events(batch)
         kept = _passed_through(batch, events.row, passthrough)
