@@ -7,11 +7,8 @@ the next, where it only warms the model up. One shuffle by (card, period), one s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -20,11 +17,12 @@ from feature_defs.labels import context_start, period_of
 from feature_defs.sources import KEYS
 from fraud_models.config import ModelConfig
 from fraud_models.registry import ModelVersion
-from fraud_models.scoring import cached_scorer, error_stream, rank_stream, score_stream
+from fraud_models.scoring import score_stream
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import feature_fingerprints
 from jobs.lake.tables import FEATURES_TABLE
 from jobs.model_store import read_checkpoint
+from jobs.model_streams import ModelStream, StoredModel
 
 SORTED_BY = ("card_id", "period", "event_time", "transaction_id")
 RANKED_FIELDS = "reconstruction_error double, ranking_value double"
@@ -33,7 +31,6 @@ SCORED_FIELDS = (
     "array<struct<feature:string,observed:double,expected:double,contribution:double>>, "
     "num_context_events int"
 )
-Stream = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 def context_dates(dates: Dates, config: ModelConfig) -> Dates:
@@ -77,42 +74,7 @@ def context_stream(
     return served.select(*columns).repartition("card_id", "period").sortWithinPartitions(*SORTED_BY)
 
 
-@dataclass(frozen=True)
-class ScoreStream:
-    """Runs on executors: scores a sorted stream with a model that each worker loads once."""
-
-    model: ModelVersion
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Scored rows of one partition."""
-        return score_stream(batches, cached_scorer(self.model.uri, self.model.sha256), KEYS)
-
-
-@dataclass(frozen=True)
-class ErrorStream:
-    """Runs on executors: errors of the ranked columns, for a model that has no rarities yet."""
-
-    uri: str
-    sha256: str
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Errors of one partition."""
-        return error_stream(batches, cached_scorer(self.uri, self.sha256), KEYS)
-
-
-@dataclass(frozen=True)
-class RankStream:
-    """Runs on executors: errors only, for a model that is not calibrated yet."""
-
-    uri: str
-    sha256: str
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Ranked rows of one partition."""
-        return rank_stream(batches, cached_scorer(self.uri, self.sha256), KEYS)
-
-
-def apply_stream(stream: DataFrame, function: Stream, added: str) -> DataFrame:
+def apply_stream(stream: DataFrame, function: ModelStream, added: str) -> DataFrame:
     """Map a sorted stream; the result has the keys and the `added` columns (Spark DDL)."""
     keys = stream.select(*KEYS).schema
     parsed = StructType.fromDDL(added)
@@ -134,7 +96,8 @@ def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) ->
     stream = context_stream(
         read_contexts(lake, dates, version, config), dates, config, role=F.lit(1)
     )
-    scored = apply_stream(stream, ScoreStream(model), SCORED_FIELDS)
+    function = ModelStream(score_stream, StoredModel(model.uri, model.sha256))
+    scored = apply_stream(stream, function, SCORED_FIELDS)
     # A model trained as of a day has seen the nights before that day.
     trained_on = F.col("business_date") < F.lit(checkpoint.as_of).cast("date")
     return scored.withColumn("in_sample", trained_on)

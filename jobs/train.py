@@ -28,7 +28,8 @@ from jobs.lake.lineage import feature_fingerprints
 from jobs.lake.runs import Run, recorded
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
 from jobs.model_store import open_registry
-from jobs.training_calibration import Stored, calibrated
+from jobs.model_streams import StoredModel
+from jobs.training_calibration import calibrated
 from jobs.training_snapshot import TrainingInputs, TrainingPlan, is_whole, write_snapshot
 
 
@@ -86,7 +87,7 @@ def _train(lake: Lake, inputs: TrainingInputs, registry: Registry, run: Run) -> 
         write_snapshot(lake, inputs, snapshot)
     training = TrainingRun(snapshot, run_dir, inputs.plan.config)
     summary = train_distributed(lake.spark, training, inputs.plan.num_workers)
-    trained = Stored(summary["checkpoint_uri"], summary["sha256"])
+    trained = StoredModel(summary["checkpoint_uri"], summary["sha256"])
     uri = lake.path("_models", inputs.training_id)
     checkpoint = calibrated(lake, inputs, trained, f"{workplace}/ranked")
     sha256 = save_checkpoint(uri, checkpoint)
@@ -94,12 +95,14 @@ def _train(lake: Lake, inputs: TrainingInputs, registry: Registry, run: Run) -> 
     run.rows["train_events"] = summary["num_train_events"]
     run.rows["validation_events"] = summary["num_validation_events"]
     run.figures["training"] = summary
-    version = registry.register(_registration(inputs, Stored(uri, sha256), summary))
+    version = registry.register(_registration(inputs, StoredModel(uri, sha256), summary))
     lake.files.rm(workplace, recursive=True)
     return version
 
 
-def _registration(inputs: TrainingInputs, model: Stored, summary: dict[str, Any]) -> Registration:
+def _registration(
+    inputs: TrainingInputs, model: StoredModel, summary: dict[str, Any]
+) -> Registration:
     config = inputs.plan.config
     return Registration(
         uri=model.uri,

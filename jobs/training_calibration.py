@@ -6,7 +6,7 @@ for is a value whose rank is off by at most one in `RANK_ACCURACY` of the valida
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -16,16 +16,16 @@ from fraud_models.calibration import MAX_CARDS_PER_NIGHT, PROBABILITIES, Calibra
 from fraud_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fraud_models.config import BY_RARITY
 from fraud_models.rarity import Rarities
+from fraud_models.scoring import error_stream, rank_stream
 from jobs.contexts import (
     RANKED_FIELDS,
-    ErrorStream,
-    RankStream,
     apply_stream,
     context_dates,
     context_stream,
 )
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import FEATURES_TABLE
+from jobs.model_streams import ModelStream, StoredModel
 from jobs.training_snapshot import TrainingInputs
 
 RANK_ACCURACY = 1_000_000
@@ -33,15 +33,9 @@ RANK_ACCURACY = 1_000_000
 COLUMN_RANK_ACCURACY = 100_000
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A checkpoint in its folder."""
-
-    uri: str
-    sha256: str
-
-
-def calibrated(lake: Lake, inputs: TrainingInputs, trained: Stored, scratch: str) -> Checkpoint:
+def calibrated(
+    lake: Lake, inputs: TrainingInputs, trained: StoredModel, scratch: str
+) -> Checkpoint:
     """A trained model with everything that it takes to score.
 
     `scratch` is a folder for the model with its rarities, which ranks the nights once more.
@@ -50,7 +44,7 @@ def calibrated(lake: Lake, inputs: TrainingInputs, trained: Stored, scratch: str
     nights = _validation_nights(lake, inputs)
     if checkpoint.config.ranking == BY_RARITY:
         checkpoint = replace(checkpoint, rarities=_rarities(nights, checkpoint, trained))
-        trained = Stored(scratch, save_checkpoint(scratch, checkpoint))
+        trained = StoredModel(scratch, save_checkpoint(scratch, checkpoint))
     return replace(checkpoint, calibration=_calibration(nights, trained))
 
 
@@ -68,10 +62,10 @@ def _quantiles(name: str, accuracy: int) -> Column:
     return F.percentile_approx(name, wanted, accuracy)
 
 
-def _rarities(nights: DataFrame, checkpoint: Checkpoint, trained: Stored) -> Rarities:
+def _rarities(nights: DataFrame, checkpoint: Checkpoint, trained: StoredModel) -> Rarities:
     ranked = checkpoint.config.ranked
     added = ", ".join(f"`{name}` double" for name in ranked)
-    errors = apply_stream(nights, ErrorStream(trained.uri, trained.sha256), added)
+    errors = apply_stream(nights, ModelStream(error_stream, trained), added)
     row = errors.agg(
         F.count("*").alias("num_rows"),
         *(_quantiles(name, COLUMN_RANK_ACCURACY).alias(name) for name in ranked),
@@ -79,8 +73,8 @@ def _rarities(nights: DataFrame, checkpoint: Checkpoint, trained: Stored) -> Rar
     return Rarities.fit({name: row[name] for name in ranked}, row["num_rows"])
 
 
-def _calibration(nights: DataFrame, trained: Stored) -> Calibration:
-    ranked = apply_stream(nights, RankStream(trained.uri, trained.sha256), RANKED_FIELDS)
+def _calibration(nights: DataFrame, trained: StoredModel) -> Calibration:
+    ranked = apply_stream(nights, ModelStream(rank_stream, trained), RANKED_FIELDS)
     ranked = ranked.select("business_date", "card_id", "ranking_value").persist()
     try:
         quantiles = _quantiles("ranking_value", RANK_ACCURACY).alias("quantiles")

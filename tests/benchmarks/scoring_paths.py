@@ -84,9 +84,9 @@ def main(
     day: Annotated[str, typer.Option("--date", help="A night with features.")],
 ) -> None:
     """Time both paths; ends with 1 when they disagree."""
+    from fraud_models.scoring import score_stream
     from jobs.contexts import (
         SCORED_FIELDS,
-        ScoreStream,
         apply_stream,
         context_dates,
         context_stream,
@@ -94,6 +94,7 @@ def main(
     from jobs.lake.delta_io import Dates, Lake
     from jobs.lake.tables import FEATURES_TABLE
     from jobs.model_store import open_registry, read_checkpoint
+    from jobs.model_streams import ModelStream, StoredModel
     from jobs.session import open_session
     from jobs.settings import load_settings
 
@@ -107,8 +108,9 @@ def main(
     features = opened.read(FEATURES_TABLE).where(F.expr(reach.sql)).persist()
     features.count()
     stream = context_stream(features, night, config, role=F.lit(1))
+    function = ModelStream(score_stream, StoredModel(model.uri, model.sha256))
     paths: dict[str, Callable[[], DataFrame]] = {
-        "stream": lambda: apply_stream(stream, ScoreStream(model), SCORED_FIELDS).select(
+        "stream": lambda: apply_stream(stream, function, SCORED_FIELDS).select(
             "transaction_id", "reconstruction_error"
         ),
         "packed": lambda: packed_scores(stream, model, config.columns),

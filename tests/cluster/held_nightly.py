@@ -12,31 +12,32 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from fraud_models.registry import ModelVersion
 from jobs import cli, contexts
+from jobs.model_streams import StoredModel
 
 LONGEST_WAIT_S = 900.0
 
 
 @dataclass(frozen=True)
-class HeldScoreStream:
-    """Scores as `ScoreStream` does, but not before it is told to."""
+class HeldStream:
+    """Scores as `ModelStream` does, but not before it is told to."""
 
     signals: str
-    model: ModelVersion
+    function: Callable[..., Iterator[pa.RecordBatch]]
+    model: StoredModel
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Scored rows of one partition."""
         from pyspark import TaskContext
 
-        from jobs.contexts import ScoreStream
+        from jobs.model_streams import ModelStream
 
         task = TaskContext.get()
         assert task is not None
@@ -46,10 +47,10 @@ class HeldScoreStream:
         while not Path(self.signals, "go").exists():
             assert time.monotonic() < deadline, "nobody said go"
             time.sleep(0.1)
-        return ScoreStream(self.model)(batches)
+        return ModelStream(self.function, self.model)(batches)
 
 
 if __name__ == "__main__":
     signals = sys.argv.pop(1)
-    contexts.ScoreStream = partial(HeldScoreStream, signals)  # type: ignore[assignment, misc]
+    contexts.ModelStream = partial(HeldStream, signals)  # type: ignore[assignment, misc]
     cli.main()

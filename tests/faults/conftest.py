@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from lakes import Picture, Template
@@ -76,10 +78,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The lakes that all faults start from, made once."""
-    from lakes import build
+    """The lakes that all faults start from, made once by one of the test processes."""
+    from lakes import Template, build
 
-    return build(spark, tmp_path_factory.mktemp("template"))
+    mine = tmp_path_factory.getbasetemp()
+    # Processes of one run have their folders side by side.
+    shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+    folder, made = shared / "template", shared / "template-made"
+    with FileLock(shared / "template.lock"):
+        if not made.exists():
+            folder.mkdir()
+            build(spark, folder)
+            made.touch()
+    return Template(folder)
 
 
 @pytest.fixture(scope="session")

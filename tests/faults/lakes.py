@@ -296,6 +296,9 @@ def _by_night(lake: Lake, table: Any, *, exact: bool) -> DataFrame:
     from pyspark.sql import functions as F
 
     frame = lake.read(table)
+    if "source" in frame.columns:
+        # Some tests have their deliveries at a place of their own.
+        frame = frame.withColumn("source", F.regexp_replace("source", "^.*/bank/", ""))
     names = [name for name in sorted(frame.columns) if name not in NOT_COMPARED]
     columns = names if exact else ["transaction_id"]
     hashed = F.xxhash64(*columns).cast("decimal(38,0)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import run, start
+from commands import Ended, run
 from lakes import LAST, Picture, Template, picture
 from victim import Trap
 
@@ -111,10 +112,22 @@ def test_a_holder_whose_clock_is_ahead(
 # -- growing deliveries --------------------------------------------------------------------------
 
 
-def delivered(template: Template) -> Path:
+@pytest.fixture
+def bank(template: Template, tmp_path: Path) -> Path:
+    """Deliveries of this test's own, for it changes them."""
+    return Path(shutil.copytree(template.bank, tmp_path / "bank"))
+
+
+def delivered(bank: Path) -> Path:
     """A file of the last night's transactions."""
-    folder = template.bank / "transactions" / f"business_date={LAST}"
+    folder = bank / "transactions" / f"business_date={LAST}"
     return max(folder.glob("*.parquet"), key=lambda file: file.stat().st_size)
+
+
+def read_from(bank: Path) -> dict[str, str]:
+    """What tells a command to take its delivery from here."""
+    named = {"SOURCE": str(bank), "SOURCE_FORMAT": "parquet", "MAPPING": "simulated"}
+    return {f"FRAUD_{name}": value for name, value in named.items()}
 
 
 def more_rows(file: Path, place: Path, *, with_old: bool) -> Path:
@@ -128,34 +141,30 @@ def more_rows(file: Path, place: Path, *, with_old: bool) -> Path:
     return grown
 
 
-def grow(lake: Lake, tmp_path: Path, growth: dict[Path, Path]) -> Any:
-    """Run the night; the delivery grows between counting and judging."""
-    meeting = tmp_path / "meeting"
+def grow(lake: Lake, bank: Path, grown: Path, target: Path) -> Ended:
+    """Run the night; a file is put into the delivery between counting and judging."""
+    meeting = bank.with_name("meeting")
     meeting.mkdir()
-    content = {str(source): str(target) for source, target in growth.items()}
-    (meeting / "growth").write_text(json.dumps(content))
+    (meeting / "growth").write_text(json.dumps({str(grown): str(target)}))
     trap = Trap("judge", act="grow")
-    return start(Path(lake.uri), "nightly", "--date", LAST, trap=trap, meeting=meeting).end()
+    told = {"trap": trap, "meeting": meeting, "env": read_from(bank)}
+    return run(Path(lake.uri), "nightly", "--date", LAST, **told)
 
 
 def test_a_file_is_added_while_a_delivery_is_read(
     lake_at: Callable[[str], Lake],
-    template: Template,
+    bank: Path,
     undisturbed: Picture,
     tmp_path: Path,
     outcome: Callable[[str], Any],
 ) -> None:
     """What was not there when the night began is not of the night."""
     lake = lake_at("ingest")
-    file = delivered(template)
-    added = file.with_name("part-added.parquet")
+    file = delivered(bank)
     with outcome("a file is added to the delivery while it is read") as line:
         line.before = picture(lake).brief()
-        try:
-            grown = more_rows(file, tmp_path, with_old=False)
-            hit = grow(lake, tmp_path, {grown: added})
-        finally:
-            added.unlink(missing_ok=True)
+        grown = more_rows(file, tmp_path, with_old=False)
+        hit = grow(lake, bank, grown, file.with_name("part-added.parquet"))
         assert hit.code == 0, hit.words[-3000:]
         whole = picture(lake)
         line.after_fault = f"{hit}; {whole.brief()}"
@@ -165,34 +174,26 @@ def test_a_file_is_added_while_a_delivery_is_read(
 
 def test_a_file_grows_while_a_delivery_is_read(
     lake_at: Callable[[str], Lake],
-    template: Template,
+    bank: Path,
     undisturbed: Picture,
     tmp_path: Path,
     outcome: Callable[[str], Any],
 ) -> None:
     lake = lake_at("ingest")
-    file = delivered(template)
+    file = delivered(bank)
     kept = file.read_bytes()
-    crc = file.with_name(f".{file.name}.crc")
-    crc_kept = crc.read_bytes() if crc.exists() else None
+    # Other writers leave no checksum beside their files.
+    file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
     with outcome("a file of the delivery grows while it is read") as line:
-        before = picture(lake)
-        line.before = before.brief()
-        try:
-            # Other writers leave no checksum beside their files.
-            crc.unlink(missing_ok=True)
-            grown = more_rows(file, tmp_path, with_old=True)
-            hit = grow(lake, tmp_path, {grown: file})
-        finally:
-            file.write_bytes(kept)
-            if crc_kept is not None:
-                crc.write_bytes(crc_kept)
+        line.before = picture(lake).brief()
+        hit = grow(lake, bank, more_rows(file, tmp_path, with_old=True), file)
         assert hit.code == 3, hit.words[-3000:]
         after = picture(lake)
         line.after_fault = f"{hit}; {after.brief()}"
         assert not after.half_shown(undisturbed)
         assert LAST not in after.parts["transactions"]
-        again = run(Path(lake.uri), "nightly", "--date", LAST)
+        file.write_bytes(kept)
+        again = run(Path(lake.uri), "nightly", "--date", LAST, env=read_from(bank))
         assert again.code == 0, again.words[-3000:]
         whole = picture(lake)
         line.after_rerun = whole.brief()
