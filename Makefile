@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
 	test-guards race-test lint handbook-check oracle-check bench-scoring bench-gates \
-	bench-features bench-training bench-causes wheel constraints clean
+	bench-features bench-training bench-causes bench-models wheel constraints clean
 
 setup: $(READY)
 
@@ -90,6 +90,12 @@ bench-training: setup
 # What history is worth and whether reasons are right, on a bank whose frauds have known causes.
 bench-causes: setup
 	$(BIN)/python tests/benchmarks/simulated_causes.py
+
+# Many recipes on the same nights; what was found is kept in results.jsonl and not found again.
+# make bench-models WHAT=architectures LAKE=L FROM=2018-06-27 TO=2018-07-03 (or ablations, seeds)
+bench-models: setup
+	$(BIN)/python tests/benchmarks/model_choice.py $(WHAT) --lake $(LAKE) --from $(FROM) \
+		--to $(TO) --num-workers 2
 
 # Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup

@@ -56,16 +56,17 @@ def compile_features(
     begin, end = _moment(first - timedelta(days=late_days)), _moment(last, 1) - 1
     events = known.transactions.select(*KEYS, F.unix_micros("event_time").alias("_t"))
     asked = F.col("business_date").between(F.lit(first), F.lit(last))
-    rows, others = events.where(asked), events.where(~asked)
+    given, others = events.where(asked), events.where(~asked)
     streams = [
         EntityStream(entity, of_entity, known, begin, end)
         for entity, of_entity in _by_entity(features).items()
     ]
+    rows = given
     # Those that read labels come first: rows go through one more shuffle there, and are small yet.
     for stream in sorted(streams, key=lambda stream: not stream.reads_labels):
         # Counted before any stream is computed, which a count would otherwise do once more.
-        hot = HotKeys.find(stream.near(events), stream.entity.keys)
-        rows = stream.add(rows, others, hot)
+        hot = HotKeys.find(stream.near(events), stream.entity.keys, stream.plan.reach)
+        rows = stream.add(rows, given, others, hot)
     rows = rows.withColumns({f.name: _of_the_transaction(f) for f in EVENT_FEATURES})
     for feature in features.values():
         if feature.parts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -68,10 +69,11 @@ class EntityStream:
         """Events that windows of asked rows can reach; `events` has `_t`."""
         return events.where(F.col("_t").between(self.first - self.plan.reach + 1, self.last))
 
-    def add(self, rows: DataFrame, others: DataFrame, hot: HotKeys) -> DataFrame:
+    def add(self, rows: DataFrame, given: DataFrame, others: DataFrame, hot: HotKeys) -> DataFrame:
         """The asked rows with this entity's features as further columns.
 
-        `rows` are asked and `others` are not; both have the transactions' columns and `_t`.
+        `rows` are asked and `others` are not; both have the transactions' columns and `_t`. `given`
+        are the asked rows without what other entities have added to them.
         """
         kept = ("transaction_id", *self.entity.keys)
         # Only asked rows carry the rest, so that the others are light to move and to sort.
@@ -79,8 +81,13 @@ class EntityStream:
         near = self.near(others)
         asked = rows.withColumn(ROW, F.struct(*carried))
         nothing = F.lit(None).cast(asked.schema[ROW].dataType)
-        events = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
-        stream = hot.cut(self._with_neighbours(events), self._stream, self.plan)
+
+        def events(asked: DataFrame) -> DataFrame:
+            together = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
+            return self._with_neighbours(together)
+
+        bare = events(given.withColumn(ROW, nothing))
+        stream = hot.cut(events(asked), bare, self._stream, self.plan)
         found = _values(self.plan)(*self.plan.read)
         return (
             self._in_order(stream)
@@ -114,10 +121,18 @@ class EntityStream:
 
     def _stream(self, events: DataFrame) -> DataFrame:
         """The stream's rows: the events, and what their labels change."""
-        labels = LabelChanges(self.known, self.plan.corrected, self.last)
+        return (self._labels.steps(events) if self.reads_labels else events).select(*self._columns)
+
+    @cached_property
+    def _labels(self) -> LabelChanges:
+        return LabelChanges(self.known, self.plan.corrected, self.last)
+
+    @cached_property
+    def _columns(self) -> tuple[str | Column, ...]:
+        """The stream's columns; made once, for each is many calls to Spark."""
+        labels = self._labels
         time, corrects, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
         if self.reads_labels:
-            events = labels.steps(events)
             time, corrects, is_event = labels.time, labels.corrects, labels.is_event
 
         def added(summed: Sum) -> Column:
@@ -141,7 +156,7 @@ class EntityStream:
             **lowest,
             **highest,
         }
-        return events.select(
+        return (
             "transaction_id",
             *self.entity.keys,
             *(column.alias(name) for name, column in numbers.items()),

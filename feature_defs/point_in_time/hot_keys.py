@@ -12,7 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -26,13 +30,15 @@ from feature_defs.point_in_time.stream_plan import (
     least,
 )
 
-# A key with more events is cut: so many are some megabytes that a worker holds at once.
-HOT_EVENTS = 1 << 17
+# A key with more events inside a lookback is cut: for so many one core takes seconds, and a worker
+# holds some 70 MB at once. Cutting costs more than that on few cores, as the gaps need the key's
+# events and their labels once more.
+HOT_EVENTS = 1 << 19
 # It is noticed in a sample that has about so many of its events.
 NOTICED_EVENTS, SEED = 1 << 12, 7
 # Small slices spread evenly over workers; each two slices of a key cost a gap a day.
 MIN_SLICE_EVENTS, NUM_SLICES = 1 << 14, 48
-# Beyond these a key is not cut. Which keys are cut changes no value.
+# Beyond these (parts of) keys none is cut. Which keys are cut changes no value.
 MAX_HOT_KEYS = 1000
 MINUTES_PER_DAY = 1440
 MICROS_PER_MINUTE = MICROS_PER_DAY // MINUTES_PER_DAY
@@ -47,53 +53,85 @@ class HotKeys:
     slices: Mapping[tuple[str, ...], tuple[int, ...]]
 
     @staticmethod
-    def find(events: DataFrame, keys: tuple[str, ...]) -> HotKeys:
+    def find(events: DataFrame, keys: tuple[str, ...], reach: int) -> HotKeys:
         """Look for busy keys in a sample of the events, which have the keys and `_t`.
 
-        One or two jobs. What a key is taken for changes no value, so a sample will do.
+        `reach` is how far windows look back, in microseconds: of longer histories the busiest part
+        of that length counts. One job. What a key is taken for changes no value, so a sample will
+        do.
         """
         share = min(1.0, NOTICED_EVENTS / HOT_EVENTS)
-        sample = events.sample(share, SEED)
-        counts = sample.groupBy(*keys).count().where(F.col("count") > share * HOT_EVENTS)
-        busiest = counts.orderBy(F.desc("count"), *keys).limit(MAX_HOT_KEYS).select(*keys)
-        hot = [tuple(row) for row in busiest.collect()]
-        if not hot:
-            return HotKeys(keys, {})
-        names = events.sparkSession.createDataFrame(hot, busiest.schema)
+        part = F.floor(F.col("_t") / reach).alias("part")
         minute = _minute_of_day(F.col("_t")).cast("int").alias("minute")
-        by_minute = sample.join(F.broadcast(names), list(keys)).groupBy(*keys, minute).count()
-        histograms: dict[tuple[str, ...], dict[int, int]] = {}
-        for *key, number, size in by_minute.collect():
-            histograms.setdefault(tuple(key), {})[number] = round(size / share)
-        cut = {key: _cut(counts) for key, counts in histograms.items()}
+        sample = events.sample(share, SEED).groupBy(*keys, part, minute)
+        # A day has few minutes, whatever a key has of events.
+        parts = (
+            sample.agg(F.count("*").alias("size"))
+            .groupBy(*keys, "part")
+            .agg(
+                F.sum("size").alias("size"),
+                F.collect_list(F.struct("minute", "size")).alias("minutes"),
+            )
+            .where(F.col("size") > share * HOT_EVENTS)
+            .orderBy(F.desc("size"), *keys, "part")
+            .limit(MAX_HOT_KEYS)
+        )
+        cut: dict[tuple[str, ...], tuple[int, ...]] = {}
+        for *key, minutes in parts.select(*keys, "minutes").collect():
+            # The busiest part of a key comes first.
+            if tuple(key) not in cut:
+                cut[tuple(key)] = _cut({number: round(size / share) for number, size in minutes})
         return HotKeys(keys, {key: firsts for key, firsts in cut.items() if len(firsts) > 1})
 
     def cut(
-        self, events: DataFrame, stream_of: Callable[[DataFrame], DataFrame], plan: StreamPlan
+        self,
+        events: DataFrame,
+        given: DataFrame,
+        stream_of: Callable[[DataFrame], DataFrame],
+        plan: StreamPlan,
     ) -> DataFrame:
-        """The stream of events with its slices, and with the rows of the gaps."""
+        """The stream of events with its slices, and with the rows of the gaps.
+
+        `given` are the same events as they were given: what has been computed of `events` on the
+        way here would be computed once more for the gaps.
+        """
         stream = stream_of(events)
         if not self.slices:
             return stream.withColumn(plan.slice, F.lit(0))
         table = self._table(events.sparkSession)
-        placed = stream.join(F.broadcast(table), list(self.keys), "left").withColumn(
-            plan.slice, F.coalesce(_slice_at(F.col(TIME)), F.lit(0))
+        hot = stream_of(given.where(self._may_be_cut()))
+        gaps = self._gaps(self._placed(hot, table, plan), table, plan)
+        return self._placed(stream, table, plan).unionByName(gaps, allowMissingColumns=True)
+
+    def _may_be_cut(self) -> Column:
+        """Of others nothing is needed twice, so nearly all are left out before anything costs."""
+        by_column = zip(self.keys, zip(*self.slices, strict=True), strict=True)
+        return reduce(and_, (F.col(key).isin(*set(values)) for key, values in by_column))
+
+    def _placed(self, stream: DataFrame, table: DataFrame, plan: StreamPlan) -> DataFrame:
+        """With the slice of each row; a key that is not cut has one."""
+        slices = F.broadcast(table.select(*self.keys, SLICES))
+        minute = _minute_of_day(F.col(TIME)).cast("int")
+        placed = stream.join(slices, list(self.keys), "left").withColumn(
+            plan.slice, F.coalesce(F.get(F.col(SLICES), minute), F.lit(0))
         )
-        # Of the others nothing is needed twice, so they are left out before anything costs.
-        hot = events.join(F.broadcast(table), list(self.keys), "left_semi")
-        placed_hot = stream_of(hot).join(F.broadcast(table), list(self.keys))
-        gaps = self._gaps(placed_hot.withColumn(plan.slice, _slice_at(F.col(TIME))), plan)
-        return placed.drop(FIRSTS, SLICES).unionByName(gaps, allowMissingColumns=True)
+        return placed.drop(SLICES)
 
     def _table(self, spark: SparkSession) -> DataFrame:
         """The first minute of each slice, and the slice of each minute, by key."""
-        columns = ", ".join([*(f"`{key}` string" for key in self.keys), f"{FIRSTS} array<int>"])
-        firsts = [(*key, list(firsts)) for key, firsts in self.slices.items()]
-        number = f"m -> size(filter({FIRSTS}, f -> f <= m)) - 1"
-        slices = F.expr(f"transform(sequence(0, {MINUTES_PER_DAY - 1}), {number})")
-        return spark.createDataFrame(firsts, columns).withColumn(SLICES, slices)
+        names = [pa.array(column) for column in zip(*self.slices, strict=True)]
+        firsts = [np.array(minutes, dtype=np.int32) for minutes in self.slices.values()]
+        minutes = np.arange(MINUTES_PER_DAY)
+        slices = [np.searchsorted(first, minutes, side="right") - 1 for first in firsts]
+        # From Arrow it is a plan's own constant; rows of Python would be a job.
+        return spark.createDataFrame(
+            pa.table(
+                [*names, pa.array(firsts), pa.array(slices, pa.list_(pa.int32()))],
+                [*self.keys, FIRSTS, SLICES],
+            )
+        )
 
-    def _gaps(self, hot: DataFrame, plan: StreamPlan) -> DataFrame:
+    def _gaps(self, hot: DataFrame, table: DataFrame, plan: StreamPlan) -> DataFrame:
         """What lies between two days of a slice, as one row at the end of the slice's first day."""
         together = [
             *(F.sum(summed.column).alias(summed.column) for summed in plan.sums),
@@ -101,9 +139,12 @@ class HotKeys:
             *(F.max(name).alias(name) for name in (LAST, *map(greatest, plan.maxima))),
         ]
         day = F.floor(F.col(TIME) / MICROS_PER_DAY).alias("_day")
-        cells = hot.groupBy(*self.keys, FIRSTS, plan.slice, CORRECTS, day).agg(*together)
-        others = cells.select("*", F.posexplode(FIRSTS).alias("_other", "_first")).where(
-            F.col("_other") != F.col(plan.slice)
+        cells = hot.groupBy(*self.keys, plan.slice, CORRECTS, day).agg(*together)
+        firsts = F.broadcast(table.select(*self.keys, FIRSTS))
+        others = (
+            cells.join(firsts, list(self.keys))
+            .select("*", F.posexplode(FIRSTS).alias("_other", "_first"))
+            .where(F.col("_other") != F.col(plan.slice))
         )
         # What comes earlier in the day than the other slice lies behind that one's day before.
         first_day = F.col("_day") - (F.col(plan.slice) < F.col("_other")).cast("int")
@@ -114,11 +155,6 @@ class HotKeys:
             .groupBy(*self.keys, F.col("_other").alias(plan.slice), CORRECTS, TIME)
             .agg(*together)
         )
-
-
-def _slice_at(time: Column) -> Column:
-    """Number of the slice that holds a time of day; null for a key that is not cut."""
-    return F.get(F.col(SLICES), _minute_of_day(time).cast("int"))
 
 
 def _minute_of_day(time: Column) -> Column:
@@ -133,7 +169,7 @@ def slice_events(num_events: int) -> int:
     """Events of a slice, for a key that has so many.
 
     >>> slice_events(200_000), slice_events(1_000_000), slice_events(1_000_000_000)
-    (16384, 20833, 131072)
+    (16384, 20833, 524288)
     """
     return min(max(num_events // NUM_SLICES, MIN_SLICE_EVENTS), HOT_EVENTS)
 

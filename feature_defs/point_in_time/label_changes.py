@@ -8,7 +8,7 @@ and takes the correction back when the event leaves the window.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 
 from pyspark.sql import Column, DataFrame
@@ -52,23 +52,28 @@ class LabelChanges:
         `events` has `transaction_id` and `_t`. `time`, `corrects` and `is_event` say of a row when
         it happens, which window it corrects, and whether it stands for the event itself.
         """
+        return with_labels(events, self.known.labels).withColumn(_STEP, self._steps)
+
+    @cached_property
+    def _steps(self) -> Column:
+        """The corrections of a row, after an empty one for the row itself."""
         corrections = [step for place in range(len(self.windows)) for step in self._late(place)]
-        at_event = _step(F.col("_t"), NO_WINDOW, _whole(0), _whole(0))
-        some = reduce(or_, (step.isNotNull() for step in corrections), F.lit(False))
-        # Where labels keep to their delay, no row has to hold places for corrections.
-        steps = F.when(some, F.array(at_event, *corrections)).otherwise(F.array(at_event))
-        rows = with_labels(events, self.known.labels).withColumn(_STEP, F.explode(steps))
-        return rows.where(F.col(_STEP).isNotNull())
+        if not corrections:
+            return _no_step()
+        # Nearly all labels keep to their delay: such a row is passed on without an array.
+        some = reduce(or_, (step.isNotNull() for step in corrections))
+        steps = F.concat(F.array(_no_step()), F.array_compact(F.array(*corrections)))
+        return F.explode_outer(F.when(some, steps))
 
     @property
     def time(self) -> Column:
         """When a row happens, in microseconds."""
-        return F.col(f"{_STEP}.time")
+        return F.coalesce(F.col(f"{_STEP}.time"), F.col("_t"))
 
     @property
     def corrects(self) -> Column:
         """Place of the window that a row corrects, or `NO_WINDOW`."""
-        return F.col(f"{_STEP}.corrects")
+        return F.coalesce(F.col(f"{_STEP}.corrects"), F.lit(NO_WINDOW))
 
     @property
     def is_event(self) -> Column:
@@ -109,7 +114,7 @@ class LabelChanges:
                 steps.append(F.when(late, step))
         return steps
 
-    @property
+    @cached_property
     def _changes(self) -> list[_Change]:
         """What a row of `with_labels` changes: its label, and on the first what silence implies."""
         label, before = F.col(LABEL), F.col(LABEL_BEFORE)
@@ -133,6 +138,11 @@ def _step(time: Column, corrects: int, judged: Column, frauds: Column) -> Column
         judged.alias("judged"),
         frauds.alias("frauds"),
     )
+
+
+def _no_step() -> Column:
+    nothing = F.lit(None).cast("bigint")
+    return F.when(F.lit(False), _step(nothing, NO_WINDOW, nothing, nothing))
 
 
 def _whole(number: int) -> Column:

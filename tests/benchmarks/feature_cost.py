@@ -5,14 +5,18 @@ JSON object:
 
 - `floor_ratio`: all features of all rows, over the same rows through the same shuffles and sorts
   with a function that computes nothing;
-- `range_between_speedup`, `hot_key_speedup`: Spark's `rangeBetween` over ours, with even keys and
-  with one card of 50,000 rows;
-- `skew_ratio`: 60 % of the rows at one merchant, over even keys, on two one-core workers;
+- `range_between_speedup`: Spark's `rangeBetween` over ours, with even keys over 90 days;
+- `hot_key_speedup`: the same, where one merchant has 50,000 rows in the days that a night reads,
+  the lookback of its features; `hot_card_speedup`: where one card has so many in 90 days;
+- `skew_ratio`: 60 % of the rows at one merchant, over even keys, on two one-core workers, over 90
+  days; `cut_skew_ratio`: the same in the days that a night reads, where that merchant has so many
+  that it is cut;
 - `history_ratio`: one night in a lake of 360 days, over the same night in one of 60;
 - `lookback_ratio`: one night, over the night's rows alone without what lies before them;
 - `lookback_ratio_bound`: the same, if the whole days between the ends of windows cost nothing:
   what daily partial aggregates could reach at best, as only days with an end are read at all;
-- `memory_ratio`: peak of a Python worker with one key of 5 M rows, over one of 50,000.
+- `memory_ratio`: peak of a Python worker with one key of 5 M rows, over one of 50,000;
+  `whole_key_memory_ratio`: the same with one of 500,000, about the largest that is not cut.
 
     python tests/benchmarks/feature_cost.py --num-rows 1000000
 """
@@ -37,9 +41,10 @@ import pandas as pd
 import typer
 from feature_lakes import fill, known_for
 from feature_rows import FIRST, LABEL_DELAY_DAYS, Bank, by_range_between, knowledge_at
+from pyspark import SparkContext
 
 from feature_defs import point_in_time
-from feature_defs.catalogue import FEATURES
+from feature_defs.catalogue import FEATURES, LOOKBACK_DAYS
 from feature_defs.point_in_time import Knowledge, compile_features, entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.stream_plan import StreamPlan
@@ -55,7 +60,11 @@ if TYPE_CHECKING:
 
 NUM_RUNS = 3
 NUM_DAYS = 90
-HOT_CARD_ROWS = 50_000
+# What the features of one night are made from.
+READ_DAYS = LOOKBACK_DAYS + 1
+HOT_ROWS = 50_000
+# As many as a key can have without being cut.
+WHOLE_KEY_ROWS = 500_000
 SKEWED_SHARE = 0.6
 SHORT_DAYS, LONG_DAYS = 60, 360
 
@@ -106,7 +115,7 @@ class NoHotKeys:
     """The floor looks for no busy keys."""
 
     @staticmethod
-    def find(events: DataFrame, keys: tuple[str, ...]) -> HotKeys:
+    def find(events: DataFrame, keys: tuple[str, ...], reach: int) -> HotKeys:
         return HotKeys(keys, {})
 
 
@@ -115,15 +124,24 @@ def run(frame: DataFrame) -> None:
     frame.write.format("noop").mode("overwrite").save()
 
 
-def medians(runs: dict[str, Callable[[], None]], num_runs: int = NUM_RUNS) -> dict[str, float]:
+def timed(once: Callable[[], None]) -> float:
+    """Seconds of one run, which does not pay for what an earlier one has left behind."""
+    context = SparkContext._active_spark_context
+    assert context is not None and context._jvm is not None
+    context._jvm.System.gc()
+    began = time.perf_counter()
+    once()
+    return time.perf_counter() - began
+
+
+def medians(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
     """Median seconds of each, in alternation; a first round warms up and does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(num_runs + 1):
+    for number in range(NUM_RUNS + 1):
         for name, once in runs.items():
-            began = time.perf_counter()
-            once()
+            taken = timed(once)
             if number:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(taken)
     found = {name: statistics.median(taken) for name, taken in seconds.items()}
     for name, median in found.items():
         print(f"{name:<40}{median:>8.2f} s   of {', '.join(f'{s:.2f}' for s in seconds[name])}")
@@ -145,47 +163,53 @@ def floor(known: Knowledge, bank: Bank) -> None:
 
 
 def throughput(spark: SparkSession, place: Path, num_rows: int) -> dict[str, float]:
-    """Floor, Spark's windows, a hot card."""
+    """Floor, Spark's windows, a hot card, a hot merchant."""
     even = Bank(num_rows, NUM_DAYS)
-    hot = replace(even, busy_card_rows=HOT_CARD_ROWS)
-    known = {
-        name: written(spark, place / name, bank) for name, bank in (("even", even), ("hot", hot))
-    }
+    card = replace(even, busy_card_rows=HOT_ROWS)
+    merchant = Bank(num_rows, READ_DAYS, busy_merchant_rows=HOT_ROWS)
+    banks = {"even keys": even, "a hot card": card, "a hot merchant": merchant}
+    known = {name: written(spark, place / name, bank) for name, bank in banks.items()}
     taken = medians(
         {
-            "floor": lambda: floor(known["even"], even),
-            "ours": all_rows(known["even"], even),
-            "ours, a card of 50,000": all_rows(known["hot"], hot),
-            "rangeBetween": lambda: run(by_range_between(known["even"])),
+            "floor": lambda: floor(known["even keys"], even),
+            **{name: all_rows(known[name], bank) for name, bank in banks.items()},
+            "rangeBetween": lambda: run(by_range_between(known["even keys"])),
         }
     )
-    slow = "rangeBetween, a card of 50,000"
-    taken |= medians({slow: lambda: run(by_range_between(known["hot"]))}, num_runs=1)
+    # They take minutes, which no warm-up changes much.
+    slow = {
+        name: timed(lambda name=name: run(by_range_between(known[name])))
+        for name in ("a hot card", "a hot merchant")
+    }
+    for name, seconds in slow.items():
+        print(f"rangeBetween, {name:<26}{seconds:>8.2f} s")
     return {
-        "floor_ratio": taken["ours"] / taken["floor"],
-        "range_between_speedup": taken["rangeBetween"] / taken["ours"],
-        "hot_key_speedup": taken[slow] / taken["ours, a card of 50,000"],
+        "floor_ratio": taken["even keys"] / taken["floor"],
+        "range_between_speedup": taken["rangeBetween"] / taken["even keys"],
+        "hot_key_speedup": slow["a hot merchant"] / taken["a hot merchant"],
+        "hot_card_speedup": slow["a hot card"] / taken["a hot card"],
     }
 
 
 def skew(place: Path, num_rows: int) -> dict[str, float]:
     """A merchant with most rows, beside even keys, on two workers that have one core each."""
-    even = Bank(num_rows, NUM_DAYS)
-    skewed = replace(even, busy_merchant_rows=round(SKEWED_SHARE * num_rows))
+    even, read = Bank(num_rows, NUM_DAYS), Bank(num_rows, READ_DAYS)
+    busy = round(SKEWED_SHARE * num_rows)
+    banks = {
+        "two workers, even keys": even,
+        "two workers, 60 % at one merchant": replace(even, busy_merchant_rows=busy),
+        f"the same in {READ_DAYS} days, even keys": read,
+        f"the same in {READ_DAYS} days, 60 %": replace(read, busy_merchant_rows=busy),
+    }
     with running_cluster(place / "cluster") as cluster, session(cluster.master) as spark:
-        known = {
-            name: written(spark, place / name, bank)
-            for name, bank in (("even", even), ("skewed", skewed))
-        }
         taken = medians(
             {
-                "two workers, even keys": all_rows(known["even"], even),
-                "two workers, 60 % at one merchant": all_rows(known["skewed"], skewed),
+                name: all_rows(written(spark, place / name, bank), bank)
+                for name, bank in banks.items()
             }
         )
-    return {
-        "skew_ratio": taken["two workers, 60 % at one merchant"] / taken["two workers, even keys"]
-    }
+    even_keys, one_merchant, even_read, cut = taken.values()
+    return {"skew_ratio": one_merchant / even_keys, "cut_skew_ratio": cut / even_read}
 
 
 def written(spark: SparkSession, place: Path, bank: Bank) -> Knowledge:
@@ -275,13 +299,18 @@ def peak_kib(spark: SparkSession, place: Path, bank: Bank, name: str) -> int:
 
 def memory(place: Path, num_rows: int) -> dict[str, float]:
     """One card that has all rows, few or many; each in workers of their own."""
+    few = Bank(num_rows // 20, NUM_DAYS, num_cards=1, num_merchants=1)
+    whole = replace(few, num_rows=WHOLE_KEY_ROWS, num_days=READ_DAYS)
     peaks = []
-    for rows_of_key in (num_rows // 20, 5 * num_rows):
+    for bank in (few, replace(few, num_rows=5 * num_rows), whole):
         with session(reuse_workers=False) as spark:
-            bank = Bank(rows_of_key, NUM_DAYS, num_cards=1, num_merchants=1)
-            peaks.append(peak_kib(spark, place, bank, f"one-key-{rows_of_key}"))
-        print(f"one key of {rows_of_key:>9,} rows: a worker's peak is {peaks[-1] / 1024:.0f} MiB")
-    return {"memory_ratio": peaks[1] / peaks[0]}
+            name = f"one-key-{bank.num_rows}"
+            peaks.append(peak_kib(spark, place, bank, name))
+        print(f"one key of {bank.num_rows:>9,} rows: a worker's peak is {peaks[-1] / 1024:.0f} MiB")
+    return {
+        "memory_ratio": peaks[1] / peaks[0],
+        "whole_key_memory_ratio": peaks[2] / peaks[0],
+    }
 
 
 @contextmanager
@@ -294,7 +323,6 @@ def session(master: str = "local[2]", *, reuse_workers: bool = True) -> Iterator
         "spark.python.worker.reuse": str(reuse_workers).lower(),
         # For a cluster: each worker lends its one core, and reads nothing but the files.
         "spark.executor.memory": "1g",
-        "spark.sql.shuffle.partitions": "4",
         "spark.pyspark.python": sys.executable,
     }
     named = {"lake": "benchmark", "master": master, "spark": spark_settings}

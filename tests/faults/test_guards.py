@@ -113,6 +113,21 @@ GUARDS = (
         '(F.unix_micros("label_time") - 1_000_000) * 2',
         f"{POINT_IN_TIME}::test_a_label_counts_from_its_own_moment_on",
     ),
+    Guard(
+        "the moment up to which a training knows labels",
+        "jobs/training_snapshot.py",
+        "known_labels(known, moment)",
+        "known_labels(known, moment + timedelta(seconds=1))",
+        "tests/jobs/test_training_snapshot.py"
+        "::test_a_head_learns_from_labels_that_were_mature_and_no_others",
+    ),
+    Guard(
+        "the mask over what comes later",
+        "fraud_models/networks/transformer_autoencoder.py",
+        "(distance < 0)",
+        "(distance < -1)",
+        "tests/fraud_models/networks/test_architectures.py::test_what_comes_later_changes_nothing",
+    ),
 )
 
 

@@ -375,13 +375,27 @@ def test_every_function_agrees_with_its_definition(
         monkeypatch.setattr(hot_keys, "HOT_EVENTS", hot_events)
         times = [(e.merchant_id, micros(e)) for e in events]
         merchants = spark.createDataFrame(times, "merchant_id string, _t bigint")
-        cut = hot_keys.HotKeys.find(merchants, ("merchant_id",))
+        cut = hot_keys.HotKeys.find(merchants, ("merchant_id",), 40 * 86_400_000_000)
         assert len(cut.slices) == 4
         assert min(len(firsts) for firsts in cut.slices.values()) >= 3
     found = check(spark, events, labels, LabelPolicy(maturity_days=9), EVERY_FUNCTION)
     for name in EVERY_FUNCTION:
         assert len({row[name] for row in found.values()}) > 1, f"{name} is always the same"
     assert [text for row in found.values() for text in refused_by_the_gate(row)] == []
+
+
+def test_what_busy_keys_need_twice_is_no_pass_of_another_entity(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_defs.catalogue import FEATURES
+    from feature_defs.point_in_time import compile_features, hot_keys
+
+    monkeypatch.setattr(hot_keys, "HOT_EVENTS", 3)
+    known = knowledge(spark, *random_bank(4), LabelPolicy())
+    plan = compile_features(known, NIGHT, NIGHT, 7)._jdf.queryExecution().executedPlan().toString()
+    entities = {feature.entity for feature in FEATURES.values() if feature.window}
+    assert plan.count("posexplode") == len(entities), plan
+    assert plan.count("ArrowEvalPython") == len(entities), plan
 
 
 @pytest.mark.parametrize("seed", [6, 7])

@@ -1,0 +1,165 @@
+"""Many recipes backtested on the same nights: which architecture, what each part is worth, luck.
+
+    python tests/benchmarks/model_choice.py architectures --lake L --from 2018-06-27 --to 2018-07-03
+    python tests/benchmarks/model_choice.py ablations --lake L --from 2018-07-18 --to 2018-08-14
+    python tests/benchmarks/model_choice.py seeds --lake L --from 2018-07-18 --to 2018-08-14
+
+Every line of the tables is what `fraud-scoring backtest` finds for that config, the baselines of
+the first one included. What is found is kept in the file `--results`, a JSON line per config and
+nights, and not found again when the command runs again: hours of training can be stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from fraud_models.config import ModelConfig
+    from jobs.lake.delta_io import Dates, Lake
+
+LEVELS = ("unsupervised_autoencoder", "rarity_autoencoder", "semi_supervised_autoencoder")
+ARCHITECTURES = (
+    "lstm_autoencoder",
+    "gru_autoencoder",
+    "convolution_autoencoder",
+    "transformer_autoencoder",
+    "feed_forward_autoencoder",
+    "adversarial_autoencoder",
+)
+PARTS = ("history", "label_columns", "likelihoods", "rarities")
+SEEDS = (7, 8, 9)
+FIGURES = {"roc_auc": "AUC ROC", "average_precision": "average precision", "cp_at_k": "CP@k"}
+WIDTH = 160
+
+
+def architectures() -> list[ModelConfig]:
+    """Every architecture at every level of supervision."""
+    from fraud_models.recipes import recipe
+
+    found = []
+    for architecture in ARCHITECTURES:
+        shape = recipe(architecture).network
+        changes = {
+            name: getattr(shape, name)
+            for name in ("architecture", "num_layers", "adversarial_weight")
+        }
+        for level in LEVELS:
+            base = recipe(level)
+            network = replace(base.network, **changes)
+            name = f"{base.supervision}_{architecture}"
+            found.append(replace(base, recipe=name, network=network))
+    return found
+
+
+def ablations() -> list[ModelConfig]:
+    """The rarity_autoencoder, and the same without one of its parts."""
+    from fraud_models.recipes import recipe
+
+    return [recipe("rarity_autoencoder"), *(recipe(f"without_{part}") for part in PARTS)]
+
+
+def seeds() -> list[ModelConfig]:
+    """The two recipes that are reported, with other luck."""
+    from fraud_models.recipes import recipe
+
+    return [
+        replace(
+            base,
+            recipe=f"{base.recipe}_seed_{seed}",
+            optimisation=replace(base.optimisation, seed=seed),
+        )
+        for base in map(recipe, LEVELS[1:])
+        for seed in SEEDS
+    ]
+
+
+SETS: dict[str, Callable[[], list[ModelConfig]]] = {
+    "architectures": architectures,
+    "ablations": ablations,
+    "seeds": seeds,
+}
+
+
+def backtested(lake: Lake, dates: Dates, config: ModelConfig, num_workers: int) -> dict[str, Any]:
+    """Figures of a config on these nights, with those of the baselines beside it."""
+    from jobs import backtest
+
+    plan = backtest.BacktestPlan(dates, config.recipe, config, num_workers)
+    found = backtest.run(lake, plan)
+    plain = backtest.as_plain(found)
+    return {
+        "config": config.to_dict(),
+        "from": str(dates.first),
+        "to": str(dates.last),
+        "train_s": round(sum(stretch.train_s for stretch in found.stretches)),
+        "score_s": round(sum(stretch.score_s for stretch in found.stretches)),
+        "overall": plain["overall"],
+    }
+
+
+def show(lines: list[dict[str, Any]], title: str) -> None:
+    """Print what was found, the baselines last."""
+    table = Table(title=title)
+    table.add_column("recipe", no_wrap=True)
+    for heading in (*FIGURES.values(), "train s", "score s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in lines:
+        name = line["config"]["recipe"]
+        cells = [_cell(line["overall"][name][figure]) for figure in FIGURES]
+        table.add_row(name, *cells, str(line["train_s"]), str(line["score_s"]))
+    own = lines[0]["config"]["recipe"]
+    for baseline in (name for name in lines[0]["overall"] if name != own):
+        cells = [_cell(lines[0]["overall"][baseline][figure]) for figure in FIGURES]
+        table.add_row(f"{baseline} ({own}'s columns)", *cells, "", "")
+    Console(width=WIDTH).print(table)
+
+
+def _cell(mean: dict[str, Any]) -> str:
+    low, high = mean["interval"] or (None, None)
+    return f"{mean['value']:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None else "")
+
+
+def main(
+    what: Annotated[str, typer.Argument(help=f"One of: {', '.join(SETS)}.")],
+    lake: Annotated[str, typer.Option(help="A lake with features and mature labels.")],
+    first: Annotated[str, typer.Option("--from", help="First night.")],
+    last: Annotated[str, typer.Option("--to", help="Last night.")],
+    results: Annotated[str, typer.Option(help="File that keeps what was found.")] = "results.jsonl",
+    num_workers: Annotated[int, typer.Option(help="Training processes.")] = 1,
+) -> None:
+    """Backtest all configs of a set and print them as one table."""
+    from jobs.lake.delta_io import Dates, Lake
+    from jobs.session import open_session
+    from jobs.settings import load_settings
+
+    dates = Dates(date.fromisoformat(first), date.fromisoformat(last))
+    settings = load_settings(None, {"lake": lake})
+    opened = Lake(open_session(settings), settings)
+    kept = Path(results)
+    known = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    lines = []
+    for config in SETS[what]():
+        same = [
+            line
+            for line in known
+            if line["config"] == config.to_dict() and (line["from"], line["to"]) == (first, last)
+        ]
+        found = same[0] if same else backtested(opened, dates, config, num_workers)
+        if not same:
+            with kept.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+        lines.append(found)
+    show(lines, f"{what}, {dates}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
