@@ -24,7 +24,8 @@ LABEL_DELAY_DAYS = 7
 class Bank:
     """How many rows, over how many days, and whose they are.
 
-    About `busy_card_rows` of them belong to one card, `busy_merchant_rows` to one merchant.
+    About `busy_card_rows` of them belong to one card, `busy_merchant_rows` to one merchant; the
+    card's are all in the last `busy_card_days`, if that is not 0.
     """
 
     num_rows: int
@@ -32,6 +33,7 @@ class Bank:
     num_cards: int = 4000
     num_merchants: int = 4000
     busy_card_rows: int = 0
+    busy_card_days: int = 0
     busy_merchant_rows: int = 0
 
     @property
@@ -45,6 +47,11 @@ class Bank:
 
         number = F.col("id")
         second = F.pmod(F.xxhash64(F.lit("time"), number), F.lit(self.num_days * SECONDS_PER_DAY))
+        if self.busy_card_days:
+            late = F.pmod(second, F.lit(self.busy_card_days * SECONDS_PER_DAY))
+            first_late = (self.num_days - self.busy_card_days) * SECONDS_PER_DAY
+            busy = self._is_busy("card", self.busy_card_rows)
+            second = F.when(busy, first_late + late).otherwise(second)
         at = F.timestamp_seconds(F.unix_timestamp(F.lit(FIRST)) + second)
         rows = spark.range(0, self.num_rows, numPartitions=8).select(
             F.format_string("t%010d", number).alias("transaction_id"),
@@ -75,12 +82,18 @@ class Bank:
         labels.write.mode("overwrite").parquet(f"{place}/labels")
 
     def _whose(self, name: str, num_keys: int, busy_rows: int) -> Column:
+        from pyspark.sql import functions as F
+
+        key = F.pmod(F.xxhash64(F.lit(name), "id"), F.lit(num_keys))
+        busy = self._is_busy(name, busy_rows)
+        return F.format_string(f"{name}-%06d", F.when(busy, -1).otherwise(key))
+
+    def _is_busy(self, name: str, busy_rows: int) -> Column:
         """The rows of the busy key lie anywhere among the others."""
         from pyspark.sql import functions as F
 
         of_all = F.pmod(F.xxhash64(F.lit(f"busy {name}"), "id"), F.lit(self.num_rows))
-        key = F.pmod(F.xxhash64(F.lit(name), "id"), F.lit(num_keys))
-        return F.format_string(f"{name}-%06d", F.when(of_all < busy_rows, -1).otherwise(key))
+        return of_all < busy_rows
 
 
 def knowledge_at(spark: SparkSession, place: str) -> Knowledge:
