@@ -86,7 +86,9 @@ class EntityStream:
             together = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
             return self._with_neighbours(together)
 
-        bare = events(given.withColumn(ROW, nothing))
+        def bare() -> DataFrame:
+            return events(given.withColumn(ROW, nothing))
+
         stream = hot.cut(events(asked), bare, self._stream, self.plan)
         found = _values(self.plan)(*self.plan.read)
         return (

@@ -86,20 +86,20 @@ class HotKeys:
     def cut(
         self,
         events: DataFrame,
-        given: DataFrame,
+        given: Callable[[], DataFrame],
         stream_of: Callable[[DataFrame], DataFrame],
         plan: StreamPlan,
     ) -> DataFrame:
         """The stream of events with its slices, and with the rows of the gaps.
 
-        `given` are the same events as they were given: what has been computed of `events` on the
-        way here would be computed once more for the gaps.
+        `given` makes the same events as they were given: what has been computed of `events` on the
+        way here would be computed once more for the gaps. Without a busy key it is not called.
         """
         stream = stream_of(events)
         if not self.slices:
             return stream.withColumn(plan.slice, F.lit(0))
         table = self._table(events.sparkSession)
-        hot = stream_of(given.where(self._may_be_cut()))
+        hot = stream_of(given().where(self._may_be_cut()))
         gaps = self._gaps(self._placed(hot, table, plan), table, plan)
         return self._placed(stream, table, plan).unionByName(gaps, allowMissingColumns=True)
 
