@@ -35,7 +35,7 @@ cluster-test: setup wheel
 
 # Hits nights while they run: kills, pauses, races, damaged storage, clocks, growing deliveries.
 test-faults: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist load -m faults tests/faults \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m faults tests/faults \
 		--ignore tests/faults/test_guards.py
 
 # Compares nightly, backfill and replay over ten nights; audits a score of sixty nights ago.

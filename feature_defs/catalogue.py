@@ -8,17 +8,41 @@ from __future__ import annotations
 
 import hashlib
 
-from feature_defs.card import AMOUNT_AGAINST_USUAL, CARD_RHYTHM, CARD_SPEND
+from feature_defs.card import (
+    AMOUNT_AGAINST_USUAL,
+    CARD_RHYTHM,
+    CARD_SPEND,
+    CARD_USUAL_SPEND,
+    WEEK_AGAINST_USUAL,
+)
 from feature_defs.definitions import FeatureView
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.feature import Feature
-from feature_defs.merchant import MERCHANT_FRAUD_CHANCES, MERCHANT_JUDGED, MERCHANT_RISK
+from feature_defs.merchant import (
+    MERCHANT_CHANCE_BEFORE,
+    MERCHANT_FRAUD_CHANCES,
+    MERCHANT_JUDGED,
+    MERCHANT_NEWLY_RISKY,
+    MERCHANT_RISK,
+)
 from feature_defs.problems import DefinitionError
 from feature_defs.sequences import CARD_EVENTS, EVENT_FEATURES
 
-VIEWS: tuple[FeatureView, ...] = (CARD_SPEND, CARD_RHYTHM, MERCHANT_RISK, MERCHANT_JUDGED)
+VIEWS: tuple[FeatureView, ...] = (
+    CARD_SPEND,
+    CARD_USUAL_SPEND,
+    CARD_RHYTHM,
+    MERCHANT_RISK,
+    MERCHANT_JUDGED,
+)
 # Made from features of the views, or from those before.
-DERIVED: tuple[Ratio | SmoothedRate, ...] = (AMOUNT_AGAINST_USUAL, *MERCHANT_FRAUD_CHANCES)
+DERIVED: tuple[Ratio | SmoothedRate, ...] = (
+    AMOUNT_AGAINST_USUAL,
+    WEEK_AGAINST_USUAL,
+    *MERCHANT_FRAUD_CHANCES,
+    MERCHANT_CHANCE_BEFORE,
+    *MERCHANT_NEWLY_RISKY,
+)
 
 
 def collect(

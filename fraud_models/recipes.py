@@ -34,9 +34,17 @@ from fraud_models.config import (
 # How busy a merchant is, and which day it is, say nothing odd about a card; describing them only
 # adds noise to the sum of errors (on the handbook's data about 0.01 AUC ROC).
 NOT_DESCRIBED = ("merchant_count_", "transaction_day_of_week")
-AMOUNT_AGAINST_USUAL = "transaction_amount_over_card_amount_mean_30d"
+# What the card paid, now and in the last week, over what it used to pay before.
+AMOUNTS_AGAINST_USUAL = tuple(
+    f"{amount}_over_card_amount_mean_30d_delay_14d"
+    for amount in ("transaction_amount", "card_amount_mean_7d")
+)
 # In log odds one fraud among many transactions is near the usual, and two of two are far from it.
 FRAUD_CHANCES = tuple(f"merchant_fraud_count_{d}d_delay_7d_smoothed" for d in (1, 3, 7, 30))
+# A merchant that has been cleaned keeps its known frauds for weeks: those before tell it apart.
+NEWLY_RISKY = tuple(
+    f"{name}_over_merchant_fraud_count_10d_delay_28d_smoothed" for name in FRAUD_CHANCES[1:3]
+)
 
 
 def lstm_autoencoder() -> ModelConfig:
@@ -78,13 +86,15 @@ def rarity_autoencoder() -> ModelConfig:
     return replace(
         base,
         recipe="rarity_autoencoder",
-        columns=(*_without_labels(base), AMOUNT_AGAINST_USUAL, *FRAUD_CHANCES),
+        # Chances of fraud as such are left out: beside one that is high, an ordinary ratio of it to
+        # what it was before would look odd.
+        columns=(*_without_labels(base), *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
         # What is odd stays out of the code: beyond this all inputs look alike.
-        network=replace(base.network, input_limit=1.5),
+        network=replace(base.network, input_limit=0.5),
         ranking=BY_RARITY,
         # An odd hour or a busy day is rare as often as a fraud is, and says little: chosen on weeks
         # before those that are reported.
-        ranked_columns=("transaction_amount", AMOUNT_AGAINST_USUAL, *FRAUD_CHANCES[1:3]),
+        ranked_columns=("transaction_amount", AMOUNTS_AGAINST_USUAL[0], *NEWLY_RISKY),
     )
 
 
@@ -96,15 +106,17 @@ def unsupervised_autoencoder() -> ModelConfig:
         recipe="unsupervised_autoencoder",
         columns=_without_labels(base),
         supervision=UNSUPERVISED,
-        ranked_columns=("transaction_amount", AMOUNT_AGAINST_USUAL),
+        ranked_columns=base.ranked_columns[:2],
     )
 
 
 def semi_supervised_autoencoder() -> ModelConfig:
     """With a head that learns from all mature labels of seven weeks."""
+    base = rarity_autoencoder()
     return replace(
-        rarity_autoencoder(),
+        base,
         recipe="semi_supervised_autoencoder",
+        columns=(*base.columns, *FRAUD_CHANCES),
         supervision=SEMI_SUPERVISED,
         ranking=BY_HEAD,
         ranked_columns=(),

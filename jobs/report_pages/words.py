@@ -244,6 +244,9 @@ def label(feature_name: str) -> str:
     if feature is not None and feature.function is Function.SMOOTHED:
         what, part = _chance(feature)
         return f"{what} of the {_whom(part)}{_over(part.window)}"
+    if feature is not None and feature.kind is Kind.RATIO:
+        numerator, denominator = (label(part.name) for part in feature.parts)
+        return f"{numerator}, against {denominator}"
     if feature is None or feature.function is None or feature.entity is None:
         return feature_name.replace("_", " ")
     what = "transactions" if feature.function is Function.COUNT else _what(feature)

@@ -33,7 +33,8 @@ ALERTS_PER_100_CARDS = 1
 RECIPES = ("lstm_autoencoder", "feed_forward_autoencoder", "rarity_autoencoder")
 AMOUNTS = (
     "transaction_amount",
-    "transaction_amount_over_card_amount_mean_30d",
+    "transaction_amount_over_card_amount_mean_30d_delay_14d",
+    "card_amount_mean_7d_over_card_amount_mean_30d_delay_14d",
     "card_amount_mean_1d",
     "card_amount_mean_7d",
 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import run, start
-from lakes import BEFORE_EVE, EVE, LAST, Picture, end_leases, picture
+from lakes import BEFORE_EVE, EVE, LAST, Picture, end_leases, picture, run_again
 from races import race
 from victim import Trap
+
+from feature_defs.problems import InputMissing, NightHeld
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
@@ -46,10 +47,10 @@ def test_a_paused_holder_wakes_after_another_has_published(
         try:
             slow.until_stopped()
             line.after_fault = picture(lake).brief()
-            assert run(place, "nightly", "--date", LAST).code == 5, "it is held, and not dead"
+            with pytest.raises(NightHeld):
+                run_again(lake)
             end_leases(lake)
-            quick = run(place, "nightly", "--date", LAST)
-            assert quick.code == 0, quick.words[-3000:]
+            run_again(lake)
             between = picture(lake)
             slow.wake()
             woken = slow.end()
@@ -68,6 +69,10 @@ def test_a_paused_holder_wakes_after_another_has_published(
 def test_a_paused_range_wakes_after_another_has_published(
     lake_at: Callable[[str], Lake], undisturbed: Picture, outcome: Callable[[str], Any]
 ) -> None:
+    from jobs import features
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+
     lake = lake_at("score")
     place = Path(lake.uri)
     nights = ("--from", EVE, "--to", LAST)
@@ -79,8 +84,8 @@ def test_a_paused_range_wakes_after_another_has_published(
             slow.until_stopped()
             line.after_fault = picture(lake).brief()
             end_leases(lake)
-            quick = run(place, "features", *nights)
-            assert quick.code == 0, quick.words[-3000:]
+            with hold(lake, Dates(EVE, LAST)) as quick:
+                features.run(quick)
             between = picture(lake)
             slow.wake()
             woken = slow.end()
@@ -90,8 +95,7 @@ def test_a_paused_range_wakes_after_another_has_published(
         after = picture(lake)
         assert {n for n, v in after.versions.items() if v != between.versions[n]} <= {"runs"}
         assert not after.half_shown(undisturbed)
-        again = run(place, "nightly", "--date", LAST)
-        assert again.code == 0, again.words[-3000:]
+        run_again(lake)
         whole = picture(lake)
         line.after_rerun = whole.brief()
         assert not whole.differences(undisturbed)
@@ -110,8 +114,7 @@ def test_spark_outlives_its_killed_driver(
         try:
             assert orphaned.until_ended() == -9
             line.after_fault = picture(lake).brief()
-            quick = run(place, "nightly", "--date", LAST)
-            assert quick.code == 0, quick.words[-3000:]
+            run_again(lake)
             between = picture(lake)
             orphaned.wake()
             orphaned.until_gone()
@@ -137,8 +140,7 @@ def test_two_nightlies_of_one_date(
         ended = race(place, LAST, together=together)
         line.after_fault = " and ".join(map(str, ended))
         assert sorted(one.code for one in ended) == [0, 5], [one.words[-2000:] for one in ended]
-        again = run(place, "nightly", "--date", LAST)
-        assert again.code == 0, again.words[-3000:]
+        run_again(lake)
         whole = picture(lake)
         line.after_rerun = whole.brief()
         assert not whole.differences(undisturbed)
@@ -169,18 +171,15 @@ def test_the_night_before_was_killed(
     with outcome(f"night before: {trap}, then this night") as line:
         line.before = picture(lake).brief()
         assert run(place, "nightly", "--date", EVE, trap=trap).code == -9
-        refused = run(place, "nightly", "--date", LAST)
-        line.after_fault = f"{refused}; {picture(lake).brief()}"
-        assert refused.code == 4, refused.words[-3000:]
-        assert str(EVE) in refused.words
+        with pytest.raises(InputMissing, match=str(EVE)):
+            run_again(lake)
+        line.after_fault = f"refused; {picture(lake).brief()}"
         line.after_rerun = _run_both(lake, undisturbed)
 
 
 def _run_both(lake: Lake, undisturbed: Picture) -> str:
-    days: tuple[date, ...] = (EVE, LAST)
-    for day in days:
-        again = run(Path(lake.uri), "nightly", "--date", day)
-        assert again.code == 0, again.words[-3000:]
+    for day in (EVE, LAST):
+        run_again(lake, day)
     whole = picture(lake)
     assert not whole.differences(undisturbed)
     return whole.brief()
