@@ -34,7 +34,7 @@ from fraud_models.resampling import interval
 from jobs import train
 from jobs.baseline_scores import BOOSTED_TREES, ISOLATION_FOREST, boosted_trees
 from jobs.earlier_deliveries import label_policy
-from jobs.evaluate import judged_rows, with_values
+from jobs.evaluate import judged_rows, with_forest, with_values
 from jobs.figure_intervals import Resampled, resampled
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.runs import Run, now, recorded
@@ -57,6 +57,8 @@ class BacktestPlan:
     config: ModelConfig
     num_workers: int = 1
     retrain_days: int = 7
+    # Whether the isolation forest and the boosted trees are fitted anew beside each model.
+    with_baselines: bool = True
 
     def __post_init__(self) -> None:
         if self.retrain_days < 1:
@@ -65,6 +67,11 @@ class BacktestPlan:
                 expected="1 or more.",
                 remedy="give the days between two trainings.",
             )
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The recipe, then the baselines."""
+        return (self.recipe, *((ISOLATION_FOREST, BOOSTED_TREES) if self.with_baselines else ()))
 
     @property
     def stretches(self) -> tuple[Dates, ...]:
@@ -100,11 +107,6 @@ class Backtest:
     plan: BacktestPlan
     k: int
     stretches: tuple[Stretch, ...]
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The recipe, then the baselines."""
-        return tuple(self.stretches[0].by_candidate)
 
     def mean(self, candidate: str, name: str) -> Mean:
         """A figure of a candidate, all stretches counting alike."""
@@ -147,13 +149,14 @@ def _stretch(lake: Lake, plan: BacktestPlan, dates: Dates, run: Run) -> Stretch:
     trained = time.monotonic()
     model = open_registry(lake).resolve(str(version))
     rows = with_values(lake, judged_rows(lake, dates, run), {plan.recipe: model}, dates, run)
-    rows = _with_trees(lake, rows, model, dates, run)
+    if plan.with_baselines:
+        rows = with_forest(lake, rows, model, dates, run)
+        rows = _with_trees(lake, rows, model, dates, run)
     staged = lake.stage(rows, run.run_id, f"backtested-{dates.first}")
     scored = time.monotonic()
     k = lake.settings.alert_budget
     by_candidate = {
-        name: (figures(staged, name, k), resampled(staged, name, k))
-        for name in (plan.recipe, ISOLATION_FOREST, BOOSTED_TREES)
+        name: (figures(staged, name, k), resampled(staged, name, k)) for name in plan.candidates
     }
     lake.discard_staged(run.run_id)
     return Stretch(dates, version, trained - began, scored - trained, by_candidate)
@@ -173,7 +176,7 @@ def _with_trees(
 def _write_metrics(lake: Lake, backtest: Backtest, run: Run) -> None:
     moment, dates = now(), backtest.plan.dates
     rows = []
-    for candidate in backtest.candidates:
+    for candidate in backtest.plan.candidates:
         for name in FIGURES:
             mean = backtest.mean(candidate, name)
             low, high = mean.interval or (None, None)
@@ -196,7 +199,7 @@ def as_plain(backtest: Backtest) -> dict[str, Any]:
         "k": backtest.k,
         "overall": {
             candidate: {name: _told(asdict(backtest.mean(candidate, name))) for name in FIGURES}
-            for candidate in backtest.candidates
+            for candidate in plan.candidates
         },
         "stretches": [
             {
@@ -245,7 +248,7 @@ def show(backtest: Backtest) -> None:
     table.add_column("candidate", no_wrap=True)
     for heading in ("AUC ROC", "average precision", f"CP@{backtest.k}"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for candidate in backtest.candidates:
+    for candidate in plan.candidates:
         means = [backtest.mean(candidate, name) for name in FIGURES]
         table.add_row(candidate, *map(_in_words, means))
     # Wide enough for all figures where there is no terminal to fit into.

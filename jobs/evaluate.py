@@ -67,6 +67,7 @@ def run(lake: Lake, dates: Dates, model_name: str) -> Evaluation:
         for candidate in models.values():
             _refuse_in_sample(candidate, dates)
         rows = with_values(lake, judged_rows(lake, dates, run), models, dates, run)
+        rows = with_forest(lake, rows, model, dates, run)
         staged = lake.stage(rows, run.run_id, "evaluated")
         by_candidate = {name: figures(staged, name, k) for name in (*models, ISOLATION_FOREST)}
         incumbent = next((name for name in models if name != _name(model)), ISOLATION_FOREST)
@@ -165,15 +166,22 @@ def _check_mature(nights: DataFrame, dates: Dates, moment: str) -> None:
 def with_values(
     lake: Lake, judged: DataFrame, models: dict[str, ModelVersion], dates: Dates, run: Run
 ) -> DataFrame:
-    """The judged rows with one ranking value per candidate: the models, the isolation forest."""
+    """The judged rows with the ranking value of each model."""
     version = run.versions_in[FEATURES_TABLE.name]
     keys = ["business_date", "transaction_id"]
     rows = judged
     for name, model in models.items():
         scored = score_nights(lake, dates, version, model)
         rows = rows.join(scored.select(*keys, F.col("ranking_value").alias(name)), keys)
-    features = lake.read(FEATURES_TABLE, version)
-    model = next(iter(models.values()))
+    return rows
+
+
+def with_forest(
+    lake: Lake, rows: DataFrame, model: ModelVersion, dates: Dates, run: Run
+) -> DataFrame:
+    """The rows with how odd an isolation forest of the model's training days finds them."""
+    keys = ["business_date", "transaction_id"]
+    features = lake.read(FEATURES_TABLE, run.versions_in[FEATURES_TABLE.name])
     nights = features.where(F.expr(dates.sql))
     odd = nights.select(*keys, isolation_forest(features, model).alias(ISOLATION_FOREST))
     return rows.join(odd, keys)

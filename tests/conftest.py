@@ -30,13 +30,21 @@ def settings_for(lake: Path, **changes: Any) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def loaded_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in which Java lists the classes that it loads for Spark."""
+    return tmp_path_factory.mktemp("java") / "classes"
+
+
+@pytest.fixture(scope="session")
+def spark(loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one Spark session of a test process, set up for few rows."""
-    from commands import SPARK
+    from commands import JAVA_OPTIONS, SPARK
 
     from jobs.session import open_session
 
-    session = open_session(settings_for(tmp_path_factory.mktemp("spark"), spark=SPARK))
+    java = f"{SPARK[JAVA_OPTIONS]} -XX:DumpLoadedClassList={loaded_classes}"
+    settings = {**SPARK, JAVA_OPTIONS: java}
+    session = open_session(settings_for(tmp_path_factory.mktemp("spark"), spark=settings))
     yield session
     session.stop()
 

@@ -24,9 +24,10 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from fraud_models.config import ModelConfig
-    from jobs.lake.delta_io import Dates, Lake
+    from jobs.backtest import BacktestPlan
+    from jobs.lake.delta_io import Lake
 
-LEVELS = ("unsupervised_autoencoder", "rarity_autoencoder", "semi_supervised_autoencoder")
+LEVELS = ("semi_supervised_autoencoder", "rarity_autoencoder", "unsupervised_autoencoder")
 ARCHITECTURES = (
     "lstm_autoencoder",
     "gru_autoencoder",
@@ -77,7 +78,7 @@ def seeds() -> list[ModelConfig]:
             recipe=f"{base.recipe}_seed_{seed}",
             optimisation=replace(base.optimisation, seed=seed),
         )
-        for base in map(recipe, LEVELS[1:])
+        for base in map(recipe, LEVELS[:2])
         for seed in SEEDS
     ]
 
@@ -89,17 +90,16 @@ SETS: dict[str, Callable[[], list[ModelConfig]]] = {
 }
 
 
-def backtested(lake: Lake, dates: Dates, config: ModelConfig, num_workers: int) -> dict[str, Any]:
-    """Figures of a config on these nights, with those of the baselines beside it."""
+def backtested(lake: Lake, plan: BacktestPlan) -> dict[str, Any]:
+    """Figures of a config, with those of the baselines beside it where the plan wants them."""
     from jobs import backtest
 
-    plan = backtest.BacktestPlan(dates, config.recipe, config, num_workers)
     found = backtest.run(lake, plan)
     plain = backtest.as_plain(found)
     return {
-        "config": config.to_dict(),
-        "from": str(dates.first),
-        "to": str(dates.last),
+        "config": plan.config.to_dict(),
+        "from": plain["from"],
+        "to": plain["to"],
         "train_s": round(sum(stretch.train_s for stretch in found.stretches)),
         "score_s": round(sum(stretch.score_s for stretch in found.stretches)),
         "overall": plain["overall"],
@@ -137,6 +137,7 @@ def main(
     num_workers: Annotated[int, typer.Option(help="Training processes.")] = 1,
 ) -> None:
     """Backtest all configs of a set and print them as one table."""
+    from jobs.backtest import BacktestPlan
     from jobs.lake.delta_io import Dates, Lake
     from jobs.session import open_session
     from jobs.settings import load_settings
@@ -153,7 +154,9 @@ def main(
             for line in known
             if line["config"] == config.to_dict() and (line["from"], line["to"]) == (first, last)
         ]
-        found = same[0] if same else backtested(opened, dates, config, num_workers)
+        # The baselines are found once, beside the first, whose columns are the most.
+        plan = BacktestPlan(dates, config.recipe, config, num_workers, with_baselines=not lines)
+        found = same[0] if same else backtested(opened, plan)
         if not same:
             with kept.open("a") as file:
                 file.write(json.dumps(found) + "\n")

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ BUDGET = 5
 # Commands are forked from a process that has read these: each would spend seconds on it.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jobs.nightly", "jobs.backfill", "jobs.train"])
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
@@ -31,10 +33,11 @@ SPARK = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     # Nothing here runs for long enough to be worth Java's better compiler. Without it Java makes
     # room for a fifth of the code, and compiles again and again what it has thrown out.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
-    "-XX:+UseSerialGC",
+    JAVA_OPTIONS: "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
 }
 _numbers = itertools.count()
+# Options of Java that commands get beside those of `SPARK`.
+_more_java: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,37 @@ def _group_lives(group: int) -> bool:
     return False
 
 
+def archive_classes(loaded: Path, archive: Path) -> None:
+    """Keep the classes that Spark has loaded in this process as Java has them in memory.
+
+    Reading and checking them anew is a sixth of a short command's time.
+    """
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    assert gateway is not None
+    java, *arguments = Path(f"/proc/{gateway.proc.pid}/cmdline").read_text().split("\0")
+    class_path = arguments[arguments.index("-cp") + 1]
+    names = archive.with_suffix(".names")
+    # Java still writes to the list: its last line may be half of one.
+    names.write_text(loaded.read_text().rpartition("\n")[0] + "\n")
+    told = (f"-XX:SharedClassListFile={names}", f"-XX:SharedArchiveFile={archive}")
+    command = [java, "-Xshare:dump", *told, "-XX:+UseSerialGC", "-cp", class_path]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def use_archive(archive: Path) -> None:
+    """Let all commands from now on take their classes from an archive."""
+    _more_java.append(f"-XX:SharedArchiveFile={archive}")
+
+
 def environment(**more: str) -> dict[str, str]:
     """What the commands of these tests are told beside their arguments."""
+    java = " ".join([SPARK[JAVA_OPTIONS], *_more_java])
     return {
         **os.environ,
         "FRAUD_ALERT_BUDGET": str(BUDGET),
-        "FRAUD_SPARK": json.dumps(SPARK),
+        "FRAUD_SPARK": json.dumps({**SPARK, JAVA_OPTIONS: java}),
         "FRAUD_DRIVER_MEMORY": "1g",
         "FRAUD_LOG_FORMAT": "text",
         **more,

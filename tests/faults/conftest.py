@@ -77,19 +77,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The lakes that all faults start from, made once by one of the test processes."""
+def template(
+    spark: SparkSession, loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Template:
+    """The lakes that all faults start from, made once by one of the test processes.
+
+    With them, for there are many commands to start, an archive of what Java loads meanwhile.
+    """
+    from commands import archive_classes, use_archive
     from lakes import Template, build
 
     mine = tmp_path_factory.getbasetemp()
     # Processes of one run have their folders side by side.
     shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
     folder, made = shared / "template", shared / "template-made"
+    archive = shared / "classes.jsa"
     with FileLock(shared / "template.lock"):
         if not made.exists():
             folder.mkdir()
             build(spark, folder)
+            archive_classes(loaded_classes, archive)
             made.touch()
+    use_archive(archive)
     return Template(folder)
 
 

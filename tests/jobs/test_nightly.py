@@ -482,6 +482,11 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
         assert precision["interval"][0] <= precision["value"] <= precision["interval"][1]
     written = lake.read(METRICS).where("model LIKE 'backtest %'")
     assert written.count() == 9 and written.where("interval_low > value").count() == 0
+    # The same nights once more without the baselines: the recipe's figures stay what they are.
+    first = found.stretches[0]
+    alone = backtest.run(lake, replace(plan, dates=first.dates, with_baselines=False)).stretches[0]
+    assert list(alone.by_candidate) == ["lstm_autoencoder"]
+    assert alone.by_candidate["lstm_autoencoder"][0] == first.by_candidate["lstm_autoencoder"][0]
 
 
 def test_evaluation_decides_what_is_promoted(copied: Callable[[], Lake]) -> None:
