@@ -79,9 +79,9 @@ NUM_ROWS ?= 1000000
 bench-gates: setup
 	$(BIN)/python tests/benchmarks/gate_cost.py --num-rows $(NUM_ROWS)
 
-# What features cost, against the floor and Spark's own windows.
+# What features cost, against the floor and Spark's own windows; ONLY=skew runs one part.
 bench-features: setup
-	$(BIN)/python tests/benchmarks/feature_cost.py --num-rows $(NUM_ROWS)
+	$(BIN)/python tests/benchmarks/feature_cost.py --num-rows $(NUM_ROWS) $(if $(ONLY),--only $(ONLY))
 
 # What feeding a training from Petastorm costs, beside the same loop on tensors in memory.
 bench-training: setup

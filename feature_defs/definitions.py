@@ -27,9 +27,12 @@ from feature_defs.feature import (
     Window,
 )
 from feature_defs.problems import DefinitionError
-from feature_defs.sources import Source
+from feature_defs.sources import TRANSACTIONS, Source
 
 CONDITIONAL = frozenset({Function.COUNT, Function.SUM, Function.MEAN, Function.SHARE})
+# An empty window of others has one value only, or none.
+WITH_EMPTY_VALUE = frozenset({Function.SUM, Function.MEAN, Function.SHARE, Function.FRAUD_RATE})
+LARGEST = 1e15
 KIND_OF_FUNCTION = {
     Function.COUNT: Kind.COUNT,
     Function.SUM: Kind.AMOUNT,
@@ -96,6 +99,12 @@ class Aggregation:
             raise DefinitionError(f"{name}: it has no condition; these have one: {allowed}")
         if self.function is Function.SHARE and self.where is None:
             raise DefinitionError("a share needs a condition: the share of which events?")
+        self._check_delays()
+        if self.empty is not None:
+            self._check_empty(self.empty)
+
+    def _check_delays(self) -> None:
+        name = self.title
         if self.function in LABEL_FUNCTIONS and any(w.delay_days == 0 for w in self.windows):
             raise DefinitionError(
                 f"a {name} needs a delay: labels of the last days are not known at the "
@@ -103,6 +112,20 @@ class Aggregation:
             )
         if self.function in LAST_FUNCTIONS and any(w.delay_days for w in self.windows):
             raise DefinitionError(f"{name} has no delay: it looks at the event just before")
+
+    def _check_empty(self, empty: float) -> None:
+        if self.function not in WITH_EMPTY_VALUE:
+            raise DefinitionError(f"{self.title} has no value of its own for an empty window")
+        highest = 1 if KIND_OF_FUNCTION[self.function] is Kind.RATE else LARGEST
+        if (
+            isinstance(empty, bool)
+            or not isinstance(empty, int | float)
+            or not 0 <= empty <= highest
+        ):
+            raise DefinitionError(
+                f"{self.title} is {empty!r} over an empty window; that is a number from 0 to "
+                f"{highest:g}, or None"
+            )
 
 
 def count(windows: tuple[Window, ...], where: Condition | None = None) -> Aggregation:
@@ -193,6 +216,11 @@ class FeatureView:
         if not isinstance(self.aggregations, tuple):
             raise DefinitionError(
                 f"view of {self.entity.name}: its aggregations are a tuple; is a comma missing?"
+            )
+        if self.source is not TRANSACTIONS:
+            raise DefinitionError(
+                f"view of {self.entity.name}: events are {TRANSACTIONS.name}, not rows of "
+                f"{self.source.name}; labels are what fraud_rate, fraud_count and label_count read"
             )
         wrong = [text for key in self.entity.keys for text in self._missing(key, "its key")]
         for aggregation in self.aggregations:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from feature_defs.feature import CYCLES, Feature, Function, Kind
+from feature_defs.feature import CYCLES, LABEL_FUNCTIONS, Feature, Function, Kind
 from feature_defs.problems import DefinitionError
+
+# Beyond it the data say nothing.
+HEAVIEST_PRIOR = 1e9
+COUNTS_OF_EVENTS = LABEL_FUNCTIONS | {Function.COUNT, Function.DISTINCT}
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,10 @@ class SmoothedRate:
             raise DefinitionError(
                 f"{self.part}: a prior rate lies between 0 and 1, not {self.prior_rate}"
             )
-        if not 0 < self.prior_weight < float("inf"):
+        if not 0 < self.prior_weight <= HEAVIEST_PRIOR:
             raise DefinitionError(
-                f"{self.part}: a prior weighs more than 0, not {self.prior_weight}"
+                f"{self.part}: a prior weighs more than 0 and at most {HEAVIEST_PRIOR:g} "
+                f"transactions, not {self.prior_weight}"
             )
 
     def feature(self, features: Mapping[str, Feature]) -> Feature:
@@ -60,6 +65,12 @@ class SmoothedRate:
         for part in parts:
             if part.kind is not Kind.COUNT:
                 raise DefinitionError(f"{name}: it is made of counts, and {part.name} is none")
+        part, whole = parts
+        if (part.entity, part.window) != (whole.entity, whole.window) or not _holds(whole, part):
+            raise DefinitionError(
+                f"{name}: {part.name} does not count some of what {whole.name} counts; a part and "
+                "its whole have one entity and one window"
+            )
         prior = (self.prior_rate, self.prior_weight)
         return Feature(
             name,
@@ -69,6 +80,15 @@ class SmoothedRate:
             parts=parts,
             prior=prior,
         )
+
+
+def _holds(whole: Feature, part: Feature) -> bool:
+    """Whether all that one count counts is among what the other does."""
+    if whole.where is not None or whole == part:
+        return False
+    if whole.function is Function.LABEL_COUNT:
+        return part.function is Function.FRAUD_COUNT
+    return whole.function is Function.COUNT and part.function in COUNTS_OF_EVENTS
 
 
 def _parts(derived: str, features: Mapping[str, Feature], *names: str) -> tuple[Feature, ...]:

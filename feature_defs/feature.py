@@ -109,6 +109,17 @@ class Window:
 OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
 
 
+# What an amount's type holds before its decimal point.
+AMOUNT_DIGITS = 15
+
+
+def _is_amount(value: Decimal) -> bool:
+    """Whether an amount could be this, to the last digit."""
+    if not value.is_finite() or value.adjusted() >= AMOUNT_DIGITS:
+        return False
+    return value == round(value, MONEY_SCALE)
+
+
 @dataclass(frozen=True)
 class Condition:
     """Which events count: those whose `column` compares like this; a null never does.
@@ -136,6 +147,11 @@ class Condition:
             raise DefinitionError(
                 f"condition {self.name}: {self.value!r} is not exact; compare with a text, a whole "
                 "number or a Decimal"
+            )
+        if not isinstance(self.value, str) and not _is_amount(Decimal(self.value)):
+            raise DefinitionError(
+                f"condition {self.name}: no amount can be {self.value}; they have up to "
+                f"{AMOUNT_DIGITS} digits before the decimal point and {MONEY_SCALE} after it"
             )
 
     @property

@@ -155,7 +155,9 @@ def without_rarities() -> ModelConfig:
 
 
 def _without_labels(config: ModelConfig) -> tuple[str, ...]:
-    return tuple(name for name in config.columns if not FEATURES[name].reads_labels)
+    known = (FEATURES.get(name) for name in config.columns)
+    of_labels = {feature.name for feature in known if feature and feature.reads_labels}
+    return tuple(name for name in config.columns if name not in of_labels)
 
 
 def _of_architecture(name: str, num_layers: int = 1) -> ModelConfig:
@@ -185,7 +187,8 @@ def recipe(name: str) -> ModelConfig:
     """The config of a recipe.
 
     Raises:
-        UsageProblem: no such recipe; the message lists all there are.
+        UsageProblem: no such recipe, the message lists all there are; or one that reads columns
+            which no feature is.
     """
     if name not in RECIPES:
         raise UsageProblem(
@@ -193,4 +196,12 @@ def recipe(name: str) -> ModelConfig:
             expected=f"one of: {', '.join(sorted(RECIPES))}.",
             remedy="choose one of these, or add a function to fraud_models/recipes.py.",
         )
-    return RECIPES[name]()
+    config = RECIPES[name]()
+    unknown = [column for column in config.columns if column not in FEATURES]
+    if unknown:
+        raise UsageProblem(
+            f"The recipe {name} reads {', '.join(unknown)}, which no feature is called.",
+            expected=f"columns among: {', '.join(FEATURES)}.",
+            remedy="correct the recipe in fraud_models/recipes.py, or declare the feature.",
+        )
+    return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from feature_defs.catalogue import FEATURES
@@ -58,6 +59,6 @@ def show() -> None:
     """Print the table; where nobody's terminal sets the width, each feature stays on its line."""
     table = Table(*HEADINGS)
     for row in rows():
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(table)

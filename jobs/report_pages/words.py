@@ -103,9 +103,12 @@ def _over(window: Window | None) -> str:
     """The window in words: ` over 7 days (delayed by 7 days)`."""
     if window is None:
         return ""
-    length = "1 day" if window.length_days == 1 else f"{window.length_days} days"
-    delayed = f" (delayed by {window.delay_days} days)" if window.delay_days else ""
-    return f" over {length}{delayed}"
+    delayed = f" (delayed by {_days(window.delay_days)})" if window.delay_days else ""
+    return f" over {_days(window.length_days)}{delayed}"
+
+
+def _days(number_of_days: int) -> str:
+    return "1 day" if number_of_days == 1 else f"{number_of_days} days"
 
 
 def _what(feature: Feature) -> str:

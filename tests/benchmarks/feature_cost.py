@@ -10,7 +10,7 @@ JSON object:
   a machine; `spread_card_speedup`: where it has them in all of the days that a night reads, the
   lookback of its features; `hot_merchant_speedup`: where one merchant has so many in those days;
 - `skew_ratio`: 60 % of the rows at one merchant, over even keys, on two one-core workers, over 90
-  days; `cut_skew_ratio`: the same in the days that a night reads, where that merchant has so many
+  days; `cut_skew_ratio`: the same in 30 days, where that merchant has so many in its windows' reach
   that it is cut;
 - `history_ratio`: one night in a lake of 360 days, over the same night in one of 60;
 - `lookback_ratio`: one night, over the night's rows alone without what lies before them;
@@ -30,7 +30,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -46,9 +46,10 @@ from pyspark import SparkContext
 
 from feature_defs import point_in_time
 from feature_defs.catalogue import FEATURES, LOOKBACK_DAYS
+from feature_defs.feature import MERCHANT
 from feature_defs.point_in_time import Knowledge, compile_features, entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.stream_plan import StreamPlan
+from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, StreamPlan
 from feature_defs.point_in_time.window_stream import WindowStream
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
@@ -66,7 +67,7 @@ READ_DAYS = LOOKBACK_DAYS + 1
 HOT_ROWS, HOT_DAYS = 50_000, 1
 # As many as a key can have without being cut.
 WHOLE_KEY_ROWS = 500_000
-SKEWED_SHARE = 0.6
+SKEWED_SHARE, CUT_DAYS = 0.6, 30
 SHORT_DAYS, LONG_DAYS = 60, 360
 
 
@@ -194,23 +195,30 @@ def throughput(spark: SparkSession, place: Path, num_rows: int) -> dict[str, flo
 
 def skew(place: Path, num_rows: int) -> dict[str, float]:
     """A merchant with most rows, beside even keys, on two workers that have one core each."""
-    even, read = Bank(num_rows, NUM_DAYS), Bank(num_rows, READ_DAYS)
+    even, short = Bank(num_rows, NUM_DAYS), Bank(num_rows, CUT_DAYS)
     busy = round(SKEWED_SHARE * num_rows)
     banks = {
         "two workers, even keys": even,
         "two workers, 60 % at one merchant": replace(even, busy_merchant_rows=busy),
-        f"the same in {READ_DAYS} days, even keys": read,
-        f"the same in {READ_DAYS} days, 60 %": replace(read, busy_merchant_rows=busy),
+        f"the same in {CUT_DAYS} days, even keys": short,
+        f"the same in {CUT_DAYS} days, 60 %": replace(short, busy_merchant_rows=busy),
     }
     with running_cluster(place / "cluster") as cluster, session(cluster.master) as spark:
-        taken = medians(
-            {
-                name: all_rows(written(spark, place / name, bank), bank)
-                for name, bank in banks.items()
-            }
-        )
-    even_keys, one_merchant, even_read, cut = taken.values()
-    return {"skew_ratio": one_merchant / even_keys, "cut_skew_ratio": cut / even_read}
+        known = {name: written(spark, place / name, bank) for name, bank in banks.items()}
+        num_cut = [len(cut_merchants(of_bank)) for of_bank in known.values()]
+        print(f"merchants that are cut: {', '.join(map(str, num_cut))}")
+        taken = medians({name: all_rows(known[name], bank) for name, bank in banks.items()})
+    even_keys, one_merchant, even_short, cut = taken.values()
+    return {"skew_ratio": one_merchant / even_keys, "cut_skew_ratio": cut / even_short}
+
+
+def cut_merchants(known: Knowledge) -> Mapping[tuple[str, ...], tuple[int, ...]]:
+    """The merchants whose events are cut, with their slices."""
+    from pyspark.sql import functions as F
+
+    events = known.transactions.withColumn("_t", F.unix_micros("event_time"))
+    reach = max(f.lookback_days for f in FEATURES.values() if f.entity == MERCHANT)
+    return HotKeys.find(events, MERCHANT.keys, reach * MICROS_PER_DAY).slices
 
 
 def written(spark: SparkSession, place: Path, bank: Bank) -> Knowledge:
@@ -246,11 +254,11 @@ def one_night(lake: Lake, day: date, known: Callable[[Knowledge], Knowledge]) ->
     run(compile_features(read, day, day, lake.settings.late_days))
 
 
-def nights(spark: SparkSession, place: Path, night_rows: int) -> dict[str, float]:
-    """One night beside its history, and beside its own rows."""
+def nights(spark: SparkSession, place: Path, num_rows: int) -> dict[str, float]:
+    """One night of a hundredth of the rows beside its history, and beside its own rows."""
     from pyspark.sql import functions as F
 
-    bank = long_bank(night_rows)
+    bank = long_bank(num_rows // 100)
     bank.write(spark, str(place / "long"))
     long, short = (lake_of(spark, place, bank, days) for days in (LONG_DAYS, SHORT_DAYS))
 
@@ -334,15 +342,35 @@ def session(master: str = "local[2]", *, reuse_workers: bool = True) -> Iterator
         spark.stop()
 
 
+def in_a_session(
+    part: Callable[[SparkSession, Path, int], dict[str, float]],
+) -> Callable[[Path, int], dict[str, float]]:
+    """A part that one session of Spark is enough for."""
+
+    def run_part(place: Path, num_rows: int) -> dict[str, float]:
+        with session() as spark:
+            return part(spark, place, num_rows)
+
+    return run_part
+
+
+PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
+    "throughput": in_a_session(throughput),
+    "nights": in_a_session(nights),
+    "skew": skew,
+    "memory": memory,
+}
+
+
 def main(
     num_rows: Annotated[int, typer.Option("--num-rows", help="Rows of a bank.")] = 1_000_000,
+    only: Annotated[str, typer.Option(help=f"One of: {', '.join(PARTS)}; else all.")] = "",
 ) -> None:
-    """Run all of it and print the ratios."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        with session() as spark:
-            ratios = throughput(spark, place, num_rows) | nights(spark, place, num_rows // 100)
-        ratios |= skew(place, num_rows) | memory(place, num_rows)
+    """Run all of it, or a part, and print the ratios."""
+    ratios: dict[str, float] = {}
+    for name in [only] if only else PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            ratios |= PARTS[name](Path(folder), num_rows)
     print(json.dumps({name: round(ratio, 3) for name, ratio in ratios.items()}))
 
 

@@ -27,7 +27,7 @@ from feature_defs.definitions import (
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
 from feature_defs.problems import DefinitionError
-from feature_defs.sources import TRANSACTIONS
+from feature_defs.sources import LABELS, TRANSACTIONS
 
 
 def test_names_are_derived_from_definitions() -> None:
@@ -51,6 +51,11 @@ def test_the_lookback_is_that_of_the_longest_window() -> None:
 
 LARGE = Condition("large", "amount", ">", 100)
 ONE_DAY = days(1)
+
+
+def smoothed(part: str, whole: str) -> object:
+    rate = SmoothedRate(f"merchant_{part}", f"merchant_{whole}", 0.1, 1, "")
+    return rate.feature(catalogue.FEATURES)
 
 
 def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
@@ -115,6 +120,23 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
         (lambda: SmoothedRate("a", "b", 1.0, 1, ""), "prior rate"),
         (lambda: SmoothedRate("a", "b", 0.0, 1, ""), "prior rate"),
         (lambda: SmoothedRate("a", "b", 0.5, 0, ""), "weighs more than 0"),
+        (lambda: SmoothedRate("a", "b", 0.5, 10**400, ""), "weighs more than 0 and at most"),
+        (
+            lambda: smoothed("fraud_count_7d_delay_7d", "label_count_1d_delay_7d"),
+            "does not count some of what merchant_label_count_1d_delay_7d counts",
+        ),
+        (lambda: smoothed("label_count_7d_delay_7d", "fraud_count_7d_delay_7d"), "does not count"),
+        (lambda: smoothed("label_count_7d_delay_7d", "label_count_7d_delay_7d"), "does not count"),
+        (lambda: Condition("a", "amount", ">", Decimal("NaN")), "no amount can be NaN"),
+        (lambda: Condition("a", "amount", ">", Decimal("sNaN")), "no amount can be sNaN"),
+        (lambda: Condition("a", "amount", ">", Decimal("-Infinity")), "no amount can be -Inf"),
+        (lambda: Condition("a", "amount", ">", 10**15), "up to 15 digits"),
+        (lambda: Condition("a", "amount", "==", Decimal("0.0005")), "and 3 after it"),
+        (lambda: mean("amount", ONE_DAY, empty=float("nan")), "mean of amount is nan over an"),
+        (lambda: mean("amount", ONE_DAY, empty=True), "is True over an empty window"),
+        (lambda: fraud_rate(days(7, delay=7), empty=7.0), "a number from 0 to 1, or None"),
+        (lambda: Aggregation(Function.COUNT, ONE_DAY, empty=5.0), "no value of its own"),
+        (lambda: FeatureView(CARD, LABELS, (count(ONE_DAY),), ""), "events are transactions"),
         (lambda: SequenceView(CARD, 0, 10, 1, ("a",)), "at least 1 day"),
         (lambda: SequenceView(CARD, 1, 10, 10, ("a",)), "warm_up_events"),
         (lambda: SequenceView(CARD, 1, 10, 1, ("a", "a")), "twice"),

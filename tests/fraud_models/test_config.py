@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from feature_defs.problems import UsageProblem
+from fraud_models import recipes
 from fraud_models.config import HeadConfig, ModelConfig, NetworkConfig, OptimisationConfig
 from fraud_models.networks import build
 from fraud_models.recipes import RECIPES, lstm_autoencoder, recipe
@@ -95,3 +96,11 @@ def test_ranked_columns_are_all_or_those_named_in_the_models_order() -> None:
     assert base.ranked == base.columns
     named = ("card_count_7d", "transaction_amount")
     assert replace(base, ranked_columns=named).ranked == named[::-1]
+
+
+def test_a_recipe_that_reads_what_no_feature_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = recipes.rarity_autoencoder()
+    changed = replace(usual, columns=(*usual.columns, "card_nope_7d"))
+    monkeypatch.setattr(recipes, "rarity_autoencoder", lambda: changed)
+    with pytest.raises(UsageProblem, match="unsupervised_autoencoder reads card_nope_7d, which no"):
+        recipes.recipe("unsupervised_autoencoder")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from every_function import EVERY_FUNCTION
 from typer.testing import CliRunner
@@ -22,6 +24,15 @@ def test_every_feature_is_listed_with_its_window() -> None:
     for text in ("(t - 14 d, t - 7 d]", "event_time, label_time", "fraud rate of the merchant"):
         assert text in line
     assert "the transaction itself" in lines["transaction_amount"]
+
+
+def test_descriptions_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = replace(EVERY_FUNCTION["card_count_1d"], description="how [red]often[/nothing] it paid")
+    monkeypatch.setattr(feature_table, "FEATURES", {odd.name: odd})
+    feature_table.show()
+    assert odd.description in capsys.readouterr().out
 
 
 def test_a_list_of_features_is_of_no_night() -> None:
