@@ -27,12 +27,11 @@ from feature_defs.feature import (
     Window,
 )
 from feature_defs.problems import DefinitionError
-from feature_defs.sources import TRANSACTIONS, Source
+from feature_defs.sources import AMOUNT_DIGITS, TRANSACTIONS, Source
 
 CONDITIONAL = frozenset({Function.COUNT, Function.SUM, Function.MEAN, Function.SHARE})
 # An empty window of others has one value only, or none.
 WITH_EMPTY_VALUE = frozenset({Function.SUM, Function.MEAN, Function.SHARE, Function.FRAUD_RATE})
-LARGEST = 1e15
 KIND_OF_FUNCTION = {
     Function.COUNT: Kind.COUNT,
     Function.SUM: Kind.AMOUNT,
@@ -116,7 +115,7 @@ class Aggregation:
     def _check_empty(self, empty: float) -> None:
         if self.function not in WITH_EMPTY_VALUE:
             raise DefinitionError(f"{self.title} has no value of its own for an empty window")
-        highest = 1 if KIND_OF_FUNCTION[self.function] is Kind.RATE else LARGEST
+        highest = 1 if KIND_OF_FUNCTION[self.function] is Kind.RATE else 10**AMOUNT_DIGITS
         if (
             isinstance(empty, bool)
             or not isinstance(empty, int | float)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import Enum
 
 from feature_defs.problems import DefinitionError
-from feature_defs.sources import MONEY_SCALE
+from feature_defs.sources import AMOUNT_DIGITS, MONEY_SCALE
 
 
 class Kind(Enum):
@@ -107,10 +107,6 @@ class Window:
 
 
 OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
-
-
-# What an amount's type holds before its decimal point.
-AMOUNT_DIGITS = 15
 
 
 def _is_amount(value: Decimal) -> bool:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 # Digits after the decimal point of every amount. Sums are taken in integer units of
 # 10**-MONEY_SCALE, so neither order nor partitioning can change one.
 MONEY_SCALE = 3
+# Digits before it: every amount lies below 10**AMOUNT_DIGITS.
+AMOUNT_DIGITS = 15
+MONEY = f"decimal({AMOUNT_DIGITS + MONEY_SCALE},{MONEY_SCALE})"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ TRANSACTIONS = Source(
         Column("ingest_time", "timestamp", nullable=False),
         Column("card_id", "string", nullable=False),
         Column("merchant_id", "string", nullable=False),
-        Column("amount", f"decimal(18,{MONEY_SCALE})", nullable=False),
+        Column("amount", MONEY, nullable=False),
     ),
 )
 

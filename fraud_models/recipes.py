@@ -88,7 +88,7 @@ def rarity_autoencoder() -> ModelConfig:
         recipe="rarity_autoencoder",
         # Chances of fraud as such are left out: beside one that is high, an ordinary ratio of it to
         # what it was before would look odd.
-        columns=(*_without_labels(base), *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
+        columns=(*_without_labels(base.columns), *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
         # What is odd stays out of the code: beyond this all inputs look alike.
         network=replace(base.network, input_limit=0.5),
         ranking=BY_RARITY,
@@ -104,9 +104,9 @@ def unsupervised_autoencoder() -> ModelConfig:
     return replace(
         base,
         recipe="unsupervised_autoencoder",
-        columns=_without_labels(base),
+        columns=_without_labels(base.columns),
         supervision=UNSUPERVISED,
-        ranked_columns=base.ranked_columns[:2],
+        ranked_columns=_without_labels(base.ranked_columns),
     )
 
 
@@ -154,10 +154,10 @@ def without_rarities() -> ModelConfig:
     return replace(rarity_autoencoder(), recipe="without_rarities", ranking=BY_ERROR)
 
 
-def _without_labels(config: ModelConfig) -> tuple[str, ...]:
-    known = (FEATURES.get(name) for name in config.columns)
+def _without_labels(columns: tuple[str, ...]) -> tuple[str, ...]:
+    known = (FEATURES.get(name) for name in columns)
     of_labels = {feature.name for feature in known if feature and feature.reads_labels}
-    return tuple(name for name in config.columns if name not in of_labels)
+    return tuple(name for name in columns if name not in of_labels)
 
 
 def _of_architecture(name: str, num_layers: int = 1) -> ModelConfig:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.sources import KEYS, MONEY_SCALE, Column, Source
+from feature_defs.sources import KEYS, MONEY, Column, Source
 from feature_defs.sources import LABELS as LABELS_SOURCE
 from feature_defs.sources import TRANSACTIONS as TRANSACTIONS_SOURCE
 
-MONEY = f"decimal(18,{MONEY_SCALE})"
 REASON = "struct<feature:string,observed:double,expected:double,contribution:double>"
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.lake.tables import MONEY
+from feature_defs.sources import MONEY
 
 MAX_AMOUNT = 10_000_000_000
 # Times outside these years are not read: they are fillers or mistakes.
