@@ -76,6 +76,11 @@ class Aggregation:
         return f"{self.function.value}{measure}{where}"
 
     def __post_init__(self) -> None:
+        if self.where is not None and not isinstance(self.where, Condition):
+            raise DefinitionError(
+                f"{self.function.value} where {self.where!r}: that is no condition; write "
+                'Condition("above_100", "amount", ">", 100)'
+            )
         name = self.title
         windows = self.windows
         if not isinstance(windows, tuple) or not all(isinstance(w, Window) for w in windows):
@@ -212,10 +217,14 @@ class FeatureView:
     description: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.aggregations, tuple):
+        found = self.aggregations
+        if not isinstance(found, tuple) or not all(isinstance(one, Aggregation) for one in found):
             raise DefinitionError(
-                f"view of {self.entity.name}: its aggregations are a tuple; is a comma missing?"
+                f"view of {self.entity.name}: its aggregations are a tuple of such as "
+                "count(days(7)); is a comma missing?"
             )
+        if not found:
+            raise DefinitionError(f"view of {self.entity.name}: it has no aggregations")
         if self.source is not TRANSACTIONS:
             raise DefinitionError(
                 f"view of {self.entity.name}: events are {TRANSACTIONS.name}, not rows of "

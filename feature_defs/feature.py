@@ -61,12 +61,29 @@ MONEY_FUNCTIONS = frozenset({Function.SUM, Function.MEAN, Function.MIN, Function
 LAST_FUNCTIONS = frozenset({Function.SECONDS_SINCE_LAST, Function.FIRST_TIME})
 
 
+def _is_word(name: str) -> bool:
+    """Whether it can be a part of a feature's name."""
+    return isinstance(name, str) and name.isidentifier() and name == name.lower()
+
+
 @dataclass(frozen=True)
 class Entity:
     """Whom a feature is about; the columns `keys` together identify one."""
 
     name: str
     keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not _is_word(self.name):
+            raise DefinitionError(
+                f"entity {self.name!r}: its name begins names of features, so it is a word of "
+                "small letters, digits and _"
+            )
+        if not isinstance(self.keys, tuple) or not self.keys:
+            raise DefinitionError(
+                f'entity {self.name}: its keys are a tuple of columns, such as ("card_id",), not '
+                f"{self.keys!r}"
+            )
 
 
 CARD = Entity("card", ("card_id",))
@@ -129,7 +146,7 @@ class Condition:
     value: str | int | Decimal
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or self.name != self.name.lower():
+        if not _is_word(self.name):
             raise DefinitionError(
                 f"condition {self.name!r}: its name is a word of small letters, digits and _, such "
                 "as above_100"

@@ -5,21 +5,28 @@ Definitions are checked where they stand, which is when the command's modules ar
 
 import sys
 import traceback
+from pathlib import Path
 
+import feature_defs
 from feature_defs.problems import DefinitionError
+
+DEFINITIONS = Path(feature_defs.__file__).parent
 
 
 def main() -> None:
     """Entry point of the console script."""
     try:
         from jobs.cli import main as run
-    except DefinitionError as error:
-        if "--debug" in sys.argv:
-            raise
+    except Exception as error:
         read = [at for at in traceback.extract_tb(error.__traceback__) if at.name == "<module>"]
+        defines = Path(read[-1].filename).parent == DEFINITIONS
+        if "--debug" in sys.argv or not (defines or isinstance(error, DefinitionError)):
+            raise
+        # What Python itself refuses, such as a missing argument, is told with its own name.
+        kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
         sys.stderr.write(
-            f"A definition of features does not hold: {error}. It stands in {read[-1].filename}, "
-            f"line {read[-1].lineno}. What to do: correct it there.\n"
+            f"A definition of features does not hold: {kind}{error}. It stands in "
+            f"{read[-1].filename}, line {read[-1].lineno}. What to do: correct it there.\n"
         )
         sys.exit(2)
     run()

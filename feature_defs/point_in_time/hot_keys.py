@@ -31,9 +31,9 @@ from feature_defs.point_in_time.stream_plan import (
 )
 
 # A key with more events inside a lookback is cut: for so many one core takes seconds, and a worker
-# holds some 70 MB at once. Cutting costs more than that on few cores, as the gaps need the key's
+# holds some 140 MB at once. Cutting costs more than that on few cores, as the gaps need the key's
 # events and their labels once more.
-HOT_EVENTS = 1 << 19
+HOT_EVENTS = 1 << 20
 # It is noticed in a sample that has about so many of its events.
 NOTICED_EVENTS, SEED = 1 << 12, 7
 # Small slices spread evenly over workers; each two slices of a key cost a gap a day.
@@ -169,7 +169,7 @@ def slice_events(num_events: int) -> int:
     """Events of a slice, for a key that has so many.
 
     >>> slice_events(200_000), slice_events(1_000_000), slice_events(1_000_000_000)
-    (16384, 20833, 524288)
+    (16384, 20833, 1048576)
     """
     return min(max(num_events // NUM_SLICES, MIN_SLICE_EVENTS), HOT_EVENTS)
 

@@ -75,6 +75,12 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
             lambda: FeatureView(CARD, TRANSACTIONS, count(ONE_DAY), ""),  # type: ignore[arg-type]
             "is a comma missing",
         ),
+        (lambda: view(), "no aggregations"),
+        (lambda: view(ONE_DAY), "a tuple of such as count"),  # type: ignore[arg-type]
+        (lambda: count(ONE_DAY, "amount > 100"), "that is no condition; write"),  # type: ignore[arg-type]
+        (lambda: Entity("card_id", "card_id"), "a tuple of columns.*not 'card_id'"),  # type: ignore[arg-type]
+        (lambda: Entity("card", ()), "a tuple of columns"),
+        (lambda: Entity("The Card", ("card_id",)), "small letters"),
         (lambda: view(count(days(120))), "view of card: count: a window of 120d.* the 90 days"),
         (lambda: collect((), (Ratio("a", "b", ""),)), "a_over_b: no feature is called a or b"),
         (
