@@ -10,6 +10,8 @@ keys are refused: a misspelt setting must not be a silent default.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -163,6 +165,8 @@ class ModelConfig:
     rare the rarest of their errors are (`rarity`), or the head (`fraud_head`)."""
     ranked_columns: tuple[str, ...] = ()
     """Columns whose errors are ranked by; none named means all. The head reads all."""
+    rarity_weights: Mapping[str, float] = field(default_factory=dict)
+    """How much a ranked column counts in a `rarity`, where that is not 1."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """Of a semi-supervised model."""
     train_days: int = 35
@@ -217,6 +221,17 @@ class ModelConfig:
         unread = [name for name in self.ranked_columns if name not in self.columns]
         if unread or len(set(self.ranked_columns)) != len(self.ranked_columns):
             _refuse("ranked_columns", self.ranked_columns, "columns of the model, none twice.")
+        odd = [
+            name
+            for name, weight in self.rarity_weights.items()
+            if name not in self.ranked or not 0 < weight < math.inf
+        ]
+        if odd or (self.rarity_weights and self.ranking != BY_RARITY):
+            _refuse(
+                "rarity_weights",
+                dict(self.rarity_weights),
+                f"numbers above 0 for ranked columns, where the ranking is {BY_RARITY}.",
+            )
 
     @property
     def ranked(self) -> tuple[str, ...]:

@@ -81,12 +81,14 @@ class _ByError(nn.Module):
 
 
 class _ByRarity(nn.Module):
-    """Logarithm of the mean reciprocal share (`fraud_models/rarity.py`)."""
+    """Logarithm of the weighted mean of reciprocal shares (`fraud_models/rarity.py`)."""
 
     def __init__(self, rarities: Rarities, columns: tuple[str, ...]) -> None:
         super().__init__()
         self.places = [columns.index(name) for name in rarities.by_column]
         self.ranks = nn.ModuleList(map(_TailRank, rarities.by_column.values()))
+        self.log_weights: Tensor
+        self.register_buffer("log_weights", torch.from_numpy(np.log(rarities.shares_of_mean)))
 
     def forward(self, found: Reconstruction) -> Tensor:
         errors = found.errors.double()
@@ -95,7 +97,7 @@ class _ByRarity(nn.Module):
             for place, rank in zip(self.places, self.ranks, strict=True)
         ]
         rarities = -torch.log(torch.stack(shares, dim=-1))
-        return torch.logsumexp(rarities, dim=-1) - float(np.log(len(self.places)))
+        return torch.logsumexp(rarities + self.log_weights, dim=-1)
 
 
 class _ByHead(nn.Module):

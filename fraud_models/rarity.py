@@ -5,13 +5,14 @@ are always large counts for more than one whose errors hardly ever are. In rarit
 speaks in the same unit: the negative logarithm of the share of validation events whose error in
 this column is at least as large, in nats. An event is as odd as its rarest columns say:
 
-    value = log(mean over columns of exp(rarity))
+    value = log(weighted mean over columns of exp(rarity))
 
 is close to the largest rarity (less the logarithm of the number of columns, the price of looking
 at many) where one stands out, and is 0 for an event that is usual in every column. It is the
-logarithm of the arithmetic mean of reciprocal p-values, whose reciprocal is the harmonic mean
+logarithm of the mean of reciprocal p-values, whose reciprocal is the weighted harmonic mean
 p-value (Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 2019): columns
-need not be independent, and windows of one merchant are not.
+need not be independent, and windows of one merchant are not. A column of little weight orders what
+is usual in the others, and has to be that much rarer to outvote them.
 
 Each column's share of the value is its softmax weight, less that of a column without any error,
 which says nothing: shares sum to the value, and what is missing has none.
@@ -37,9 +38,16 @@ class Rarities:
     """One calibration per column that is ranked by, of the errors of validation events."""
 
     by_column: Mapping[str, Calibration]
+    # Of the columns in the mean; those that are not named have 1.
+    weights: Mapping[str, float]
 
     @classmethod
-    def fit(cls, quantiles: Mapping[str, Sequence[float]], num_rows: int) -> Rarities:
+    def fit(
+        cls,
+        quantiles: Mapping[str, Sequence[float]],
+        num_rows: int,
+        weights: Mapping[str, float],
+    ) -> Rarities:
         """Fit on the quantiles (at `PROBABILITIES`) of each column's errors over `num_rows` events.
 
         Raises:
@@ -57,8 +65,16 @@ class Rarities:
             {
                 name: Calibration.fit(PROBABILITIES, values, num_rows)
                 for name, values in quantiles.items()
-            }
+            },
+            dict(weights),
         )
+
+    @property
+    def shares_of_mean(self) -> Floats:
+        """[R] weights in the order of `by_column`, which sum to 1."""
+        weights = np.array([self.weights.get(name, 1.0) for name in self.by_column])
+        shares: Floats = weights / weights.sum()
+        return shares
 
     def contributions(self, errors: Floats, columns: Sequence[str]) -> Floats:
         """[N, F] errors of these columns to [N, F] shares of the value, which sum to it.
@@ -74,9 +90,10 @@ class Rarities:
             axis=1,
         )
         highest = rarities.max(axis=1, keepdims=True)
-        value = highest[:, 0] + np.log(np.exp(rarities - highest).mean(axis=1))
+        mean_of = self.shares_of_mean
+        value = highest[:, 0] + np.log(np.exp(rarities - highest) @ mean_of)
         # Softmax weights, less what a column without any error has: that says nothing.
-        weights = np.exp(rarities - highest) - np.exp(-highest)
+        weights = mean_of * (np.exp(rarities - highest) - np.exp(-highest))
         total = weights.sum(axis=1, keepdims=True)
         shares = np.zeros_like(errors)
         shares[:, chosen] = weights / np.where(total > 0, total, 1.0) * value[:, None]
@@ -84,9 +101,13 @@ class Rarities:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""
-        return {name: calibration.to_dict() for name, calibration in self.by_column.items()}
+        by_column = {name: fitted.to_dict() for name, fitted in self.by_column.items()}
+        return {"by_column": by_column, "weights": dict(self.weights)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Rarities:
         """The rarities that `to_dict` wrote."""
-        return cls({name: Calibration.from_dict(item) for name, item in values.items()})
+        by_column = values["by_column"].items()
+        return cls(
+            {name: Calibration.from_dict(item) for name, item in by_column}, values["weights"]
+        )

@@ -94,7 +94,10 @@ def rarity_autoencoder() -> ModelConfig:
         ranking=BY_RARITY,
         # An odd hour or a busy day is rare as often as a fraud is, and says little: chosen on weeks
         # before those that are reported.
-        ranked_columns=("transaction_amount", AMOUNTS_AGAINST_USUAL[0], *NEWLY_RISKY),
+        ranked_columns=("transaction_amount", *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
+        # A week that costs more than usual is mostly an honest one: alone it makes no alert, and
+        # orders what else looks alike.
+        rarity_weights={AMOUNTS_AGAINST_USUAL[1]: 0.1},
     )
 
 
@@ -120,6 +123,7 @@ def semi_supervised_autoencoder() -> ModelConfig:
         supervision=SEMI_SUPERVISED,
         ranking=BY_HEAD,
         ranked_columns=(),
+        rarity_weights={},
         train_days=49,
     )
 
@@ -151,7 +155,8 @@ def without_likelihoods() -> ModelConfig:
 
 def without_rarities() -> ModelConfig:
     """Ranked by the plain sum of the same columns' errors."""
-    return replace(rarity_autoencoder(), recipe="without_rarities", ranking=BY_ERROR)
+    base = rarity_autoencoder()
+    return replace(base, recipe="without_rarities", ranking=BY_ERROR, rarity_weights={})
 
 
 def _without_labels(columns: tuple[str, ...]) -> tuple[str, ...]:

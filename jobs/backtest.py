@@ -16,7 +16,6 @@ by drawing cards and nights again.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -24,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from feature_defs.point_in_time import Knowledge
 from feature_defs.problems import UsageProblem
@@ -34,17 +32,23 @@ from fraud_models.resampling import interval
 from jobs import train
 from jobs.baseline_scores import BOOSTED_TREES, ISOLATION_FOREST, boosted_trees
 from jobs.earlier_deliveries import label_policy
-from jobs.evaluate import judged_rows, with_forest, with_values
+from jobs.evaluate import (
+    Metric,
+    append_metrics,
+    judged_rows,
+    with_column_of,
+    with_forest,
+    with_values,
+)
 from jobs.figure_intervals import Resampled, resampled
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.runs import Run, now, recorded
-from jobs.lake.tables import FEATURES_TABLE, LABELS, METRICS, TRANSACTIONS
-from jobs.logs import say
+from jobs.lake.runs import Run, recorded
+from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
+from jobs.logs import say, wide_console
 from jobs.model_store import open_registry
 from jobs.ranking_figures import Figures, figures
 from jobs.training_snapshot import TrainingPlan
 
-FILE_WIDTH = 140
 FIGURES = ("roc_auc", "average_precision", "cp_at_k")
 
 
@@ -167,24 +171,26 @@ def _with_trees(
 ) -> DataFrame:
     features = lake.read(FEATURES_TABLE, run.versions_in[FEATURES_TABLE.name])
     labels = lake.read(LABELS, run.versions_in[LABELS.name])
-    known = Knowledge(features, labels, label_policy(lake))
-    keys = ["business_date", "transaction_id"]
-    nights = features.where(F.expr(dates.sql))
-    return rows.join(nights.select(*keys, boosted_trees(known, model).alias(BOOSTED_TREES)), keys)
+    odds = boosted_trees(Knowledge(features, labels, label_policy(lake)), model)
+    return with_column_of(features, rows, odds.alias(BOOSTED_TREES), dates)
 
 
 def _write_metrics(lake: Lake, backtest: Backtest, run: Run) -> None:
-    moment, dates = now(), backtest.plan.dates
-    rows = []
-    for candidate in backtest.plan.candidates:
-        for name in FIGURES:
-            mean = backtest.mean(candidate, name)
-            low, high = mean.interval or (None, None)
-            named = f"cp_at_{backtest.k}" if name == "cp_at_k" else name
-            what = (run.run_id, f"backtest {candidate}", dates.first, dates.last, named)
-            rows.append((*what, mean.value, low, high, moment))
-    frame = lake.spark.createDataFrame(rows, METRICS.ddl)
-    run.versions_out[METRICS.name] = lake.append(METRICS, frame.coalesce(1), run.run_id)
+    means = (
+        (candidate, name, backtest.mean(candidate, name))
+        for candidate in backtest.plan.candidates
+        for name in FIGURES
+    )
+    append_metrics(
+        lake,
+        run,
+        backtest.plan.dates,
+        backtest.k,
+        (
+            Metric(f"backtest {candidate}", name, mean.value, mean.interval)
+            for candidate, name, mean in means
+        ),
+    )
     run.figures = as_plain(backtest)
 
 
@@ -240,7 +246,6 @@ def to_json(backtest: Backtest) -> str:
 
 def show(backtest: Backtest) -> None:
     """Print the figures as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     plan = backtest.plan
@@ -251,8 +256,7 @@ def show(backtest: Backtest) -> None:
     for candidate in plan.candidates:
         means = [backtest.mean(candidate, name) for name in FIGURES]
         table.add_row(candidate, *map(_in_words, means))
-    # Wide enough for all figures where there is no terminal to fit into.
-    console = Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
+    console = wide_console()
     console.print(table)
     train_s = sum(stretch.train_s for stretch in backtest.stretches)
     score_s = sum(stretch.score_s for stretch in backtest.stretches)

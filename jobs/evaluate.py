@@ -12,10 +12,11 @@ night; card precision at k is per night, averaged, and cards that were detected 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.labels import known_before
@@ -180,32 +181,59 @@ def with_forest(
     lake: Lake, rows: DataFrame, model: ModelVersion, dates: Dates, run: Run
 ) -> DataFrame:
     """The rows with how odd an isolation forest of the model's training days finds them."""
-    keys = ["business_date", "transaction_id"]
     features = lake.read(FEATURES_TABLE, run.versions_in[FEATURES_TABLE.name])
-    nights = features.where(F.expr(dates.sql))
-    odd = nights.select(*keys, isolation_forest(features, model).alias(ISOLATION_FOREST))
-    return rows.join(odd, keys)
+    odd = isolation_forest(features, model).alias(ISOLATION_FOREST)
+    return with_column_of(features, rows, odd, dates)
 
 
-def _write_metrics(lake: Lake, evaluation: Evaluation, run: Run) -> None:
+def with_column_of(features: DataFrame, rows: DataFrame, column: Column, dates: Dates) -> DataFrame:
+    """The rows of some nights with a column that is made of their features."""
+    keys = ["business_date", "transaction_id"]
+    return rows.join(features.where(F.expr(dates.sql)).select(*keys, column), keys)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a candidate, with its 95 % interval where there is one."""
+
+    candidate: str
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+def append_metrics(lake: Lake, run: Run, dates: Dates, k: int, metrics: Iterable[Metric]) -> None:
+    """Keep what a run has found about some nights."""
     moment = now()
     rows = [
         (
             run.run_id,
-            candidate,
-            evaluation.dates.first,
-            evaluation.dates.last,
-            f"cp_at_{evaluation.k}" if name == "cp_at_k" else name,
-            float(value),
-            None,
-            None,
+            metric.candidate,
+            dates.first,
+            dates.last,
+            f"cp_at_{k}" if metric.name == "cp_at_k" else metric.name,
+            float(metric.value),
+            *(metric.interval or (None, None)),
             moment,
         )
-        for candidate, found in evaluation.by_candidate.items()
-        for name, value in asdict(found).items()
+        for metric in metrics
     ]
     frame = lake.spark.createDataFrame(rows, METRICS.ddl)
     run.versions_out[METRICS.name] = lake.append(METRICS, frame.coalesce(1), run.run_id)
+
+
+def _write_metrics(lake: Lake, evaluation: Evaluation, run: Run) -> None:
+    append_metrics(
+        lake,
+        run,
+        evaluation.dates,
+        evaluation.k,
+        (
+            Metric(candidate, name, value)
+            for candidate, found in evaluation.by_candidate.items()
+            for name, value in asdict(found).items()
+        ),
+    )
     first = next(iter(evaluation.by_candidate.values()))
     run.rows.update(judged=first.num_transactions, frauds=first.num_frauds)
     run.figures = {

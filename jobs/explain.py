@@ -17,7 +17,6 @@ builds the transaction's features again from transactions and labels (`jobs/audi
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -38,12 +37,11 @@ from jobs.contexts import context_stream, read_contexts
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.lineage import Provenance, as_then, provenance
 from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS
-from jobs.logs import visible
+from jobs.logs import visible, wide_console
 from jobs.model_store import open_registry, read_checkpoint
 from jobs.report_pages.words import sentence
 
 NUM_RECENT_EVENTS = 10
-FILE_WIDTH = 180
 
 
 @dataclass(frozen=True)
@@ -211,11 +209,9 @@ def _recent(lake: Lake, scored: Row, version: int) -> tuple[Row, ...]:
 
 def show(explanation: Explanation) -> None:
     """Print an explanation; ids are shown letter by letter, neither markup nor control signs."""
-    from rich.console import Console
     from rich.table import Column, Table
 
-    # Wide enough for whole ids and names where there is no terminal to fit into.
-    console = Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
+    console = wide_console()
     it = explanation
     console.print(
         _plain(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import LABEL_FUNCTIONS, Feature
+from jobs.logs import wide_console
 from jobs.report_pages.words import label
 
 # Wider than any line, where no terminal says how wide it is.
@@ -60,5 +60,4 @@ def show() -> None:
     table = Table(*HEADINGS)
     for row in rows():
         table.add_row(*map(escape, row))
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDE)).print(table)
+    wide_console(WIDE).print(table)

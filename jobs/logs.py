@@ -6,10 +6,14 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from feature_defs.problems import without_passwords
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FILE_WIDTH = 180
 LOGGER = logging.getLogger("fraud_scoring")
 
 
@@ -63,3 +67,10 @@ def set_up_logs(log_format: Literal["json", "text"] | None) -> None:
 def say(message: str, **fields: object) -> None:
     """Log one line; `fields` become keys of the JSON form."""
     LOGGER.info(message, extra={"fields": fields})
+
+
+def wide_console(width: int = FILE_WIDTH) -> Console:
+    """Standard output for tables, as wide as all figures where there is no terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=width)

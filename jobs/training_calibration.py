@@ -63,14 +63,15 @@ def _quantiles(name: str, accuracy: int) -> Column:
 
 
 def _rarities(nights: DataFrame, checkpoint: Checkpoint, trained: StoredModel) -> Rarities:
-    ranked = checkpoint.config.ranked
-    added = ", ".join(f"`{name}` double" for name in ranked)
+    config = checkpoint.config
+    added = ", ".join(f"`{name}` double" for name in config.ranked)
     errors = apply_stream(nights, ModelStream(error_stream, trained), added)
     row = errors.agg(
         F.count("*").alias("num_rows"),
-        *(_quantiles(name, COLUMN_RANK_ACCURACY).alias(name) for name in ranked),
+        *(_quantiles(name, COLUMN_RANK_ACCURACY).alias(name) for name in config.ranked),
     ).collect()[0]
-    return Rarities.fit({name: row[name] for name in ranked}, row["num_rows"])
+    quantiles = {name: row[name] for name in config.ranked}
+    return Rarities.fit(quantiles, row["num_rows"], config.rarity_weights)
 
 
 def _calibration(nights: DataFrame, trained: StoredModel) -> Calibration:

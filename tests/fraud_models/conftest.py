@@ -156,11 +156,14 @@ def ranking_by(ranking: str, checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     if ranking == BY_RARITY:
         ranked = ("transaction_amount", "merchant_fraud_rate_7d_delay_7d")
+        weights = {ranked[1]: 0.3}
         quantiles = [-float(np.log1p(-p)) for p in PROBABILITIES]
         return replace(
             checkpoint,
-            config=replace(checkpoint.config, ranking=BY_RARITY, ranked_columns=ranked),
-            rarities=Rarities.fit(dict.fromkeys(ranked, quantiles), 100_000),
+            config=replace(
+                checkpoint.config, ranking=BY_RARITY, ranked_columns=ranked, rarity_weights=weights
+            ),
+            rarities=Rarities.fit(dict.fromkeys(ranked, quantiles), 100_000, weights),
         )
     config = semi_supervised(checkpoint.config)
     torch.manual_seed(4)

@@ -72,6 +72,14 @@ def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> N
         {"ranking": "fraud_head"},
         {"ranked_columns": ("merchant_fraud_rate",)},
         {"ranked_columns": ("transaction_amount",) * 2},
+        {"rarity_weights": {"transaction_amount": 0.5}},
+        {"ranking": "rarity", "rarity_weights": {"transaction_amount": 0.0}},
+        {"ranking": "rarity", "rarity_weights": {"transaction_amount": float("nan")}},
+        {
+            "ranking": "rarity",
+            "ranked_columns": ("card_count_7d",),
+            "rarity_weights": {"transaction_amount": 0.5},
+        },
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, Any]) -> None:

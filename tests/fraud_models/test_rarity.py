@@ -20,9 +20,9 @@ def exponential(mean: float) -> list[float]:
     return [-mean * float(np.log1p(-p)) for p in PROBABILITIES]
 
 
-def fitted() -> Rarities:
+def fitted(**weights: float) -> Rarities:
     """Errors of `loud` are a hundred times those of `quiet`."""
-    return Rarities.fit({"quiet": exponential(0.1), "loud": exponential(10.0)}, NUM_ROWS)
+    return Rarities.fit({"quiet": exponential(0.1), "loud": exponential(10.0)}, NUM_ROWS, weights)
 
 
 def test_columns_speak_in_one_unit_however_loud_they_are() -> None:
@@ -35,20 +35,29 @@ def test_columns_speak_in_one_unit_however_loud_they_are() -> None:
     assert shares[0].argmax() == 0 and shares[1].argmax() == 1
 
 
-def test_shares_sum_to_the_logarithm_of_the_mean_of_reciprocal_tail_shares() -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.1])
+def test_shares_sum_to_the_logarithm_of_the_mean_of_reciprocal_tail_shares(weight: float) -> None:
     rng = np.random.default_rng(4)
     errors = np.column_stack(
         [rng.exponential(0.1, 500), rng.exponential(10.0, 500), rng.exponential(1.0, 500)]
     )
-    rarities = fitted()
+    rarities = fitted(loud=weight)
     shares = rarities.contributions(errors, COLUMNS)
     tails = [
         calibration.tail_share(errors[:, COLUMNS.index(name)])
         for name, calibration in rarities.by_column.items()
     ]
-    expected = np.log(np.mean([1 / tail for tail in tails], axis=0))
+    reciprocal = [1 / tail for tail in tails]
+    expected = np.log(np.average(reciprocal, axis=0, weights=[1.0, weight]))
     np.testing.assert_allclose(shares.sum(axis=1), expected, rtol=1e-12, atol=1e-12)
     assert (shares >= 0).all() and (shares[:, 2] == 0).all()
+
+
+def test_a_column_of_little_weight_has_to_be_that_much_rarer() -> None:
+    errors = np.array([[0.0, 46.05, 0.0], [0.0, 69.08, 0.0]])
+    one_in_a_hundred, one_in_a_thousand = fitted(loud=0.1).contributions(errors, COLUMNS)
+    assert one_in_a_hundred.sum() == pytest.approx(np.log(1 / 1.1 + 10 / 1.1), rel=0.01)
+    assert one_in_a_thousand.sum() == pytest.approx(np.log(1 / 1.1 + 100 / 1.1), rel=0.01)
 
 
 def test_rarer_stays_rarer_far_beyond_what_was_seen() -> None:
@@ -62,12 +71,10 @@ def test_rarer_stays_rarer_far_beyond_what_was_seen() -> None:
 
 def test_a_column_whose_errors_are_all_the_same_is_named() -> None:
     with pytest.raises(Problem, match="errors of quiet are the same for all 100000"):
-        Rarities.fit(
-            {"quiet": [0.0] * len(PROBABILITIES), "loud": exponential(10.0)}, num_rows=NUM_ROWS
-        )
+        Rarities.fit({"quiet": [0.0] * len(PROBABILITIES), "loud": exponential(10.0)}, NUM_ROWS, {})
 
 
 def test_round_trip() -> None:
-    rarities = fitted()
+    rarities = fitted(quiet=0.5)
     again = Rarities.from_dict(json.loads(json.dumps(rarities.to_dict())))
     assert again == rarities
