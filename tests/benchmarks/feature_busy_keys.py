@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from feature_rows import Bank, knowledge_at
 from feature_timing import NUM_DAYS, all_rows, instead, medians, session, written
+from pyspark import cloudpickle
 
 from feature_defs.catalogue import FEATURES, LOOKBACK_DAYS
 from feature_defs.feature import MERCHANT
@@ -92,6 +93,8 @@ def peak_kib(spark: SparkSession, place: Path, bank: Bank, name: str) -> int:
 
 def memory(place: Path, num_rows: int) -> dict[str, float]:
     """One card that has all rows, few or many; each in workers of their own."""
+    # Workers do not find this file.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     few = Bank(num_rows // 20, NUM_DAYS, num_cards=1, num_merchants=1)
     whole = replace(few, num_rows=WHOLE_KEY_ROWS, num_days=LOOKBACK_DAYS + 1)
     peaks = []
