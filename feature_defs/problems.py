@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-# The name and password of `scheme://name:password@host`.
-_USER = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+# The name and password of `scheme://name:password@host`, and those that follow a `?`.
+_USER = re.compile(r"(?<=://)[^@\s]*:[^@\s]*(?=@)|(?i:(?<=[?&]password=)|(?<=[?&]pwd=))[^&\s]+")
 
 
 def without_passwords(text: str) -> str:
@@ -18,6 +18,8 @@ def without_passwords(text: str) -> str:
 
     >>> without_passwords("postgresql://fraud:secret@db/mlflow cannot be read")
     'postgresql://***@db/mlflow cannot be read'
+    >>> without_passwords("postgresql://u:pa/ss@db and postgresql://db/mlflow?password=secret&ssl=1")
+    'postgresql://***@db and postgresql://db/mlflow?password=***&ssl=1'
     """
     return _USER.sub("***", text)
 

@@ -16,16 +16,20 @@ from pyspark.sql import functions as F
 
 from jobs.lake.nights import Night
 from jobs.lake.tables import ALERTS, SCORES
+from jobs.logs import say
 from jobs.model_store import open_registry, read_checkpoint
 
 
 def run(night: Night) -> None:
-    """Choose and publish the alerts of a night.
+    """Choose and publish the alerts of a night; those that were shown stay as they are.
 
     Raises:
         InputMissing: the night has no published scores.
     """
     night.need("publish")
+    if "alerts" in night.finished:
+        say(f"the alerts of {night.dates} were shown and stay; nothing changes")
+        return
     lake, dates = night.lake, night.dates
     budget = lake.settings.alert_budget
     with night.job("alerts", {"alert_budget": budget}) as run:

@@ -175,6 +175,7 @@ def _examine_lake(spark: SparkSession, settings: Settings) -> list[Finding]:
         return [first]
     checks: tuple[tuple[str, Callable[[Lake], Finding]], ...] = (
         ("lake on executors", sight_of_lake),
+        ("log store", lake_checks.log_store),
         ("tables", lake_checks.tables),
         ("logs", lake_checks.logs),
         ("nights", night_checks.nights),

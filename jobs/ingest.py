@@ -1,6 +1,6 @@
 """Bring a delivery's rows into `transactions` and `labels`, and refused rows into `quarantine`.
 
-Reads   the delivery, transactions and labels of the late_days nights before (pinned)
+Reads   the delivery, transactions and labels of the late_days nights around (pinned)
 Writes  transactions, labels, quarantine of the dates, each replaced whole in one commit
 Fails   gate 1: a row is lost, too many rows are refused, a night is empty, the delivery is damaged
 
@@ -53,9 +53,11 @@ def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) 
     """Ingest a delivery for the nights held; gate 1 may be overruled for this run.
 
     Raises:
+        UsageProblem: people were alerted of one of the nights, and it is not run again.
         GateFailed: gate 1 said no, or the delivery cannot be read; nothing is published.
     """
     lake = night.lake
+    night.require_not_shown()
     with night.job("ingest", delivery.arguments) as record:
         try:
             staged = _stage(night, delivery, record)
@@ -108,12 +110,15 @@ def _counted(
     return rows, {row["business_date"]: row["count"] for row in counts}
 
 
-def _earlier(night: Night, table: Table) -> DataFrame:
-    """Rows that were accepted in the `late_days` nights before the first of these."""
-    first = night.dates.first
-    since = first - timedelta(days=night.lake.settings.late_days)
-    before = (F.col("business_date") >= F.lit(since)) & (F.col("business_date") < F.lit(first))
-    return night.lake.read(table, night.pin(table.name)).where(before)
+def _standing(night: Night, table: Table) -> DataFrame:
+    """Rows that were accepted in the `late_days` nights before these and after them.
+
+    A night may be ingested, or run again, when later ones have brought some of its rows.
+    """
+    late = timedelta(days=night.lake.settings.late_days)
+    near = Dates(night.dates.first - late, night.dates.last + late)
+    others = F.expr(near.sql) & ~F.expr(night.dates.sql)
+    return night.lake.read(table, night.pin(table.name)).where(others)
 
 
 def _stage_transactions(
@@ -123,7 +128,7 @@ def _stage_transactions(
     secret = [getattr(mapping.transactions.columns, name) for name in mapping.pseudonymise]
     judged = judged_transactions(
         pseudonymised(rows, secret, settings.pseudonym_key),
-        _earlier(night, TRANSACTIONS),
+        _standing(night, TRANSACTIONS),
         mapping,
         settings.late_days,
     )
@@ -137,7 +142,7 @@ def _stage_labels(night: Night, delivery: Delivery, rows: DataFrame, record: Run
     secret = [name] if name and "transaction_id" in mapping.pseudonymise else []
     judged = judged_labels(
         pseudonymised(rows, secret, settings.pseudonym_key),
-        _earlier(night, LABELS),
+        _standing(night, LABELS),
         mapping,
         settings.late_days,
     )

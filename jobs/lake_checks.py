@@ -15,6 +15,7 @@ from jobs.lake.delta_io import Lake
 from jobs.lake.tables import NIGHTS, TABLES, TRANSACTIONS, Table
 from jobs.model_store import has_registry, open_registry, read_checkpoint
 
+ONE_DRIVER_ONLY = ("s3", "s3a", "s3n")
 # Deliveries whose late rows are counted.
 RECENT_NIGHTS = 28
 
@@ -29,6 +30,24 @@ def is_lake(lake: Lake) -> Finding:
     if not is_local(lake.uri):
         return Finding("lake", "ok", lake.uri)
     return disk("lake", Path(lake.uri))
+
+
+def log_store(lake: Lake) -> Finding:
+    """Whether of two runs that commit at once one loses: leases rest on it.
+
+    Delta's own store for S3 knows of one Spark driver only (Delta's documentation, "Storage
+    configuration"); another one has to be named.
+    """
+    scheme = lake.uri.partition("://")[0] if "://" in lake.uri else ""
+    setting = f"spark.delta.logStore.{scheme}.impl"
+    if scheme in ONE_DRIVER_ONLY and not lake.spark.conf.get(setting, None):
+        remedy = (
+            f"name a store that many drivers may use, such as Delta's DynamoDB one, as {setting} "
+            "in the setting `spark`."
+        )
+        found = f"{lake.uri} lies on storage where two runs may both make the same commit"
+        return Finding("log store", "wrong", found, remedy)
+    return Finding("log store", "ok", "one of two commits at once is refused")
 
 
 def tables(lake: Lake) -> Finding:

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.storage import write_bytes
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.nights import Night, hold
+from jobs.lake.nights import JOBS, Night, hold
 from jobs.lake.runs import Run, recorded
 from jobs.lake.tables import NIGHTS, RUNS
 from jobs.mapping import Mapping
@@ -52,7 +52,7 @@ def run(night: Night) -> str:
     )
     if not record.begun:
         raise _never_begun(night.lake, day)
-    if "alerts" not in night.finished:
+    if not _is_whole(record):
         return _write_recorded(night.lake, record)
     with night.job("report") as own:
         own.versions_in = dict(night.pins)
@@ -79,10 +79,15 @@ def write(lake: Lake, day: date) -> str:
     record = _record(lake, day)
     if not record.begun:
         raise _never_begun(lake, day)
-    if "alerts" not in record.finished:
+    if not _is_whole(record):
         return _write_recorded(lake, record)
     with hold(lake, Dates(day, day)) as night:
         return run(night)
+
+
+def _is_whole(record: NightRecord) -> bool:
+    """Whether the page ends the night: nothing before it is left to do, or to do again."""
+    return set(JOBS) - {"report"} <= set(record.finished)
 
 
 def _write_recorded(lake: Lake, record: NightRecord) -> str:
@@ -105,13 +110,13 @@ def _write(lake: Lake, record: NightRecord, own: Run) -> str:
 
 def _facts(lake: Lake, record: NightRecord) -> page.Facts:
     place = readings.Place(lake, record.day, record.pins)
-    published = "publish" in record.finished
     return page.Facts(
         lake_uri=lake.uri,
         record=record,
         volumes=readings.volumes(place, record.ingest),
         refusals=_refusals(place, record),
-        alerts=readings.alerts(place) if published else [],
+        # What people were shown stays, whatever is being run again.
+        alerts=readings.alerts(place) if "alerts" in record.finished else [],
         tails=readings.tails(place),
         detected=detection.detected(place, maturity_days=_maturity_days(record)),
         evaluation=detection.evaluation(place, record.model_version),

@@ -24,8 +24,8 @@ from feature_defs.problems import UsageProblem, holds_password
 from jobs.lake.tables import TABLES
 
 # Up to three parts, so that nothing but a name ever reaches Spark's parser.
-_PART = r"(?:\w+|`[^`\x00-\x1f]+`)"
-CATALOG_NAME = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
+PART = r"(?:\w+|`[^`\x00-\x1f]+`)"
+CATALOG_NAME = re.compile(rf"{PART}(?:\.{PART}){{0,2}}")
 SECRETS = frozenset({"pseudonym_key"})
 
 

@@ -7,6 +7,7 @@ is spent on them); publishing replaces whole dates in one commit, so a rerun lea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -19,7 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from feature_defs.problems import InputMissing, UsageProblem
 from jobs.lake.tables import NIGHTS, TABLES, Table
 from jobs.places import file_system, uri_of
-from jobs.settings import Settings
+from jobs.settings import PART, Settings
 
 # Hadoop and fsspec read patterns in paths, MLflow and Petastorm read codes.
 NOT_IN_PLACES = r"\[]{}*?%"
@@ -217,8 +218,9 @@ class Lake:
     def sql_name(self, table: Table) -> str:
         """The table's name in a statement, quoted."""
         if table.name in self.settings.tables:
-            parts = self.settings.tables[table.name].split(".")
-            return ".".join(_quoted(part) for part in parts)
+            # A part may be quoted already.
+            parts = re.findall(PART, self.settings.tables[table.name])
+            return ".".join(part if part.startswith("`") else _quoted(part) for part in parts)
         return f"delta.{_quoted(self._location(table))}"
 
     # -- reading -----------------------------------------------------------------------------
@@ -282,8 +284,11 @@ class Lake:
     def publish(self, table: Table, frame: DataFrame, dates: Dates, commit: Commit) -> int:
         """Replace whole dates of a table in one commit; returns the version it made.
 
-        The newest version is returned when there was nothing to change, or when a commit of a
-        higher epoch has been there before: only the lease tells the two apart.
+        The newest version is returned when there was nothing to change.
+
+        Raises:
+            InputMissing: Delta has skipped the write, for a commit of this epoch or a higher one
+                has been there before.
         """
         writer = (
             frame.where(commit.allowed)
@@ -295,7 +300,20 @@ class Lake:
             .option("txnVersion", commit.epoch)
             .option("userMetadata", json.dumps({"run_id": commit.run_id}))
         )
-        return self._save(writer, table, commit.run_id)
+        self._save(writer, table)
+        made = self._version_made(table, commit.run_id)
+        if made is None and not self._is_nothing_for_nothing(table, frame, dates):
+            raise InputMissing(
+                f"Nothing was written to `{table.name}` for {dates}: it has been published in "
+                f"epoch {commit.epoch} of these nights, or in a later one.",
+                expected="a table `nights` that is as new as the tables.",
+                remedy="look whether `nights` was restored from a copy or made anew; each run of "
+                "the command counts the epoch one up, and writes once it is beyond.",
+            )
+        return self.version(table) if made is None else made
+
+    def _is_nothing_for_nothing(self, table: Table, frame: DataFrame, dates: Dates) -> bool:
+        return self.read(table).where(dates.sql).isEmpty() and frame.isEmpty()
 
     def append(self, table: Table, frame: DataFrame, run_id: str) -> int:
         """Add rows to a table in one commit; returns the version it made."""
@@ -304,9 +322,12 @@ class Lake:
             .mode("append")
             .option("userMetadata", json.dumps({"run_id": run_id}))
         )
-        return self._save(writer, table, run_id)
+        self._save(writer, table)
+        made = self._version_made(table, run_id)
+        assert made is not None, "rows make a commit"
+        return made
 
-    def _save(self, writer: object, table: Table, run_id: str) -> int:
+    def _save(self, writer: object, table: Table) -> None:
         from pyspark.sql import DataFrameWriter
 
         assert isinstance(writer, DataFrameWriter)
@@ -314,13 +335,12 @@ class Lake:
             writer.saveAsTable(self.settings.tables[table.name])
         else:
             writer.save(self._location(table))
-        return self._version_of(table, run_id)
 
-    def _version_of(self, table: Table, run_id: str) -> int:
-        """Version that a run's write made; the newest one when nothing was to be changed."""
-        newest, *_ = commits = self.delta_table(table).history(COMMITS_LOOKED_AT).collect()
+    def _version_made(self, table: Table, run_id: str) -> int | None:
+        """Version that a run's write made; nothing when it made none."""
+        commits = self.delta_table(table).history(COMMITS_LOOKED_AT).collect()
         mine = (row for row in commits if run_id in (row["userMetadata"] or ""))
-        return int(next(mine, newest)["version"])
+        return next((int(row["version"]) for row in mine), None)
 
     def versions(self, tables: Iterable[Table]) -> dict[str, int]:
         """Newest version of each of these tables."""

@@ -21,6 +21,8 @@ _PROC = Path("/proc")
 # Fields of /proc/<pid>/stat behind the command's name (man proc_pid_stat): state, start time.
 _STATE, _START = 0, 19
 _GONE = ("Z", "X", "x")
+# It runs, and `/proc` may hide other people's processes (mount option `hidepid`).
+_HIDDEN = "hidden"
 
 
 def new_holder() -> str:
@@ -40,7 +42,7 @@ def is_dead(holder: str) -> bool:
         return False
     if not match["space"] or match["space"] != _process_space():
         return False
-    return _started(int(match["pid"])) != match["start"]
+    return _started(int(match["pid"])) not in (match["start"], _HIDDEN)
 
 
 def _process_space() -> str:
@@ -57,7 +59,18 @@ def _started(pid: int) -> str | None:
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return _HIDDEN if _is_anothers(pid) else None
     # The command's name stands in brackets and may hold anything.
     fields = stat.rpartition(")")[2].split()
     return None if fields[_STATE] in _GONE else fields[_START]
+
+
+def _is_anothers(pid: int) -> bool:
+    """Whether a process is there that this one may not touch."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -22,7 +22,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing
+from feature_defs.problems import InputMissing, UsageProblem
 from jobs.lake.delta_io import Commit, Dates, Lake
 from jobs.lake.holders import new_holder
 from jobs.lake.leases import Lease
@@ -41,7 +41,8 @@ class Night:
     """One or several nights, held by this process."""
 
     lease: Lease
-    epoch: int
+    # Counts how often each night was taken.
+    epochs: dict[date, int]
     pins: dict[str, int]
     # Model that scores each of the dates, once it is resolved.
     models: dict[date, str]
@@ -61,6 +62,11 @@ class Night:
     def dates(self) -> Dates:
         """Which nights."""
         return self.lease.dates
+
+    @property
+    def epoch(self) -> int:
+        """That of the night that was taken most often."""
+        return max(self.epochs.values())
 
     @property
     def model_version(self) -> str | None:
@@ -116,9 +122,11 @@ class Night:
             raise
         run.finish()
         for jobs in self.records.values():
-            for later in JOBS[JOBS.index(name) + 1 :]:
-                # A backfill never takes back what people were alerted to.
-                if not (self.backfill and later == "alerts"):
+            # Features may be built anew for what reads them next: what was published stands.
+            stands = name == "features" and "report" in jobs
+            for later in () if stands else JOBS[JOBS.index(name) + 1 :]:
+                # Nobody takes back what people were alerted to.
+                if later != "alerts":
                     jobs.pop(later, None)
             jobs[name] = run
         self.pins.update(run.versions_out)
@@ -154,7 +162,7 @@ class Night:
         for day in self.lease.days:
             night = Night(
                 replace(self.lease, dates=Dates(day, day)),
-                self.epoch,
+                {day: self.epochs[day]},
                 dict(self.pins),
                 {day: self.models[day]} if day in self.models else {},
                 {day: self.records[day]},
@@ -164,6 +172,26 @@ class Night:
             yield night
             if night._unsaved:
                 night.save()
+
+    def require_not_shown(self) -> None:
+        """Check that no alerts were shown of nights that are not being run again.
+
+        Raises:
+            UsageProblem: there were; the nights are named.
+        """
+        shown = [
+            str(day)
+            for day, jobs in self.records.items()
+            if "alerts" in jobs and ("report" in jobs or self.backfill is None)
+        ]
+        if shown:
+            raise UsageProblem(
+                f"Of the nights {self.dates} {len(shown)} have shown their alerts: "
+                f"{', '.join(shown[:5])}{' …' if len(shown) > 5 else ''}.",
+                expected="nights that nobody has been alerted of yet.",
+                remedy=f"run `fraud-scoring backfill --from {self.dates.first} --to "
+                f"{self.dates.last} --reason TEXT`, which brings in their deliveries again.",
+            )
 
     def begin_again(self, kept: Collection[str], models: dict[date, str], why: str) -> None:
         """Read the newest versions and forget all finished jobs but the kept: a backfill starts.
@@ -228,6 +256,9 @@ def hold(lake: Lake, dates: Dates) -> Iterator[Night]:
     """
     lease = Lease(lake, dates, new_holder())
     night = _night(lease, lease.take(lake.versions(PINNED)))
+    if "ingest" not in night.finished:
+        # Another may have published since the versions were read and before these were held.
+        night.pins = lake.versions(PINNED)
     with lease.renewed():
         try:
             yield night
@@ -254,7 +285,7 @@ def _night(lease: Lease, rows: list[Row]) -> Night:
             pins[name] = max(version, pins.get(name, 0))
     return Night(
         lease,
-        max(row["epoch"] for row in rows),
+        {row["business_date"]: row["epoch"] for row in rows},
         pins,
         {row["business_date"]: row["model_version"] for row in rows if row["model_version"]},
         {

@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from delta.exceptions import DeltaConcurrentModificationException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.lake.delta_io import Lake
 from jobs.lake.holders import is_dead
+from jobs.lake.leases import CONFLICTS
 from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS, RUNS, Table
 
@@ -31,6 +31,8 @@ ATTEMPTS = 3
 MARGIN = timedelta(days=1)
 LOG_PROPERTY = "delta.logRetentionDuration"
 FILES_PROPERTY = "delta.deletedFileRetentionDuration"
+# Those of Spark's intervals that Delta accepts for a retention.
+UNITS = {name: timedelta(**{f"{name}s": 1}) for name in ("week", "day", "hour", "minute", "second")}
 # Delta lists no more in a dry run.
 MAX_LISTED = 1000
 
@@ -72,7 +74,7 @@ def compact(lake: Lake, work: SmallFiles, run_id: str) -> tuple[int, int] | None
         try:
             with _signed(lake, run_id):
                 done = builder.executeCompaction().select("metrics.*").collect()[0]
-        except DeltaConcurrentModificationException:
+        except CONFLICTS:
             continue
         return int(done["numFilesRemoved"]), int(done["numFilesAdded"])
     return None
@@ -157,12 +159,13 @@ def kept_days(lake: Lake, table: Table) -> int:
 
 
 def _retention_days(lake: Lake, table: Table) -> dict[str, int]:
-    """Days of the retention properties; 0 for one that is not set, or not in days."""
+    """Whole days of the retention properties; 0 for one that is not set."""
     properties = lake.delta_table(table).detail().select("properties").collect()[0][0]
     days = {}
     for name in (LOG_PROPERTY, FILES_PROPERTY):
-        found = re.search(r"(\d+)\s+day", properties.get(name, ""))
-        days[name] = int(found.group(1)) if found else 0
+        parts = re.findall(r"(\d+)\s+([a-z]+?)s?\b", properties.get(name, "").lower())
+        lengths = (int(number) * UNITS.get(unit, timedelta()) for number, unit in parts)
+        days[name] = sum(lengths, timedelta()) // timedelta(days=1)
     return days
 
 

@@ -83,13 +83,13 @@ def pseudonymised(rows: DataFrame, columns: list[str], key: SecretStr | None) ->
 
 
 def judged_transactions(
-    rows: DataFrame, earlier: DataFrame, mapping: Mapping, late_days: int
+    rows: DataFrame, standing: DataFrame, mapping: Mapping, late_days: int
 ) -> DataFrame:
     """Every row of the delivery with its columns in our types, its `reasons` and its label.
 
     Args:
         rows: from `of_dates`.
-        earlier: `transactions` of the `late_days` nights before.
+        standing: `transactions` of the `late_days` nights around.
         mapping: what the columns mean.
         late_days: how late an event may come.
     """
@@ -97,15 +97,17 @@ def judged_transactions(
     attributes = tuple(mapping.transactions.attributes)
     parsed = with_label(_parsed(rows, mapping, types), mapping, types)
     told = parsed.withColumn("reasons", reasons(transaction_rules(mapping, late_days)))
-    known = [name for name in attributes if name in earlier.columns]
-    before = earlier.select(*CONTENT, "transaction_id", "business_date", *known)
+    known = [name for name in attributes if name in standing.columns]
+    others = standing.select(*CONTENT, "transaction_id", "business_date", *known)
     for name in set(attributes) - set(known):
-        before = before.withColumn(name, F.lit(None).cast(parsed.schema[name].dataType))
+        others = others.withColumn(name, F.lit(None).cast(parsed.schema[name].dataType))
     judged = judge_copies(
         told.withColumn("copy_key", _key_or_own("transaction_id"))
         .withColumn("content", content(*CONTENT, *attributes))
+        # Of labels that contradict each other none is better than the other.
+        .withColumn("told", content("is_fraud", "label_time"))
         .withColumn("passes", F.size("reasons") == 0),
-        before.select(
+        others.select(
             F.col("transaction_id").alias("copy_key"),
             "business_date",
             content(*CONTENT, *attributes).alias("content"),

@@ -75,11 +75,11 @@ def _label_columns(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataTyp
 
 
 def judged_labels(
-    rows: DataFrame, earlier: DataFrame, mapping: Mapping, late_days: int
+    rows: DataFrame, standing: DataFrame, mapping: Mapping, late_days: int
 ) -> DataFrame:
     """Every label of a source of its own with its `reasons`, or `dropped` as told before.
 
-    Labels of earlier nights are compared for the `late_days` before; a copy of an older one is
+    Labels of other nights are compared for `late_days` around; a copy of an older one is
     kept as a second row, which says the same.
     """
     types = source_types(rows)
@@ -100,8 +100,9 @@ def judged_labels(
         parsed.withColumn("reasons", reasons(rules))
         .withColumn("copy_key", _label_key("label_source"))
         .withColumn("content", content("is_fraud"))
+        .withColumn("told", F.lit(0))
         .withColumn("passes", F.size("reasons") == 0),
-        earlier.select(
+        standing.select(
             _label_key("source").alias("copy_key"),
             "business_date",
             content("is_fraud").alias("content"),

@@ -18,6 +18,8 @@ from jobs.quality.rules import Reason
 
 WITHHELD = '{"withheld":"a malformed record of a pseudonymised source"}'
 _DIGIT_RUN = r"(?<![0-9])(?:[0-9][ -]?){9,15}([0-9]{4})(?![0-9])"
+_NUMBERS_WITH_FRACTIONS = (T.FloatType, T.DoubleType)
+_NESTED = (T.StructType, T.ArrayType, T.MapType)
 _WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
 
 
@@ -44,13 +46,13 @@ def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:
 
 def _masked(fields: T.StructType, malformed: Column) -> Column:
     """All columns as text (a number with a mask in it is none), without runs of digits."""
-
-    def without_runs(value: Column) -> Column:
-        return F.regexp_replace(value.cast("string"), _DIGIT_RUN, "****$1")
-
-    columns = [without_runs(_shown(field)).alias(field.name) for field in fields]
-    whole = without_runs(F.col("malformed_record")).alias("_malformed_record")
+    columns = [_without_runs(_shown(field)).alias(field.name) for field in fields]
+    whole = _without_runs(F.col("malformed_record")).alias("_malformed_record")
     return F.when(malformed, _json(*columns, whole)).otherwise(_json(*columns))
+
+
+def _without_runs(value: Column) -> Column:
+    return F.regexp_replace(value.cast("string"), _DIGIT_RUN, "****$1")
 
 
 def _json(*columns: Column) -> Column:
@@ -59,8 +61,15 @@ def _json(*columns: Column) -> Column:
 
 def _shown(field: T.StructField) -> Column:
     value = F.col("raw").getField(field.name)
-    if not isinstance(field.dataType, (T.StringType, *_WHOLE)):
+    if isinstance(field.dataType, _NESTED):
+        # What stands where in it nobody knows: it is shown as text, and without runs of digits.
+        return _without_runs(F.to_json(value))
+    shown = value.cast("string")
+    if isinstance(field.dataType, _NUMBERS_WITH_FRACTIONS):
+        text = value.cast("decimal(38,0)").cast("string")
+    elif isinstance(field.dataType, (T.StringType, *_WHOLE)):
+        text = shown
+    else:
         return value
-    text = value.cast("string")
     masked = F.concat(F.lit("****"), F.right(F.trim(text), F.lit(4)))
-    return F.when(is_card_number(text), masked).otherwise(text)
+    return F.when(is_card_number(text), masked).otherwise(shown)

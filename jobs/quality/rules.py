@@ -46,7 +46,7 @@ class Reason(Enum):
     UNPARSABLE_ATTRIBUTE = "A numeric attribute is no number."
     IDENTICAL_DUPLICATE = "The delivery holds the same row more than once; one was accepted."
     CONFLICTING_DUPLICATE = "Rows of this transaction id say different things."
-    DUPLICATE = "The same row was accepted in an earlier night."
+    DUPLICATE = "The same row was accepted in another night."
     MISSING_IS_FRAUD = "The label does not say whether it was fraud."
     UNPARSABLE_IS_FRAUD = "The label is neither yes nor no."
     MISSING_LABEL_TIME = "The label does not say when it became known."

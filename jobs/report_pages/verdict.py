@@ -107,6 +107,8 @@ def verdict(record: NightRecord) -> Verdict:
     failure = record.failure
     if "publish" in record.finished:
         return _published(record, failure)
+    if "alerts" in record.finished:
+        return _run_again(failure)
     if failure is None:
         return _unfinished(record)
     if _failed_gates(failure):
@@ -140,6 +142,14 @@ def _published(record: NightRecord, failure: Run | None) -> Verdict:
     if failure is not None:
         text = f"The scores of the night were published; since then `{failure.job}` failed."
     return Verdict("published", title, text)
+
+
+def _run_again(failure: Run | None) -> Verdict:
+    shown = "What was published before stands, and so do the alerts that were shown."
+    if failure is not None:
+        title = f"Not published again: `{failure.job}` did not pass"
+        return Verdict("stopped", title, shown)
+    return Verdict("unfinished", "Not published again yet: the night is being run again", shown)
 
 
 def _unfinished(record: NightRecord) -> Verdict:

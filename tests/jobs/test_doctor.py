@@ -126,3 +126,20 @@ def test_what_dead_runs_and_late_rows_leave(filled_lake: Lake) -> None:
     expected = filled_lake.read(TRANSACTIONS).where("to_date(event_time) < business_date").count()
     assert expected > 0
     assert late.found.startswith(f"{expected} for published nights")
+
+
+@pytest.mark.spark
+def test_storage_where_two_commits_may_both_win_is_wrong(spark: SparkSession) -> None:
+    from jobs import lake_checks
+    from jobs.lake.delta_io import Lake
+
+    lake = Lake(spark, settings_of("./here"))
+    assert lake_checks.log_store(lake).status == "ok"
+    lake.__dict__["uri"] = "s3a://bank/lake"
+    found = lake_checks.log_store(lake)
+    assert found.status == "wrong" and "spark.delta.logStore.s3a.impl" in (found.remedy or "")
+    spark.conf.set("spark.delta.logStore.s3a.impl", "io.delta.storage.S3DynamoDBLogStore")
+    try:
+        assert lake_checks.log_store(lake).status == "ok"
+    finally:
+        spark.conf.unset("spark.delta.logStore.s3a.impl")

@@ -154,6 +154,24 @@ def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
     assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
 
 
+def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
+    make_lake: Callable[..., Lake], tmp_path: Path
+) -> None:
+    lake, place = make_lake(), tmp_path / "source"
+    deliver(place, DAY, 10)
+    first = (place / "tx" / f"{DAY}.csv").read_text(encoding="utf-8").splitlines()
+    deliver(place, NEXT, 10)
+    with (place / "tx" / f"{NEXT}.csv").open("a", encoding="utf-8") as file:
+        # Late, and in the next day's delivery.
+        file.writelines(f"{line.replace(f',{DAY},', f',{NEXT},')}\n" for line in first[1:4])
+    for night in (NEXT, DAY):
+        run(lake, place, Dates(night, night))
+    ids = lake.read(TRANSACTIONS).select("transaction_id")
+    assert ids.count() == ids.distinct().count() == 20
+    assert rows_of(lake, DAY) == {"transactions": 7, "labels": 7, "quarantine": 3}
+    assert rows_of(lake, NEXT)["transactions"] == 13
+
+
 def test_a_lost_row_fails_the_gate(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,6 +203,16 @@ def test_tables_keep_their_files_at_least_for_the_audit_horizon(filled_lake: Lak
     assert upkeep.short_properties(filled_lake, ALERTS) == []
     chores(filled_lake)["scores: keep"].do("maintain-1")
     assert upkeep.short_properties(filled_lake, SCORES) == []
+    filled_lake.spark.sql(
+        f"ALTER TABLE delta.`{filled_lake.uri}/{ALERTS.name}` SET TBLPROPERTIES ("
+        "'delta.deletedFileRetentionDuration' = 'interval 104 weeks 1 day 36 hours')"
+    )
+    assert upkeep.kept_days(filled_lake, ALERTS) == 104 * 7 + 2
+    assert upkeep.short_properties(filled_lake, ALERTS) == []
+    filled_lake.spark.sql(
+        f"ALTER TABLE delta.`{filled_lake.uri}/{ALERTS.name}` SET TBLPROPERTIES ("
+        "'delta.deletedFileRetentionDuration' = 'interval 4000 days')"
+    )
     # The longer one stays.
     assert upkeep.expired(filled_lake, ALERTS, None).hours == 4000 * 24
 
@@ -216,14 +226,9 @@ def test_two_compactions_at_once_lose_nothing(filled_lake: Lake) -> None:
     work = upkeep.small_files(filled_lake, SCORES, DAYS)
     assert work is not None
     assert work.num_files == 36
-    threads = [
-        Thread(target=upkeep.compact, args=(filled_lake, work, f"run-{number}"))
-        for number in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPool(2) as pool:
+        # A result that was an error raises here.
+        pool.starmap(upkeep.compact, [(filled_lake, work, f"run-{number}") for number in range(2)])
     assert filled_lake.read(SCORES).count() == before
     assert files_of(filled_lake, "scores", LAST) == 1
 

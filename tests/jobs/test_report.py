@@ -371,6 +371,23 @@ def _check_events(lake: Lake) -> None:
 
 
 @pytest.mark.spark
+def test_a_night_that_is_being_run_again_stays_open_and_keeps_its_alerts(filled_lake: Lake) -> None:
+    from jobs import report
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS
+
+    why = BackfillPlan(Dates(DAY, DAY), "a new delivery")
+    with hold(filled_lake, Dates(DAY, DAY)) as night:
+        night.begin_again((), {}, why.to_json())
+    place = Path(report.write(filled_lake, DAY))
+    assert "Not published again yet" in place.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(place.with_name("alerts.csv").open(encoding="utf-8")))
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
+    states = filled_lake.read(NIGHTS).where(f"business_date = DATE'{DAY}'").select("state")
+    assert [row["state"] for row in states.collect()] == ["open"]
+
+
+@pytest.mark.spark
 def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
     from feature_defs.problems import GateFailed
     from jobs import report

@@ -244,7 +244,7 @@ def test_a_replay_at_the_recorded_pins_is_all_equal(
     spark: SparkSession, with_late_row: Path, tmp_path: Path
 ) -> None:
     """The jobs of finished nights again, also where a row came late afterwards."""
-    from jobs import features, nightly
+    from jobs import features, nightly, publish, score
     from jobs.lake.delta_io import Dates
     from jobs.lake.nights import hold
     from jobs.lake.tables import FEATURES_TABLE, SCORES
@@ -254,7 +254,8 @@ def test_a_replay_at_the_recorded_pins_is_all_equal(
     before = {table: lake.version(table) for table in (FEATURES_TABLE, SCORES)}
     for day in (HAPPENED, DELIVERED):
         with shuffled_into(spark, 7), hold(lake, Dates(day, day)) as night:
-            features.run(night)
+            for job in (features.run, score.run, publish.run):
+                job(night)
         nightly.run(lake, day)
     assert lake.version(SCORES) > before[SCORES]
     for table, differing in ((FEATURES_TABLE, differing_features), (SCORES, differing_errors)):

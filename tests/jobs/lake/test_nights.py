@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from feature_defs.problems import InputMissing, NightHeld
+from feature_defs.problems import InputMissing, NightHeld, UsageProblem
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
@@ -115,13 +116,114 @@ def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
         unfenced = Commit("slow", slow.epoch + 9, allowed)
         with pytest.raises(Exception, match="the lease of 2024-03-01 is lost"):
             lake.publish(QUARANTINE, rows, dates, unfenced)
-        # The epoch alone: a commit of a higher one was there, so this one is not made.
-        lake.publish(QUARANTINE, rows, dates, Commit("slow", slow.epoch, F.lit(True)))
+        # The epoch alone: a commit of a higher one was there, so this one is not made, and says so.
+        with pytest.raises(InputMissing, match="Nothing was written to `quarantine`"):
+            lake.publish(QUARANTINE, rows, dates, Commit("slow", slow.epoch, F.lit(True)))
         assert lake.version(QUARANTINE) == before
         with slow.job("ingest") as run:
             slow.publish(QUARANTINE, rows, run)
     assert {row["raw"] for row in lake.read(QUARANTINE).collect()} == {"new"}
     assert lake.version(QUARANTINE) == before
+
+
+def test_nights_that_are_older_than_their_tables_are_told(lake: Lake) -> None:
+    """As when `nights` was restored from a copy: nothing is recorded that was not written."""
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import NIGHTS, QUARANTINE
+
+    dates = Dates(DAY, DAY)
+    rows = lake.spark.createDataFrame([("s", "first", ["r"], "run", DAY)], QUARANTINE.ddl)
+    for _ in range(2):
+        with hold(lake, dates) as night, night.job("ingest") as run:
+            night.publish(QUARANTINE, rows, run)
+    lake.delta_table(NIGHTS).update(set={"epoch": "epoch - 1"})
+    other = rows.selectExpr("source", "'second' AS raw", "reasons", "run_id", "business_date")
+    with (
+        pytest.raises(InputMissing, match="restored from a copy"),
+        hold(lake, dates) as night,
+        night.job("ingest") as run,
+    ):
+        night.publish(QUARANTINE, other, run)
+    # That attempt has counted one up.
+    with hold(lake, dates) as night, night.job("ingest") as run:
+        night.publish(QUARANTINE, other, run)
+    assert [row["raw"] for row in lake.read(QUARANTINE).collect()] == ["second"]
+
+
+def test_nights_of_a_range_publish_in_epochs_of_their_own(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import QUARANTINE
+
+    often = DAY + timedelta(days=1)
+    for _ in range(3):
+        with hold(lake, Dates(often, often)):
+            pass
+
+    def replace(night: Any, text: str) -> None:
+        day = night.dates.first
+        rows = lake.spark.createDataFrame([("s", text, ["r"], "run", day)], QUARANTINE.ddl)
+        with night.job("alerts") as run:
+            night.publish(QUARANTINE, rows, run)
+
+    with hold(lake, Dates(DAY, often)) as range_of_two:
+        for night in range_of_two.each():
+            replace(night, "in the range")
+    with hold(lake, Dates(DAY, DAY)) as alone:
+        replace(alone, "alone")
+    found = lake.read(QUARANTINE).orderBy("business_date").collect()
+    assert [row["raw"] for row in found] == ["alone", "in the range"]
+
+
+def test_a_night_that_is_not_ingested_reads_what_is_there_once_it_is_held(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.leases import Lease
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import TRANSACTIONS
+
+    take = Lease.take
+
+    def slowly(lease: Lease, pins: dict[str, int]) -> Any:
+        lake.append(TRANSACTIONS, lake.read(TRANSACTIONS).limit(0), "another run")
+        return take(lease, pins)
+
+    monkeypatch.setattr(Lease, "take", slowly)
+    with hold(lake, Dates(DAY, DAY)) as night:
+        assert night.pins["transactions"] == lake.version(TRANSACTIONS) == 1
+
+
+def test_what_people_were_shown_is_taken_back_by_nobody(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import JOBS, hold
+
+    with hold(lake, Dates(DAY, DAY)) as night:
+        for name in JOBS:
+            night.require_not_shown()
+            with night.job(name):
+                pass
+            if name == "publish":
+                # Nobody has seen it: it may go on in any way.
+                night.require_not_shown()
+                break
+        for name in JOBS[4:]:
+            with night.job(name):
+                pass
+        # Features for what reads them next: what was published stands.
+        with night.job("features"):
+            pass
+        assert set(night.finished) == set(JOBS)
+        with pytest.raises(UsageProblem, match=r"shown their alerts: 2024-03-01.*backfill"):
+            night.require_not_shown()
+        with night.job("score"):
+            pass
+        assert set(night.finished) == {"ingest", "features", "score", "alerts"}
+        night.begin_again((), {}, '{"reason": "again"}')
+        assert set(night.finished) == {"alerts"}
+        # A backfill runs: its ingest may.
+        night.require_not_shown()
 
 
 def test_a_lease_is_renewed_while_its_run_lives(lake: Lake) -> None:
@@ -175,6 +277,23 @@ def test_of_two_that_ask_at_once_one_gets_the_night(
     row = lake.read(NIGHTS).collect()[0]
     assert sorted(asked) == ["", row["holder"]]
     assert row["epoch"] == 1
+
+
+def test_a_process_that_is_hidden_from_us_is_not_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.lake import holders
+
+    holder = holders.new_holder()
+    monkeypatch.setattr(holders, "_PROC", tmp_path)
+    monkeypatch.setattr(holders, "_process_space", lambda: holder.rsplit(":", 2)[1])
+    assert holders.is_dead(holder)
+
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(holders.os, "kill", refuse)
+    assert not holders.is_dead(holder)
 
 
 def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:

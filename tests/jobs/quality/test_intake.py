@@ -209,6 +209,22 @@ def test_a_masked_row_is_still_json(spark: SparkSession, tmp_path: Path) -> None
     assert json.loads(raw)["card"] == "****1111"
 
 
+def test_card_numbers_in_nested_columns_and_fractions_are_masked(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    spark.sql(
+        f"""select 't' as id, timestamp'2024-03-31 10:00:00Z' as at, 'c' as card, 'm' as shop,
+        -1.5D as amount, date'2024-03-31' as day, 0.5D as risk,
+        named_struct('exp', '12/30', 'pan', '{CARD_NUMBER}') as nested,
+        array('{CARD_NUMBER}') as pans, map('{CARD_NUMBER}', 1) as by_pan,
+        {CARD_NUMBER}D as fraction, 2.5D as other"""
+    ).write.parquet(str(tmp_path / "rows"))
+    raw = json.loads(judge(spark, tmp_path / "rows", mapping(), "parquet")["t"]["raw"])
+    assert json.loads(raw["nested"]) == {"exp": "12/30", "pan": "****1111"}
+    assert raw["pans"] == '["****1111"]' and raw["by_pan"] == '{"****1111":1}'
+    assert raw["fraction"] == "****1111" and raw["other"] == "2.5"
+
+
 def test_pseudonyms_replace_ids_also_in_raw_rows(spark: SparkSession, tmp_path: Path) -> None:
     rows = [
         {**GOOD, "id": "one", "card": CARD_NUMBER},
@@ -284,6 +300,9 @@ def test_copies_of_all_kinds(spark: SparkSession, tmp_path: Path) -> None:
         row("range", "03-30"), row("range", "03-31"), row("range change", "03-30"),
         row("range change", "03-31", "2"), row("no first", "03-30", "x"), row("no first", "03-31"),
         row("", "03-31"), row("", "03-31"),
+        # Later nights that stand already have brought these.
+        row("told since", "03-30"), row("told since", "03-31"), row("changed since", "03-31", "2"),
+        row("much later", "03-31"),
     ]  # fmt: skip
     place = write_csv(tmp_path, rows)
     earlier = spark.sql(
@@ -291,7 +310,8 @@ def test_copies_of_all_kinds(spark: SparkSession, tmp_path: Path) -> None:
         day as business_date, current_timestamp() as ingest_time, 'c' as card_id,
         'm' as merchant_id, cast(1 as decimal(18,3)) as amount, 0.5D as risk
         from values ('told', date'2024-03-29'), ('changed', date'2024-03-24'),
-        ('long ago', date'2024-03-22') as rows(id, day)"""
+        ('long ago', date'2024-03-22'), ('told since', date'2024-04-02'),
+        ('changed since', date'2024-04-07'), ('much later', date'2024-04-08') as rows(id, day)"""
     )
     delivery = Delivery(str(place), "csv", mapping())
     dates = Dates(date(2024, 3, 30), DAY)
@@ -322,8 +342,36 @@ def test_copies_of_all_kinds(spark: SparkSession, tmp_path: Path) -> None:
             ("no first", 31, ()),
             ("", 31, ("missing_transaction_id",)),
             ("", 31, ("missing_transaction_id",)),
+            ("told since", 30, ("duplicate",)),
+            ("told since", 31, ("duplicate",)),
+            ("changed since", 31, ("conflicting_duplicate",)),
+            ("much later", 31, ()),
         ]
     )
+
+
+def test_copies_whose_own_labels_contradict_each_other(spark: SparkSession, tmp_path: Path) -> None:
+    columns = [*COLUMNS, "fraud"]
+    rows = [
+        {**GOOD, "id": "agree", "fraud": "1"}, {**GOOD, "id": "agree", "fraud": "1"},
+        {**GOOD, "id": "differ", "fraud": "0"}, {**GOOD, "id": "differ", "fraud": "1"},
+    ]  # fmt: skip
+    told = {"completeness": "complete", "label_delay_days": 7, "columns": {"is_fraud": "fraud"}}
+    using = mapping(labels=told)
+    place = write_csv(tmp_path, rows, columns)
+    delivery, dates = Delivery(str(place), "csv", using), Dates(DAY, DAY)
+    source = of_dates(
+        read_source(spark, delivery, transactions_of(delivery), dates),
+        transactions_of(delivery), using, dates,
+    )  # fmt: skip
+    judged = judged_transactions(source, spark.createDataFrame([], TRANSACTIONS.ddl), using, 7)
+    found = sorted((row["transaction_id"], tuple(row["reasons"])) for row in judged.collect())
+    assert found == [
+        ("agree", ()),
+        ("agree", ("identical_duplicate",)),
+        ("differ", ("conflicting_duplicate",)),
+        ("differ", ("conflicting_duplicate",)),
+    ]
 
 
 def test_labels_of_their_own(spark: SparkSession, tmp_path: Path) -> None:
