@@ -220,8 +220,8 @@ class FeatureView:
         found = self.aggregations
         if not isinstance(found, tuple) or not all(isinstance(one, Aggregation) for one in found):
             raise DefinitionError(
-                f"view of {self.entity.name}: its aggregations are a tuple of such as "
-                "count(days(7)); is a comma missing?"
+                f"view of {self.entity.name}: its aggregations are no tuple of such as "
+                "count(days(7)); one of a single aggregation ends with a comma"
             )
         if not found:
             raise DefinitionError(f"view of {self.entity.name}: it has no aggregations")

@@ -316,7 +316,7 @@ class Lake:
         return self.read(table).where(dates.sql).isEmpty() and frame.isEmpty()
 
     def append(self, table: Table, frame: DataFrame, run_id: str) -> int:
-        """Add rows to a table in one commit; returns the version it made."""
+        """Add rows to a table in one commit; returns the version that has them."""
         writer = (
             frame.write.format("delta")
             .mode("append")
@@ -324,8 +324,8 @@ class Lake:
         )
         self._save(writer, table)
         made = self._version_made(table, run_id)
-        assert made is not None, "rows make a commit"
-        return made
+        # No rows are no commit.
+        return self.version(table) if made is None else made
 
     def _save(self, writer: object, table: Table) -> None:
         from pyspark.sql import DataFrameWriter

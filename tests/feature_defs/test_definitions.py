@@ -73,10 +73,10 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
         (lambda: count(7), "has 7 for windows; write days"),  # type: ignore[arg-type]
         (
             lambda: FeatureView(CARD, TRANSACTIONS, count(ONE_DAY), ""),  # type: ignore[arg-type]
-            "is a comma missing",
+            "ends with a comma",
         ),
         (lambda: view(), "no aggregations"),
-        (lambda: view(ONE_DAY), "a tuple of such as count"),  # type: ignore[arg-type]
+        (lambda: view(ONE_DAY), "no tuple of such as count"),  # type: ignore[arg-type]
         (lambda: count(ONE_DAY, "amount > 100"), "that is no condition; write"),  # type: ignore[arg-type]
         (lambda: Entity("card_id", "card_id"), "a tuple of columns.*not 'card_id'"),  # type: ignore[arg-type]
         (lambda: Entity("card", ()), "a tuple of columns"),

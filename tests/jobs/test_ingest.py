@@ -158,9 +158,9 @@ def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
     make_lake: Callable[..., Lake], tmp_path: Path
 ) -> None:
     lake, place = make_lake(), tmp_path / "source"
-    deliver(place, DAY, 10)
+    deliver(place, DAY, 10, channel="web")
     first = (place / "tx" / f"{DAY}.csv").read_text(encoding="utf-8").splitlines()
-    deliver(place, NEXT, 10)
+    deliver(place, NEXT, 10, channel="web")
     with (place / "tx" / f"{NEXT}.csv").open("a", encoding="utf-8") as file:
         # Late, and in the next day's delivery.
         file.writelines(f"{line.replace(f',{DAY},', f',{NEXT},')}\n" for line in first[1:4])

@@ -182,17 +182,18 @@ def test_a_night_that_is_not_ingested_reads_what_is_there_once_it_is_held(
     from jobs.lake.delta_io import Dates
     from jobs.lake.leases import Lease
     from jobs.lake.nights import hold
-    from jobs.lake.tables import TRANSACTIONS
+    from jobs.lake.tables import LABELS
 
-    take = Lease.take
+    take, moment = Lease.take, datetime.now(UTC)
+    label = lake.spark.createDataFrame([("t", True, moment, "s", moment, DAY)], LABELS.ddl)
 
     def slowly(lease: Lease, pins: dict[str, int]) -> Any:
-        lake.append(TRANSACTIONS, lake.read(TRANSACTIONS).limit(0), "another run")
+        lake.append(LABELS, label, "another run")
         return take(lease, pins)
 
     monkeypatch.setattr(Lease, "take", slowly)
     with hold(lake, Dates(DAY, DAY)) as night:
-        assert night.pins["transactions"] == lake.version(TRANSACTIONS) == 1
+        assert night.pins["labels"] == lake.version(LABELS) == 1
 
 
 def test_what_people_were_shown_is_taken_back_by_nobody(lake: Lake) -> None:
