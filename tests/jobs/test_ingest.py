@@ -158,18 +158,18 @@ def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
     make_lake: Callable[..., Lake], tmp_path: Path
 ) -> None:
     lake, place = make_lake(), tmp_path / "source"
-    deliver(place, DAY, 10, channel="web")
+    deliver(place, DAY, 20, channel="web")
     first = (place / "tx" / f"{DAY}.csv").read_text(encoding="utf-8").splitlines()
-    deliver(place, NEXT, 10, channel="web")
+    deliver(place, NEXT, 20, channel="web")
     with (place / "tx" / f"{NEXT}.csv").open("a", encoding="utf-8") as file:
         # Late, and in the next day's delivery.
         file.writelines(f"{line.replace(f',{DAY},', f',{NEXT},')}\n" for line in first[1:4])
     for night in (NEXT, DAY):
         run(lake, place, Dates(night, night))
     ids = lake.read(TRANSACTIONS).select("transaction_id")
-    assert ids.count() == ids.distinct().count() == 20
-    assert rows_of(lake, DAY) == {"transactions": 7, "labels": 7, "quarantine": 3}
-    assert rows_of(lake, NEXT)["transactions"] == 13
+    assert ids.count() == ids.distinct().count() == 40
+    assert rows_of(lake, DAY) == {"transactions": 17, "labels": 17, "quarantine": 3}
+    assert rows_of(lake, NEXT)["transactions"] == 23
 
 
 def test_a_lost_row_fails_the_gate(
