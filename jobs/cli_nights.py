@@ -3,6 +3,7 @@
 Everything heavy is imported inside the commands, so `--help` answers at once.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,11 +35,15 @@ Day = Annotated[str, typer.Option("--date", help="The night's business date, YYY
 @with_settings
 def ingest(
     settings: Settings,
-    source: Annotated[str, typer.Option("--source", help="Path or URI of the delivery.")],
-    source_format: Annotated[Any, typer.Option("--format", help="delta, parquet or csv.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="Path or URI of the delivery; else the lake's usual one."),
+    ] = None,
+    source_format: Annotated[Any, typer.Option("--format", help="delta, parquet or csv.")] = None,
     mapping: Annotated[
-        str, typer.Option("--mapping", help="handbook, simulated, or the TOML file of a mapping.")
-    ],
+        str | None,
+        typer.Option("--mapping", help="handbook, simulated, or the TOML file of a mapping."),
+    ] = None,
     day: OptionalDay = None,
     first: FirstDay = None,
     last: LastDay = None,
@@ -59,10 +64,20 @@ def ingest(
     from jobs.delivery import check_ready
     from jobs.lake.nights import hold
     from jobs.mapping import load_mapping
+    from jobs.nightly import usual_delivery
     from jobs.source import Delivery
 
-    delivery = Delivery(source, source_format, load_mapping(mapping), allow_empty)
-    with open_lake(settings, must_exist=False) as opened:
+    named = None
+    if source and source_format and mapping:
+        named = Delivery(source, source_format, load_mapping(mapping))
+    elif source or source_format or mapping:
+        raise UsageProblem(
+            "--source, --format and --mapping do not stand together.",
+            expected="all three, or none: then the delivery is the one that `nightly` reads.",
+            remedy="add what is missing, or leave all three out.",
+        )
+    with open_lake(settings, must_exist=named is None) as opened:
+        delivery = replace(named or usual_delivery(opened), allow_empty=allow_empty)
         check_ready(opened, delivery, dates)
         opened.create()
         with hold(opened, dates) as night:

@@ -105,5 +105,6 @@ def _say_where(lake: Lake, page: str) -> None:
         ("models", lake.path("_models")),
         ("registry", lake.path("_registry")),
         ("deliveries", lake.path("_deliveries")),
+        ("cards a night", f"{lake.settings.alert_budget}; FRAUD_ALERT_BUDGET for further nights"),
     ):
         console.print(f"{what:>24}  {where}", soft_wrap=True, markup=False)

@@ -228,4 +228,9 @@ def _remedy(result: GateResult, run: Run, guarded: list[str], *, accepted: bool)
     if GATES.get(run.job) != result.gate or not result.checks:
         return mend + "."
     word = result.gate.rstrip(")").split("(")[1]
-    return f"{mend}, or overrule the gate: `{run.job} --accept {word} --reason TEXT`."
+    nights = ""
+    if run.dates and run.dates.num_nights == 1:
+        nights = f" --date {run.dates}"
+    elif run.dates:
+        nights = f" --from {run.dates.first} --to {run.dates.last}"
+    return f"{mend}, or overrule the gate: `{run.job}{nights} --accept {word} --reason TEXT`."

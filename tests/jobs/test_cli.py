@@ -67,6 +67,10 @@ def test_every_sub_command_has_a_file_of_its_name_and_an_example() -> None:
         (("features", "--lake", "x", "--date", "2018-02-31"), "is no date"),
         (("features", "--lake", "x", "--date", "0001-01-01"), "of the years 1950 to 2999"),
         (("features", "--lake", "x"), "which nights are meant"),
+        (
+            ("ingest", "--lake", "x", "--source", "y", "--date", "2024-03-01"),
+            "--source, --format and --mapping do not stand together",
+        ),
         (("features", "--lake", "x", "--from", "2018-02-01"), "which nights are meant"),
         (
             ("features", "--lake", "x", "--from", "2018-02-02", "--to", "2018-02-01"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any
 
 import great_expectations.expectations as gxe
 import pytest
 
 from feature_defs.problems import GateFailed
+from jobs.lake.delta_io import Dates
 from jobs.lake.runs import Run
 from jobs.quality.acceptance import GATES, Acceptance
 from jobs.quality.gate import Expectation, GateResult, judged, require, validate
 
 GATE = GATES["ingest"]
+DAY = date(2024, 3, 1)
 WISH = Acceptance(GATE, "bank holiday", "ada")
 
 
@@ -161,6 +164,11 @@ def test_a_crash_of_a_check_that_may_be_overruled_may_be_overruled() -> None:
 def test_the_way_out_is_told_where_there_is_one() -> None:
     with pytest.raises(GateFailed, match="ingest --accept delivery --reason TEXT"):
         require(judge(row(v=0.5)), Run("ingest", None, {}))
+    night, nights = Dates(DAY, DAY), Dates(DAY, DAY + timedelta(days=1))
+    with pytest.raises(GateFailed, match="`ingest --date 2024-03-01 --accept delivery"):
+        require(judge(row(v=0.5)), Run("ingest", night, {}))
+    with pytest.raises(GateFailed, match="`ingest --from 2024-03-01 --to 2024-03-02 --accept"):
+        require(judge(row(v=0.5)), Run("ingest", nights, {}))
     with pytest.raises(GateFailed) as raised:
         require(judge(row(lost=1)), Run("ingest", None, {}))
     assert "--accept" not in str(raised.value)
