@@ -66,7 +66,8 @@ def _shown(field: T.StructField) -> Column:
         return _without_runs(F.to_json(value))
     shown = value.cast("string")
     if isinstance(field.dataType, _NUMBERS_WITH_FRACTIONS):
-        text = value.cast("decimal(38,0)").cast("string")
+        # Of what is too large for it nothing is asked.
+        text = value.try_cast("decimal(38,0)").cast("string")
     elif isinstance(field.dataType, (T.StringType, *_WHOLE)):
         text = shown
     else:

@@ -217,12 +217,13 @@ def test_card_numbers_in_nested_columns_and_fractions_are_masked(
         -1.5D as amount, date'2024-03-31' as day, 0.5D as risk,
         named_struct('exp', '12/30', 'pan', '{CARD_NUMBER}') as nested,
         array('{CARD_NUMBER}') as pans, map('{CARD_NUMBER}', 1) as by_pan,
-        {CARD_NUMBER}D as fraction, 2.5D as other"""
+        {CARD_NUMBER}D as fraction, 2.5D as other, 1e300D as huge, double('NaN') as none"""
     ).write.parquet(str(tmp_path / "rows"))
     raw = json.loads(judge(spark, tmp_path / "rows", mapping(), "parquet")["t"]["raw"])
     assert json.loads(raw["nested"]) == {"exp": "12/30", "pan": "****1111"}
     assert raw["pans"] == '["****1111"]' and raw["by_pan"] == '{"****1111":1}'
     assert raw["fraction"] == "****1111" and raw["other"] == "2.5"
+    assert (raw["huge"], raw["none"]) == ("1.0E300", "NaN")
 
 
 def test_pseudonyms_replace_ids_also_in_raw_rows(spark: SparkSession, tmp_path: Path) -> None:
