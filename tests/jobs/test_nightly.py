@@ -393,7 +393,7 @@ def test_an_accepted_gate_lets_the_night_go_on(copied: Callable[[], Lake]) -> No
             publish.run(night, wish)
         odd = F.when(F.col("transaction_id") == one, 1.5).otherwise(F.col("score"))
         lake.stage(staged.withColumn("score", odd), run_id, SCORES.name)
-        with pytest.raises(GateFailed, match="publish --accept scores --reason TEXT"):
+        with pytest.raises(GateFailed, match=f"publish --date {LAST} --accept scores --reason"):
             publish.run(night)
         assert lake.version(SCORES) == before
         publish.run(night, wish)
