@@ -23,8 +23,9 @@ from jobs.cli_options import (
 from jobs.quality.acceptance import acceptance_of
 
 if TYPE_CHECKING:
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.delta_io import Dates, Lake
     from jobs.settings import Settings
+    from jobs.source import Delivery
 else:
     # typer evaluates the annotations of commands; only `with_settings` looks at this one.
     Settings = object
@@ -64,7 +65,6 @@ def ingest(
     from jobs.delivery import check_ready
     from jobs.lake.nights import hold
     from jobs.mapping import load_mapping
-    from jobs.nightly import usual_delivery
     from jobs.source import Delivery
 
     named = None
@@ -77,7 +77,7 @@ def ingest(
             remedy="add what is missing, or leave all three out.",
         )
     with open_lake(settings, must_exist=named is None) as opened:
-        delivery = replace(named or usual_delivery(opened), allow_empty=allow_empty)
+        delivery = named or _usual_delivery(opened, allow_empty=allow_empty)
         check_ready(opened, delivery, dates)
         opened.create()
         with hold(opened, dates) as night:
@@ -206,6 +206,13 @@ def backfill(
     with open_lake(settings) as opened:
         pages = job.run(opened, plan, usual_delivery(opened))
     typer.echo(f"{len(pages)} nights are done again; the last report is in {pages[-1]}")
+
+
+def _usual_delivery(lake: "Lake", *, allow_empty: bool) -> "Delivery":
+    """What `nightly` would read; its module brings in all jobs, which others need not wait for."""
+    from jobs.nightly import usual_delivery
+
+    return replace(usual_delivery(lake), allow_empty=allow_empty)
 
 
 def _night_job(name: str, settings: Settings, dates: "Dates", **given: Any) -> None:

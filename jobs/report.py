@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.storage import write_bytes
 from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.nights import JOBS, Night, hold
+from jobs.lake.nights import Night, hold
 from jobs.lake.runs import Run, recorded
 from jobs.lake.tables import NIGHTS, RUNS
 from jobs.mapping import Mapping
@@ -52,7 +52,7 @@ def run(night: Night) -> str:
     )
     if not record.begun:
         raise _never_begun(night.lake, day)
-    if not _is_whole(record):
+    if not record.waits_for_its_page:
         return _write_recorded(night.lake, record)
     with night.job("report") as own:
         own.versions_in = dict(night.pins)
@@ -79,15 +79,10 @@ def write(lake: Lake, day: date) -> str:
     record = _record(lake, day)
     if not record.begun:
         raise _never_begun(lake, day)
-    if not _is_whole(record):
+    if not record.waits_for_its_page:
         return _write_recorded(lake, record)
     with hold(lake, Dates(day, day)) as night:
         return run(night)
-
-
-def _is_whole(record: NightRecord) -> bool:
-    """Whether the page ends the night: nothing before it is left to do, or to do again."""
-    return set(JOBS) - {"report"} <= set(record.finished)
 
 
 def _write_recorded(lake: Lake, record: NightRecord) -> str:

@@ -300,8 +300,7 @@ class Lake:
             .option("txnVersion", commit.epoch)
             .option("userMetadata", json.dumps({"run_id": commit.run_id}))
         )
-        self._save(writer, table)
-        made = self._version_made(table, commit.run_id)
+        made = self._save(writer, table, commit.run_id)
         if made is None and not self._is_nothing_for_nothing(table, frame, dates):
             raise InputMissing(
                 f"Nothing was written to `{table.name}` for {dates}: it has been published in "
@@ -322,12 +321,12 @@ class Lake:
             .mode("append")
             .option("userMetadata", json.dumps({"run_id": run_id}))
         )
-        self._save(writer, table)
-        made = self._version_made(table, run_id)
+        made = self._save(writer, table, run_id)
         # No rows are no commit.
         return self.version(table) if made is None else made
 
-    def _save(self, writer: object, table: Table) -> None:
+    def _save(self, writer: object, table: Table, run_id: str) -> int | None:
+        """Write in a run's name; the version that it made, or nothing when it made none."""
         from pyspark.sql import DataFrameWriter
 
         assert isinstance(writer, DataFrameWriter)
@@ -335,9 +334,6 @@ class Lake:
             writer.saveAsTable(self.settings.tables[table.name])
         else:
             writer.save(self._location(table))
-
-    def _version_made(self, table: Table, run_id: str) -> int | None:
-        """Version that a run's write made; nothing when it made none."""
         commits = self.delta_table(table).history(COMMITS_LOOKED_AT).collect()
         mine = (row for row in commits if run_id in (row["userMetadata"] or ""))
         return next((int(row["version"]) for row in mine), None)

@@ -55,6 +55,11 @@ class NightRecord:
         return bool(self.finished) or any(run.job in BEGINNINGS for run in self.attempts)
 
     @property
+    def waits_for_its_page(self) -> bool:
+        """Whether a page ends the night: nothing before it is left to do, or to do again."""
+        return set(BEGINNINGS) <= set(self.finished)
+
+    @property
     def ingest(self) -> Run | None:
         """The night's `ingest`, finished or stopped."""
         failure = self.failure
