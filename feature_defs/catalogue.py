@@ -57,7 +57,10 @@ def collect(
 
     def add(feature: Feature) -> None:
         if feature.name in by_name:
-            raise DefinitionError(f"two features are called {feature.name}; rename or remove one")
+            both = f"“{by_name[feature.name].description}” and “{feature.description}”"
+            raise DefinitionError(
+                f"two features are called {feature.name}, {both}; rename or remove one"
+            )
         by_name[feature.name] = feature
 
     for feature in (*EVENT_FEATURES, *(feature for view in views for feature in view.features)):

@@ -7,7 +7,10 @@ reads the same in a log, in the table of runs and on a terminal.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
+
+MAX_NAMED = 5
 
 # The name and password of `scheme://name:password@host`, and those that follow a `?`.
 _USER = re.compile(r"(?<=://)[^@\s]*:[^@\s]*(?=@)|(?i:(?<=[?&]password=)|(?<=[?&]pwd=))[^&\s]+")
@@ -27,6 +30,16 @@ def without_passwords(text: str) -> str:
 def holds_password(text: str) -> bool:
     """Whether an address in a text says who logs in with what."""
     return _USER.search(text) is not None
+
+
+def named(things: Sequence[object]) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> named([1, 2, 3, 4, 5, 6, 7])
+    '1, 2, 3, 4, 5 and 2 more'
+    """
+    more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
+    return ", ".join(map(str, things[:MAX_NAMED])) + more
 
 
 class DefinitionError(ValueError):

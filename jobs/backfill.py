@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Literal
 
-from feature_defs.problems import InputMissing, UsageProblem
+from feature_defs.problems import InputMissing, UsageProblem, named
 from fraud_models.registry import CHAMPION
 from jobs import alerts, features, ingest, monitor, publish, report, score
 from jobs.delivery import check_ready
@@ -122,8 +122,7 @@ def _models(lake: Lake, plan: BackfillPlan) -> dict[date, str]:
     missing = [str(day) for day in dates.days if day not in models]
     if missing:
         raise InputMissing(
-            f"No model has scored {len(missing)} of the nights {dates}: "
-            f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.",
+            f"No model has scored {len(missing)} of the nights {dates}: {named(missing)}.",
             expected=f"nights that were published, when the model is to be {AS_PUBLISHED}.",
             remedy="leave --model out for the champion, or name a version.",
         )

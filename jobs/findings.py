@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from jobs.failures import translate
 
 Status = Literal["ok", "warning", "wrong"]
-MAX_CHARACTERS, MAX_NAMED = 600, 5
+MAX_CHARACTERS = 600
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
 
@@ -24,16 +24,6 @@ class Finding:
     status: Status
     found: str
     remedy: str = ""
-
-
-def named(things: Sequence[object]) -> str:
-    """The first of some names, and how many more there are.
-
-    >>> named([1, 2, 3, 4, 5, 6, 7])
-    '1, 2, 3, 4, 5 and 2 more'
-    """
-    more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
-    return ", ".join(map(str, things[:MAX_NAMED])) + more
 
 
 def checked(name: str, check: Callable[[], Finding]) -> Finding:

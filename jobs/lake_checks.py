@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pyspark.sql import functions as F
 
-from feature_defs.problems import Problem
+from feature_defs.problems import Problem, named
 from fraud_models.registry import CHALLENGER, CHAMPION
 from fraud_models.storage import is_local
-from jobs.findings import Finding, crashed, disk, named
+from jobs.findings import Finding, crashed, disk
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import NIGHTS, TABLES, TRANSACTIONS, Table
 from jobs.model_store import has_registry, open_registry, read_checkpoint

@@ -10,8 +10,9 @@ from datetime import UTC, date, timedelta
 
 from pyspark.sql import functions as F
 
+from feature_defs.problems import named
 from jobs import staging
-from jobs.findings import Finding, named
+from jobs.findings import Finding
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.holders import is_dead
 from jobs.lake.lineage import night_records, uncopied_runs

@@ -7,7 +7,7 @@ cores make 85,000 transactions a second, their labels included. The same plan gi
 however the work is split.
 
 Writes  OUT/transactions, OUT/labels (by business_date), OUT/truth, OUT/_complete/<date>
-Fails   when OUT holds something else
+Fails   when OUT holds something else, or another bank
 
     fraud-scoring simulate --out ./bank --num-cards 400 --days 75 --seed 7
 """
@@ -30,10 +30,10 @@ MOST_FRAUDS = 0.01
 
 
 def simulate(spark: SparkSession, plan: SimulationPlan) -> None:
-    """Write a bank; what an earlier run wrote there is replaced.
+    """Write a bank; what an earlier run wrote of the same bank is replaced.
 
     Raises:
-        UsageProblem: the folder holds something that `simulate` did not make.
+        UsageProblem: the folder holds something that `simulate` did not make, or another bank.
     """
     folder = Folder(plan)
     folder.claim()

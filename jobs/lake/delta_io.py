@@ -17,7 +17,7 @@ import fsspec
 from delta import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 
-from feature_defs.problems import InputMissing, UsageProblem
+from feature_defs.problems import InputMissing, UsageProblem, named
 from jobs.lake.tables import NIGHTS, TABLES, Table
 from jobs.places import file_system, uri_of
 from jobs.settings import PART, Settings
@@ -168,7 +168,7 @@ class Lake:
             if strangers or not self.files.isdir(self.uri):
                 raise UsageProblem(
                     f"{self.uri} is not a lake and not empty: it holds "
-                    f"{', '.join(sorted(strangers)[:5]) or 'a file'}.",
+                    f"{named(sorted(strangers)) or 'a file'}.",
                     expected="a lake, an empty folder or a new place.",
                     remedy="give another --lake.",
                 )

@@ -81,7 +81,8 @@ class Lease:
             NightHeld: another run holds one of them, or an earlier night that these build on.
         """
         # Nights that are plainly held cost no commit; the MERGE decides when two ask at once.
-        dead = self._refuse_held(self._read_reach())
+        before = self._read_reach()
+        dead = self._refuse_held(before)
         source = self._rows(
             dict.fromkeys(self.days, (pins, dead)), "pins map<string,bigint>, dead array<string>"
         )
@@ -120,6 +121,10 @@ class Lease:
             # Of a range some nights may have been free.
             self._update(dict.fromkeys(self.days, ()), "", self.RELEASED)
             raise
+        for row in before:
+            if self._is_mine(row["business_date"]) and row["holder"] is not None:
+                done = ", ".join(sorted(row["jobs"])) or "nothing"
+                say(f"the night {row['business_date']} was left in the middle; done: {done}")
         return [row for row in there if self._is_mine(row["business_date"])]
 
     def _is_mine(self, day: date) -> bool:

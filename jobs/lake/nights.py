@@ -22,7 +22,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing, UsageProblem
+from feature_defs.problems import InputMissing, UsageProblem, named
 from jobs.lake.delta_io import Commit, Dates, Lake
 from jobs.lake.holders import new_holder
 from jobs.lake.leases import Lease
@@ -186,8 +186,7 @@ class Night:
         ]
         if shown:
             raise UsageProblem(
-                f"Of the nights {self.dates} {len(shown)} have shown their alerts: "
-                f"{', '.join(shown[:5])}{' …' if len(shown) > 5 else ''}.",
+                f"Of the nights {self.dates} {len(shown)} have shown their alerts: {named(shown)}.",
                 expected="nights that nobody has been alerted of yet.",
                 remedy=f"run `fraud-scoring backfill --from {self.dates.first} --to "
                 f"{self.dates.last} --reason TEXT`, which brings in their deliveries again.",
@@ -308,7 +307,7 @@ def require_ingested(lake: Lake, dates: Dates) -> None:
     if missing:
         raise InputMissing(
             f"`ingest` has not finished for {len(missing)} of the nights {dates}: "
-            f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.",
+            f"{named(missing)}.",
             expected="nights that `ingest` has brought in.",
             remedy="run `fraud-scoring ingest` for them, or `fraud-scoring nightly`.",
         )

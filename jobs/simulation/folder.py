@@ -48,33 +48,53 @@ class Folder:
         """Make the folder ours, and incomplete until it has been written again.
 
         Raises:
-            UsageProblem: it holds something that `simulate` did not make.
+            UsageProblem: it holds something that `simulate` did not make, or another bank.
         """
-        if self.files.exists(self._path) and not self._is_ours():
+        description = self._description()
+        if self.files.exists(self._path):
+            self._require_ours(description)
+        # Markers go first: while rows are replaced no delivery may look complete.
+        if self.files.exists(f"{self._path}/{MARKERS}"):
+            self.files.rm(f"{self._path}/{MARKERS}", recursive=True)
+        self.files.makedirs(self._path, exist_ok=True)
+        text = json.dumps(description, indent=2) + "\n"
+        self.files.pipe_file(f"{self._path}/{PLAN_FILE}", text.encode())
+
+    def _description(self) -> dict[str, object]:
+        """What the folder says of its bank; a longer plan of the same bank goes on with it."""
+        bank = {**asdict(self.plan), "first_day": str(self.plan.first_day)}
+        del bank["out"]
+        return {"made_by": MADE_BY, **bank}
+
+    def _require_ours(self, description: dict[str, object]) -> None:
+        if self.files.isdir(self._path) and not self.files.ls(self._path, detail=False):
+            return
+        there = self._described()
+        if there.get("made_by") != MADE_BY:
             raise UsageProblem(
                 f"{self.plan.out} is there and was not made by simulate.",
                 expected="a folder that is new, empty, or made by simulate earlier.",
                 remedy="give another --out, or remove what is there.",
             )
-        # Markers go first: while rows are replaced no delivery may look complete.
-        if self.files.exists(f"{self._path}/{MARKERS}"):
-            self.files.rm(f"{self._path}/{MARKERS}", recursive=True)
-        self.files.makedirs(self._path, exist_ok=True)
-        description = {"made_by": MADE_BY, **asdict(self.plan)}
-        del description["out"]
-        text = json.dumps(description, indent=2, default=str) + "\n"
-        self.files.pipe_file(f"{self._path}/{PLAN_FILE}", text.encode())
+        others = [
+            f"{name} {there.get(name)}, not {value}"
+            for name, value in description.items()
+            if name != "num_days" and there.get(name) != value
+        ]
+        if others:
+            raise UsageProblem(
+                f"{self.plan.out} holds another bank: {'; '.join(others)}.",
+                expected="a folder that is new, or one of the same bank; only its days may differ.",
+                remedy="give another --out, or remove what is there.",
+            )
 
-    def _is_ours(self) -> bool:
-        if not self.files.isdir(self._path):
-            return False
-        if not self.files.ls(self._path, detail=False):
-            return True
+    def _described(self) -> dict[str, object]:
+        """What the folder says; nothing when it says nothing that can be read."""
         try:
             description = json.loads(self.files.cat_file(f"{self._path}/{PLAN_FILE}"))
-        except (FileNotFoundError, ValueError):
-            return False
-        return isinstance(description, dict) and description.get("made_by") == MADE_BY
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return description if isinstance(description, dict) else {}
 
     def mark_complete(self) -> None:
         """Say of every delivery that all of it is there."""

@@ -21,6 +21,7 @@ SPEND = "CARD_SPEND = "
     [
         ('"amount"', '"amuont"', "mean of amuont: transactions has no column 'amuont'"),
         ("mean(", "maen(", "NameError: name 'maen' is not defined"),
+        ("mean(", "mean((", "SyntaxError: "),
         ('"amount", ', "", "TypeError: mean() missing 1 required positional argument"),
     ],
 )

@@ -304,3 +304,14 @@ def test_what_simulate_did_not_make_is_left_alone(spark: SparkSession, tmp_path:
     with pytest.raises(UsageProblem, match="was not made by simulate"):
         simulate(spark, small_plan(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["accounts.csv"]
+
+
+def test_another_bank_is_left_alone(spark: SparkSession, tmp_path: Path) -> None:
+    from jobs.simulate import simulate
+
+    plan = small_plan(tmp_path / "bank", num_cards=20, num_days=12)
+    simulate(spark, plan)
+    other = replace(plan, num_cards=21, seed=plan.seed + 1, num_days=13)
+    with pytest.raises(UsageProblem, match="another bank: num_cards 20, not 21; seed"):
+        simulate(spark, other)
+    assert (Path(plan.out) / "_complete" / str(plan.last_day)).exists()
