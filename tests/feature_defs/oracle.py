@@ -33,18 +33,34 @@ EXACT = frozenset(
 def by_definition(
     known: Knowledge, first: date, last: date, features: Mapping[str, Feature]
 ) -> DataFrame:
-    """`transaction_id` and one column per windowed feature, of the rows from `first` to `last`."""
+    """`transaction_id` and one column per feature, of the rows from `first` to `last`."""
+    from pyspark.sql import functions as F
+
     spark = known.transactions.sparkSession
     known.transactions.createOrReplaceTempView("oracle_transactions")
     known.labels.createOrReplaceTempView("oracle_labels")
     spark.sql(EVENTS).createOrReplaceTempView("oracle_events")
     between = f"business_date BETWEEN DATE'{first}' AND DATE'{last}'"
-    found = spark.sql(f"SELECT transaction_id FROM oracle_events WHERE {between}")
+    said = ", ".join(f"{sql} AS {name}" for name, sql in OF_THE_TRANSACTION.items())
+    found = spark.sql(f"SELECT transaction_id, {said} FROM oracle_events WHERE {between}")
     windowed = [feature for feature in features.values() if feature.window]
     for entity in sorted({f.entity for f in windowed if f.entity}, key=lambda e: e.name):
         mine = [feature for feature in windowed if feature.entity == entity]
         found = found.join(spark.sql(_of_entity(entity, mine, between)), "transaction_id")
+    for feature in features.values():
+        if feature.parts:
+            found = found.withColumn(feature.name, F.expr(_of_parts(feature)))
     return found
+
+
+# The session's zone is UTC.
+OF_THE_TRANSACTION = {
+    "transaction_amount": "double(amount)",
+    "transaction_hour_of_day": "hour(event_time) + minute(event_time) / 60D "
+    "+ extract(SECOND FROM event_time) / 3600D",
+    "transaction_day_of_week": "double(extract(DAYOFWEEK_ISO FROM event_time) - 1)",
+}
+EXACT_OF_THE_TRANSACTION = {"transaction_amount", "transaction_day_of_week"}
 
 
 EVENTS = """
@@ -114,22 +130,29 @@ def _aggregate(feature: Feature) -> str:
     }[feature.function]
 
 
+def _of_parts(feature: Feature) -> str:
+    one, other = (part.name for part in feature.parts)
+    if feature.prior:
+        rate, weight = feature.prior
+        return f"({one} + {rate}D * {weight}D) / ({other} + {weight}D)"
+    return f"double({one}) / nullif(double({other}), 0D)"
+
+
 def differing(
     ours: DataFrame, theirs: DataFrame, features: Mapping[str, Feature]
 ) -> dict[str, int]:
     """Rows that differ, by feature, and rows that one side lacks, as `rows`."""
     from pyspark.sql import functions as F
 
-    windowed = {name: feature for name, feature in features.items() if feature.window}
-    left = ours.select("transaction_id", *(F.col(n).alias(f"our {n}") for n in windowed))
+    left = ours.select("transaction_id", *(F.col(n).alias(f"our {n}") for n in features))
     counts = {"rows": F.count_if(F.col("there").isNull() | F.col("here").isNull())}
     both = left.withColumn("here", F.lit(1)).join(
         theirs.withColumn("there", F.lit(1)), "transaction_id", "full"
     )
-    for name, feature in windowed.items():
+    for name, feature in features.items():
         one, other = F.col(f"`our {name}`"), F.col(name)
         equal = one.eqNullSafe(other)
-        if feature.function not in EXACT:
+        if feature.function not in EXACT and name not in EXACT_OF_THE_TRANSACTION:
             near = F.abs(one - other) <= RELATIVE_TOLERANCE * F.greatest(F.abs(one), F.abs(other))
             equal = equal | F.coalesce(near, F.lit(False))
         counts[name] = F.count_if(~equal)

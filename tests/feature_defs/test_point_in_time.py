@@ -412,6 +412,8 @@ def test_the_engine_equals_the_oracle(spark: SparkSession, seed: int) -> None:
     assert differing(ours, theirs, EVERY_FUNCTION) == {}
     moved = theirs.withColumn("card_count_1d", theirs["card_count_1d"] + 1)
     assert set(differing(ours, moved, EVERY_FUNCTION)) == {"card_count_1d"}
+    odd = theirs.withColumn("transaction_amount", theirs["transaction_amount"] * (1 + 1e-13))
+    assert set(differing(ours, odd, EVERY_FUNCTION)) == {"transaction_amount"}
     assert set(differing(ours, theirs.limit(3), EVERY_FUNCTION)) >= {"rows"}
 
 
