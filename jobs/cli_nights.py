@@ -64,20 +64,10 @@ def ingest(
     from jobs import ingest as job
     from jobs.delivery import check_ready
     from jobs.lake.nights import hold
-    from jobs.mapping import load_mapping
-    from jobs.source import Delivery
 
-    named = None
-    if source and source_format and mapping:
-        named = Delivery(source, source_format, load_mapping(mapping))
-    elif source or source_format or mapping:
-        raise UsageProblem(
-            "--source, --format and --mapping do not stand together.",
-            expected="all three, or none: then the delivery is the one that `nightly` reads.",
-            remedy="add what is missing, or leave all three out.",
-        )
-    with open_lake(settings, must_exist=named is None) as opened:
-        delivery = named or _usual_delivery(opened, allow_empty=allow_empty)
+    named = _named_delivery(source, source_format, mapping)
+    with open_lake(settings, must_exist=not (named or settings.source)) as opened:
+        delivery = replace(named or _usual_delivery(opened), allow_empty=allow_empty)
         check_ready(opened, delivery, dates)
         opened.create()
         with hold(opened, dates) as night:
@@ -125,12 +115,19 @@ def score(settings: Settings, day: Day) -> None:
 
 
 @with_settings
-def publish(settings: Settings, day: Day, accept: Accept = None, reason: Why = None) -> None:
-    """Gate 4, then the staged scores of a night in one commit.
+def publish(
+    settings: Settings,
+    day: OptionalDay = None,
+    first: FirstDay = None,
+    last: LastDay = None,
+    accept: Accept = None,
+    reason: Why = None,
+) -> None:
+    """Gate 4, then the staged scores of a night, or of a backfill's nights, in one commit.
 
     Example: fraud-scoring publish --lake L --date 2018-08-08
     """
-    dates = parse_dates(day, None, None)
+    dates = parse_dates(day, first, last)
     _night_job("publish", settings, dates, acceptance=acceptance_of("publish", accept, reason))
 
 
@@ -208,11 +205,29 @@ def backfill(
     typer.echo(f"{len(pages)} nights are done again; the last report is in {pages[-1]}")
 
 
-def _usual_delivery(lake: "Lake", *, allow_empty: bool) -> "Delivery":
+def _named_delivery(
+    source: str | None, source_format: Any, mapping: str | None
+) -> "Delivery | None":
+    """What the arguments name, which is all of a delivery or nothing."""
+    from jobs.mapping import load_mapping
+    from jobs.source import Delivery
+
+    if source and source_format and mapping:
+        return Delivery(source, source_format, load_mapping(mapping))
+    if source or source_format or mapping:
+        raise UsageProblem(
+            "--source, --format and --mapping do not stand together.",
+            expected="all three, or none: then the delivery is the one that `nightly` reads.",
+            remedy="add what is missing, or leave all three out.",
+        )
+    return None
+
+
+def _usual_delivery(lake: "Lake") -> "Delivery":
     """What `nightly` would read; its module brings in all jobs, which others need not wait for."""
     from jobs.nightly import usual_delivery
 
-    return replace(usual_delivery(lake), allow_empty=allow_empty)
+    return usual_delivery(lake)
 
 
 def _night_job(name: str, settings: Settings, dates: "Dates", **given: Any) -> None:

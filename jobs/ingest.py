@@ -22,9 +22,10 @@ from pyspark.sql import functions as F
 
 from jobs.failures import of_the_machine
 from jobs.lake.delta_io import Dates
-from jobs.lake.nights import Night
+from jobs.lake.nights import PINNED, Night
 from jobs.lake.runs import Run
 from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
+from jobs.later_nights import LaterNights
 from jobs.logs import say
 from jobs.quality.acceptance import Acceptance
 from jobs.quality.counts import declared_types
@@ -55,9 +56,13 @@ def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) 
     Raises:
         UsageProblem: people were alerted of one of the nights, and it is not run again.
         GateFailed: gate 1 said no, or the delivery cannot be read; nothing is published.
+        NightHeld: later nights were at work meanwhile; nothing is published.
     """
     lake = night.lake
     night.require_not_shown()
+    later = LaterNights.of(night)
+    # A night that is ingested again has old pins, which lack what later nights have brought since.
+    night.pins = lake.versions(PINNED)
     with night.job("ingest", delivery.arguments) as record:
         try:
             staged = _stage(night, delivery, record)
@@ -65,6 +70,7 @@ def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) 
             facts = night_facts(night.dates, staged)
             _note(record, facts, staged)
             require(_gate(night, delivery, facts, ready), record, acceptance)
+            later.require_unchanged()
             for table, rows in ready.items():
                 _publish(night, record, table, rows)
         finally:

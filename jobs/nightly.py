@@ -138,7 +138,11 @@ def usual_delivery(lake: Lake) -> Delivery:
 
 
 def must_score_again(night: Night) -> bool:
-    """Whether staged scores were lost before they could be published."""
+    """Whether staged scores were lost before they could be published, or are of other nights too.
+
+    A backfill that was stopped leaves those of all its nights in one place.
+    """
     if "score" not in night.finished or "publish" in night.finished:
         return False
-    return not night.lake.staged(night.finished["score"].run_id, SCORES.name)
+    scored = night.finished["score"]
+    return scored.dates != night.dates or not night.lake.staged(scored.run_id, SCORES.name)

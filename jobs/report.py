@@ -76,11 +76,9 @@ def write(lake: Lake, day: date) -> str:
         InputMissing: the night was never begun.
         NightHeld: another run works on it.
     """
-    record = _record(lake, day)
-    if not record.begun:
+    if not _record(lake, day).begun:
         raise _never_begun(lake, day)
-    if not record.waits_for_its_page:
-        return _write_recorded(lake, record)
+    # Held also when the page ends nothing: a run at work would write its own page meanwhile.
     with hold(lake, Dates(day, day)) as night:
         return run(night)
 

@@ -38,7 +38,7 @@ def judge_copies(rows: DataFrame, standing: DataFrame, late_days: int) -> DataFr
     )  # fmt: skip
     both = rows.withColumn("stands", F.lit(False)).unionByName(old, allowMissingColumns=True)
     per_night = Window.partitionBy("copy_key", "business_date")
-    best_first = per_night.orderBy(F.desc("passes"), "content")
+    best_first = per_night.orderBy(F.desc("passes"), "content", F.col("told").desc_nulls_last())
     judged = (
         both.repartition("copy_key")
         .withColumn("is_first", F.row_number().over(best_first) == 1)

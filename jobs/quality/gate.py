@@ -233,4 +233,7 @@ def _remedy(result: GateResult, run: Run, guarded: list[str], *, accepted: bool)
         nights = f" --date {run.dates}"
     elif run.dates:
         nights = f" --from {run.dates.first} --to {run.dates.last}"
-    return f"{mend}, or overrule the gate: `{run.job}{nights} --accept {word} --reason TEXT`."
+    # An acceptance is of what was looked at: the delivery may be another than the usual one.
+    source = run.arguments.get("source")
+    same = f", with the same delivery ({source})" if source else ""
+    return f"{mend}, or overrule the gate: `{run.job}{nights} --accept {word} --reason TEXT`{same}."

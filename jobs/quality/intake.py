@@ -104,8 +104,10 @@ def judged_transactions(
     judged = judge_copies(
         told.withColumn("copy_key", _key_or_own("transaction_id"))
         .withColumn("content", content(*CONTENT, *attributes))
-        # Of labels that contradict each other none is better than the other.
-        .withColumn("told", content("is_fraud", "label_time"))
+        # Of labels that contradict each other none is better than the other; none contradicts none.
+        .withColumn(
+            "told", F.when(F.col("is_fraud").isNotNull(), content("is_fraud", "label_time"))
+        )
         .withColumn("passes", F.size("reasons") == 0),
         others.select(
             F.col("transaction_id").alias("copy_key"),

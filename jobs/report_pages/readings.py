@@ -172,8 +172,7 @@ def refusals_recorded(ingest: Run) -> list[Refusal]:
 
 def alerts(place: Place) -> list[Alert]:
     """The night's alerts by rank, each with its transaction and recent events of its card."""
-    budget = place.lake.settings.alert_budget
-    frame = place.nights(ALERTS, 0).orderBy("rank").limit(budget)
+    frame = place.nights(ALERTS, 0).orderBy("rank")
     rows = frame.collect()
     if not rows:
         return []

@@ -3,7 +3,10 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from feature_defs.problems import GateFailed, InputMissing, UsageProblem
+from feature_defs.problems import GateFailed, InputMissing, NightHeld, UsageProblem
 from feature_defs.sources import LabelPolicy
 from jobs import ingest
 from jobs.delivery import check_ready
@@ -20,6 +23,7 @@ from jobs.earlier_deliveries import label_policy, recorded_delivery
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.nights import hold
 from jobs.lake.tables import LABELS, NIGHTS, QUARANTINE, RUNS, TRANSACTIONS
+from jobs.later_nights import LaterNights
 from jobs.mapping import Mapping
 from jobs.source import Delivery
 
@@ -154,12 +158,19 @@ def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
     assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
 
 
+@pytest.mark.parametrize("ingested_before", [False, True])
 def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
-    make_lake: Callable[..., Lake], tmp_path: Path
+    make_lake: Callable[..., Lake], tmp_path: Path, ingested_before: bool
 ) -> None:
     lake, place = make_lake(), tmp_path / "source"
     deliver(place, DAY, 20, channel="web")
-    first = (place / "tx" / f"{DAY}.csv").read_text(encoding="utf-8").splitlines()
+    whole = (place / "tx" / f"{DAY}.csv").read_text(encoding="utf-8")
+    first = whole.splitlines()
+    if ingested_before:
+        lines = [*first[:1], *first[4:]]
+        (place / "tx" / f"{DAY}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        run(lake, place, Dates(DAY, DAY))
+        (place / "tx" / f"{DAY}.csv").write_text(whole, encoding="utf-8")
     deliver(place, NEXT, 20, channel="web")
     with (place / "tx" / f"{NEXT}.csv").open("a", encoding="utf-8") as file:
         # Late, and in the next day's delivery.
@@ -170,6 +181,63 @@ def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
     assert ids.count() == ids.distinct().count() == 40
     assert rows_of(lake, DAY) == {"transactions": 17, "labels": 17, "quarantine": 3}
     assert rows_of(lake, NEXT)["transactions"] == 23
+
+
+BANK = """
+name = "bank"
+currency = "EUR"
+
+[transactions]
+path = "tx"
+business_date = "day"
+columns = { transaction_id = "id", event_time = "at", card_id = "card", merchant_id = "shop", \
+amount = "amount" }
+
+[labels]
+completeness = "frauds_only"
+maturity_days = 30
+label_delay_days = 7
+columns = { is_fraud = "fraud" }
+
+[readiness]
+marker = "done/{business_date}"
+"""
+
+
+def test_an_empty_night_is_allowed_on_the_command_line(tmp_path: Path) -> None:
+    place = tmp_path / "source"
+    deliver(place, DAY, 0)
+    (tmp_path / "bank.toml").write_text(BANK.replace("\\\n", ""), encoding="utf-8")
+    given = ["--source", str(place), "--format", "csv", "--mapping", str(tmp_path / "bank.toml")]
+    ended = subprocess.run(
+        [
+            sys.executable, "-m", "jobs", "ingest", "--lake", str(tmp_path / "lake"), *given,
+            "--date", str(DAY), "--allow-empty",
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_ingest_beside_a_later_night_publishes_nothing(
+    make_lake: Callable[..., Lake], tmp_path: Path
+) -> None:
+    lake, place = make_lake(), tmp_path / "source"
+    deliver(place, DAY, 10)
+    deliver(place, NEXT, 10)
+    with ExitStack() as at_work:
+        later = at_work.enter_context(hold(lake, Dates(NEXT, NEXT)))
+        with pytest.raises(NightHeld, match=f"later nights were at work: {NEXT}"):
+            run(lake, place, Dates(DAY, DAY))
+        with hold(lake, Dates(DAY, DAY)) as night:
+            seen = LaterNights.of(night)
+            ingest.run(later, Delivery(str(place), "csv", mapping()))
+            at_work.close()
+            with pytest.raises(NightHeld, match=f"later nights were at work: {NEXT}"):
+                seen.require_unchanged()
+    assert rows_of(lake, DAY) == {"transactions": 0, "labels": 0, "quarantine": 0}
+    run(lake, place, Dates(DAY, DAY))
+    assert rows_of(lake, DAY)["transactions"] == 10
 
 
 def test_a_lost_row_fails_the_gate(

@@ -16,7 +16,7 @@ from every_function import EVERY_FUNCTION
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Kind
-from feature_defs.problems import InputMissing
+from feature_defs.problems import InputMissing, NightHeld
 from jobs.backfill import BackfillPlan
 from jobs.lake.delta_io import Dates
 from jobs.lake.runs import Run
@@ -390,6 +390,24 @@ def test_a_night_that_is_being_run_again_stays_open_and_keeps_its_alerts(filled_
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
     states = filled_lake.read(NIGHTS).where(f"business_date = DATE'{DAY}'").select("state")
     assert [row["state"] for row in states.collect()] == ["open"]
+
+
+@pytest.mark.spark
+def test_a_page_waits_for_the_run_that_works_on_its_night(filled_lake: Lake) -> None:
+    from jobs import report
+    from jobs.lake.nights import hold
+
+    with hold(filled_lake, Dates(DAY, DAY)), pytest.raises(NightHeld, match="Another run"):
+        report.write(filled_lake, DAY)
+
+
+@pytest.mark.spark
+def test_a_smaller_budget_cuts_no_alerts_that_were_shown(filled_lake: Lake) -> None:
+    from jobs.report_pages import readings
+
+    settings = filled_lake.settings.model_copy(update={"alert_budget": 2})
+    today = replace(filled_lake, settings=settings)
+    assert len(readings.alerts(readings.Place(today, DAY, {}))) == 5
 
 
 @pytest.mark.spark

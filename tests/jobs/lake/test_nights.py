@@ -387,3 +387,18 @@ def test_only_ingest_begins_a_night(lake: Lake) -> None:
         with night.job("ingest") as run:
             run.versions_out["transactions"] = 1
     require_ingested(lake, dates)
+
+
+def test_scores_that_are_staged_with_those_of_other_nights_are_made_again(lake: Lake) -> None:
+    from jobs.lake.delta_io import Dates
+    from jobs.lake.nights import hold
+    from jobs.lake.tables import SCORES
+    from jobs.nightly import must_score_again
+
+    both = Dates(DAY, DAY + timedelta(days=1))
+    with hold(lake, both) as night:
+        with night.job("score") as run:
+            lake.stage(lake.read(SCORES), run.run_id, SCORES.name)
+        assert not must_score_again(night)
+    with hold(lake, Dates(DAY, DAY)) as night:
+        assert must_score_again(night)

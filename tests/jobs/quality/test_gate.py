@@ -169,6 +169,8 @@ def test_the_way_out_is_told_where_there_is_one() -> None:
         require(judge(row(v=0.5)), Run("ingest", night, {}))
     with pytest.raises(GateFailed, match="`ingest --from 2024-03-01 --to 2024-03-02 --accept"):
         require(judge(row(v=0.5)), Run("ingest", nights, {}))
+    with pytest.raises(GateFailed, match=r"--reason TEXT`, with the same delivery \(s3://bank\)"):
+        require(judge(row(v=0.5)), Run("ingest", night, {"source": "s3://bank"}))
     with pytest.raises(GateFailed) as raised:
         require(judge(row(lost=1)), Run("ingest", None, {}))
     assert "--accept" not in str(raised.value)

@@ -356,6 +356,8 @@ def test_copies_whose_own_labels_contradict_each_other(spark: SparkSession, tmp_
     rows = [
         {**GOOD, "id": "agree", "fraud": "1"}, {**GOOD, "id": "agree", "fraud": "1"},
         {**GOOD, "id": "differ", "fraud": "0"}, {**GOOD, "id": "differ", "fraud": "1"},
+        # Not known yet in one copy, and known in the other.
+        {**GOOD, "id": "later", "fraud": ""}, {**GOOD, "id": "later", "fraud": "1"},
     ]  # fmt: skip
     told = {"completeness": "complete", "label_delay_days": 7, "columns": {"is_fraud": "fraud"}}
     using = mapping(labels=told)
@@ -366,12 +368,17 @@ def test_copies_whose_own_labels_contradict_each_other(spark: SparkSession, tmp_
         transactions_of(delivery), using, dates,
     )  # fmt: skip
     judged = judged_transactions(source, spark.createDataFrame([], TRANSACTIONS.ddl), using, 7)
-    found = sorted((row["transaction_id"], tuple(row["reasons"])) for row in judged.collect())
+    judgements = judged.collect()
+    found = sorted((row["transaction_id"], tuple(row["reasons"])) for row in judgements)
+    accepted = {row["transaction_id"]: row["is_fraud"] for row in judgements if row["accepted"]}
+    assert accepted == {"agree": True, "later": True}
     assert found == [
         ("agree", ()),
         ("agree", ("identical_duplicate",)),
         ("differ", ("conflicting_duplicate",)),
         ("differ", ("conflicting_duplicate",)),
+        ("later", ()),
+        ("later", ("identical_duplicate",)),
     ]
 
 
