@@ -186,6 +186,7 @@ def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
 BANK = """
 name = "bank"
 currency = "EUR"
+refunds = "refused"
 
 [transactions]
 path = "tx"
