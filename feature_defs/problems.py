@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+# Of many things that a problem is about, so many are named.
 MAX_NAMED = 5
 
 # The name and password of `scheme://name:password@host`, and those that follow a `?`.

@@ -21,7 +21,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from feature_defs.catalogue import LOOKBACK_DAYS
-from feature_defs.problems import NightHeld
+from feature_defs.problems import MAX_NAMED, NightHeld
 from jobs.lake.delta_io import Dates, Lake
 from jobs.lake.holders import is_dead
 from jobs.lake.runs import now
@@ -43,7 +43,6 @@ CONFLICTS = (
 CLOCK_SLACK = timedelta(minutes=5)
 # A context reaches two periods back, and two periods are never longer than this.
 CONTEXT_REACH_DAYS = 56
-NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Lease:
             return sorted(set(dead))
         raise NightHeld(
             f"Another run holds {len(held)} of the nights {self.dates} or of those that they "
-            f"build on: {'; '.join(_by_whom(row, moment) for row in held[:NAMED_AT_MOST])}.",
+            f"build on: {'; '.join(_by_whom(row, moment) for row in held[:MAX_NAMED])}.",
             expected="nights that nobody works on.",
             remedy="wait until that run has ended; a dead run's lease ends by itself.",
         )

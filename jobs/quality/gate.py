@@ -19,7 +19,7 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations.checkpoint import Checkpoint
 
-from feature_defs.problems import GateFailed
+from feature_defs.problems import MAX_NAMED, GateFailed
 from jobs.failures import of_the_machine
 from jobs.lake.runs import Run
 from jobs.quality.acceptance import GATES, NEVER_OVERRULED, Acceptance, Outcome
@@ -29,7 +29,6 @@ Severity = Literal["fail", "warn"]
 Status = Literal["passed", "failed", "crashed", "not applicable"]
 Kind = Literal["conservation", "schema", "nulls", "range", "volume", "drift", "figures", "model"]
 Row = Mapping[str, Any]
-MAX_NAMED = 5
 
 
 @dataclass(frozen=True)

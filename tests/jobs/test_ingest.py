@@ -208,7 +208,7 @@ marker = "done/{business_date}"
 def test_an_empty_night_is_allowed_on_the_command_line(tmp_path: Path) -> None:
     place = tmp_path / "source"
     deliver(place, DAY, 0)
-    (tmp_path / "bank.toml").write_text(BANK.replace("\\\n", ""), encoding="utf-8")
+    (tmp_path / "bank.toml").write_text(BANK, encoding="utf-8")
     given = ["--source", str(place), "--format", "csv", "--mapping", str(tmp_path / "bank.toml")]
     ended = subprocess.run(
         [
