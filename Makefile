@@ -92,7 +92,7 @@ bench-causes: setup
 	$(BIN)/python tests/benchmarks/simulated_causes.py
 
 # Many recipes on the same nights; what was found is kept in results.jsonl and not found again.
-# make bench-models WHAT=architectures LAKE=L FROM=2018-06-27 TO=2018-07-03 (or ablations, seeds)
+# make bench-models WHAT=architectures LAKE=L FROM=2018-06-27 TO=2018-07-03 (or reported, ablations)
 bench-models: setup
 	$(BIN)/python tests/benchmarks/model_choice.py $(WHAT) --lake $(LAKE) --from $(FROM) \
 		--to $(TO) --num-workers 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def train_distributed(spark: SparkSession, run: TrainingRun, num_workers: int) -
     use_gpu = _check_resources(spark, num_workers)
     clear_reports(run.run_dir)
     distributor = TorchDistributor(num_processes=num_workers, local_mode=False, use_gpu=use_gpu)
+    # Ranks that Spark gives no GPU of their own would all take the first they see.
+    run = replace(run, use_gpu=use_gpu or num_workers == 1)
     try:
         summary = distributor.run(train, run)
     except Exception as error:

@@ -65,6 +65,9 @@ def model_card(checkpoint: Checkpoint) -> str:
                 f"{training.get('num_validation_events', 'an unknown number of')} events.",
                 f"Versions of the tables: {versions}.",
                 LABELS_ARE_FOR[config.supervision],
+                f"Learned by {training.get('world_size', 'an unknown number of')} processes on "
+                f"{training.get('device', 'an unknown device')}, products in "
+                f"{training.get('precision', 'an unknown precision')}.",
                 f"Context of an event: the card's events of {config.context_period_days} to "
                 f"{2 * config.context_period_days - 1} days.",
             )

@@ -1,8 +1,10 @@
 """The ranks of a training run: who I am, and the few things all ranks agree on.
 
 One rank needs no process group. With several, collectives run over gloo on CPUs and over nccl
-with one GPU per rank, always with a timeout. A rank whose peer died fails in a collective: that
-is told apart from an error of its own (`PeerLost`), so that a report names the right rank.
+with one GPU per rank, always with a timeout. A GPU that has bfloat16 multiplies in it while a
+network learns; weights, likelihoods and sums stay in float32. A rank whose peer died fails in a
+collective: that is told apart from an error of its own (`PeerLost`), so that a report names the
+right rank.
 """
 
 from __future__ import annotations
@@ -34,9 +36,13 @@ class Ranks:
     device: torch.device
 
     @classmethod
-    def from_environment(cls) -> Ranks:
-        """As the launcher says: RANK and WORLD_SIZE, or a single rank without them."""
-        device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    def from_environment(cls, use_gpu: bool = True) -> Ranks:
+        """As the launcher says: RANK and WORLD_SIZE, or a single rank without them.
+
+        `use_gpu`: compute on the first GPU that this process sees, where it sees one.
+        """
+        found = use_gpu and torch.cuda.is_available()
+        device = torch.device("cuda", 0) if found else torch.device("cpu")
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ["RANK"]) if world_size > 1 else 0
         return cls(rank, world_size, device)
@@ -45,6 +51,19 @@ class Ranks:
     def is_first(self) -> bool:
         """Whether this rank writes what all share."""
         return self.rank == 0
+
+    @property
+    def device_name(self) -> str:
+        """What a reader calls the device."""
+        on_gpu = self.device.type == "cuda"
+        return torch.cuda.get_device_name(self.device) if on_gpu else self.device.type
+
+    def precision(self, mixed: bool) -> torch.dtype:
+        """Of products while a network learns: bfloat16 if `mixed`, on a GPU that has it."""
+        able = self.device.type == "cuda" and torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
+        return torch.bfloat16 if mixed and able else torch.float32
 
     @contextmanager
     def joined(self, timeout_s: float) -> Iterator[None]:

@@ -89,8 +89,13 @@ def rarity_autoencoder() -> ModelConfig:
         # Chances of fraud as such are left out: beside one that is high, an ordinary ratio of it to
         # what it was before would look odd.
         columns=(*_without_labels(base.columns), *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
-        # What is odd stays out of the code: beyond this all inputs look alike.
-        network=replace(base.network, input_limit=0.5),
+        network=replace(
+            base.network,
+            architecture="convolution_autoencoder",
+            num_layers=6,
+            # What is odd stays out of the code: beyond this all inputs look alike.
+            input_limit=0.5,
+        ),
         ranking=BY_RARITY,
         # An odd hour or a busy day is rare as often as a fraud is, and says little: chosen on weeks
         # before those that are reported.
@@ -134,7 +139,7 @@ def semi_supervised_autoencoder() -> ModelConfig:
 def without_history() -> ModelConfig:
     """Without a memory of the card's earlier events."""
     base = rarity_autoencoder()
-    network = replace(base.network, architecture="feed_forward_autoencoder")
+    network = replace(base.network, architecture="feed_forward_autoencoder", num_layers=1)
     return replace(base, recipe="without_history", network=network)
 
 

@@ -19,14 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from feature_defs.problems import Problem
 from fraud_models.checkpoint import HEAD_WEIGHTS, Checkpoint, part, save_checkpoint
 from fraud_models.config import ModelConfig
-from fraud_models.event_batch import KNOWN_FRAUD, EventBatch
+from fraud_models.feed import Step, ahead, nothing, steps_of
 from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
 from fraud_models.phases import Choice, Phase, phases_of
 from fraud_models.ranks import Ranks
@@ -44,7 +43,6 @@ from fraud_models.snapshot import read_manifest, verify
 from fraud_models.storage import join
 
 SECONDS_BETWEEN_LOG_LINES = 5.0
-_Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,10 @@ class TrainingRun:
     config: ModelConfig
     timeout_s: float = 300.0
     """How long a rank waits for the others, in seconds."""
+    use_gpu: bool = True
+    """Whether a rank computes on the GPU that it sees, where it sees one."""
+    mixed_precision: bool = True
+    """Whether a GPU that has bfloat16 multiplies in it while the network learns."""
 
 
 def train(run: TrainingRun) -> dict[str, Any]:
@@ -65,14 +67,14 @@ def train(run: TrainingRun) -> dict[str, Any]:
 
     The summary holds `checkpoint_uri`, `sha256` (empty but in the first rank), `best_epoch`,
     `epochs`, `train_loss` and `validation_loss` (nats per event, of the best epoch), `history` (a
-    dict per epoch), `num_train_events`, `num_validation_events`, `world_size` and `seconds` (of
-    this attempt).
+    dict per epoch), `num_train_events`, `num_validation_events`, `world_size`, `device`,
+    `precision` (of the products while learning) and `seconds` (of this attempt).
 
     Raises:
         InputMissing: the snapshot is damaged, or rows went missing while reading.
         PeerLost: another rank went away.
     """
-    ranks = Ranks.from_environment()
+    ranks = Ranks.from_environment(run.use_gpu)
     log = RankLog(run.run_dir, ranks.rank)
     log.write("started")
     write_scratch(run.run_dir, ranks.rank)
@@ -118,6 +120,7 @@ class _Trainer:
                 remedy="write a snapshot for this config.",
             )
         self.shard = Shard(run.snapshot_uri, self.manifest, ranks.rank, ranks.world_size)
+        self.precision = ranks.precision(run.mixed_precision)
 
     def run(self) -> dict[str, Any]:
         state = load_newest_epoch(self.run_spec.run_dir, self.config.to_dict())
@@ -193,8 +196,8 @@ class _Trainer:
         progress, counted = _Progress(), RowCount()
         batches = read_batches(self.shard, self.config.optimisation, epoch, counted)
         with torch.set_grad_enabled(training):
-            weighted = self._until_all_are_done(_weighted(batches, choose))
-            for number, batch in enumerate(weighted, start=1):
+            steps = self._until_all_are_done(ahead(steps_of(batches, choose)))
+            for number, batch in enumerate(steps, start=1):
                 self._step(phase, batch, progress, training)
                 kind = "teaching" if training else "judging"
                 self._report(f"{phase.name}, epoch {epoch}, {kind}, batch {number}")
@@ -202,7 +205,7 @@ class _Trainer:
         check_num_rows(self.shard, int(num_rows))
         return progress
 
-    def _until_all_are_done(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    def _until_all_are_done(self, batches: Iterator[Step]) -> Iterator[Step]:
         while True:
             batch = next(batches, None)
             (num_left,) = self.ranks.sum(float(batch is not None))
@@ -210,10 +213,13 @@ class _Trainer:
                 return
             yield batch if batch is not None else nothing(len(self.config.columns))
 
-    def _step(self, phase: Phase, batch: _Batch, progress: _Progress, training: bool) -> None:
+    def _step(self, phase: Phase, batch: Step, progress: _Progress, training: bool) -> None:
         values, weights, labels = (tensor.to(self.ranks.device) for tensor in batch)
-        # Judging needs no gradients, so it goes past DDP, whose ranks would wait for them.
-        loss = (phase.replica if training else phase.objective)(values, weights, labels)
+        # Judging needs no gradients, so it goes past DDP, whose ranks would wait for them; and it
+        # is as precise as scoring.
+        lower = training and self.precision != torch.float32
+        with torch.autocast(self.ranks.device.type, self.precision, enabled=lower):
+            loss = (phase.replica if training else phase.objective)(values, weights, labels)
         nats, weight = self.ranks.sum(float(loss.detach()), float(weights.sum()))
         progress.nats += nats
         progress.weight += weight
@@ -241,6 +247,8 @@ class _Trainer:
             "num_train_events": self.manifest.summary.num_train_events,
             "num_validation_events": self.manifest.summary.num_validation_events,
             "world_size": self.ranks.world_size,
+            "device": self.ranks.device_name,
+            "precision": str(self.precision).removeprefix("torch."),
             "seconds": round(time.monotonic() - self.started, 3),
         }
         uri = join(self.run_spec.run_dir, CHECKPOINT_FOLDER)
@@ -263,31 +271,8 @@ class _Trainer:
             self.log.write(text)
 
 
-def nothing(num_columns: int) -> _Batch:
-    """A batch of weight 0, all values missing: any other value might have no finite gradient."""
-    values = torch.full((1, 1, num_columns), math.nan)
-    return values, torch.zeros(1, 1), torch.zeros(1, 1)
-
-
 def _is_over(phase: Phase, state: EpochState) -> bool:
     waited = state.epoch - state.best_epoch
     return state.phase_epoch >= phase.epochs or (
         phase.judges is not None and waited >= phase.patience
     )
-
-
-def _weighted(batches: Iterator[EventBatch], choose: Choice) -> Iterator[_Batch]:
-    """Values [B, L, F], weights and labels [B, L] of the sequences that have a chosen event."""
-    for batch in batches:
-        weights = choose(batch.roles)
-        chosen = weights.any(axis=1)
-        if not chosen.any():
-            continue
-        # What follows the last chosen event does not matter to a causal model.
-        longest = int(np.flatnonzero(weights.any(axis=0))[-1]) + 1
-        frauds = (batch.roles & KNOWN_FRAUD) > 0
-        yield (
-            torch.from_numpy(batch.values[chosen, :longest]),
-            torch.from_numpy(weights[chosen, :longest].astype(np.float32)),
-            torch.from_numpy(frauds[chosen, :longest].astype(np.float32)),
-        )

@@ -1,12 +1,14 @@
 """Many recipes backtested on the same nights: which architecture, what each part is worth, luck.
 
     python tests/benchmarks/model_choice.py architectures --lake L --from 2018-06-27 --to 2018-07-03
+    python tests/benchmarks/model_choice.py reported --lake L --from 2018-07-18 --to 2018-08-14
     python tests/benchmarks/model_choice.py ablations --lake L --from 2018-07-18 --to 2018-08-14
-    python tests/benchmarks/model_choice.py seeds --lake L --from 2018-07-18 --to 2018-08-14
 
 Every line of the tables is what `fraud-scoring backtest` finds for that config, the baselines of
-the first one included. What is found is kept in the file `--results`, a JSON line per config and
-nights, and not found again when the command runs again: hours of training can be stopped.
+the first one included. `reported` and `ablations` train each recipe with three seeds: a line is
+the mean over them, of figures and of the ends of their intervals, and tells how far seeds lie
+apart. What is found is kept in the file `--results`, a JSON line per config and nights, and not
+found again when the command runs again: hours of training can be stopped.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,32 +64,30 @@ def architectures() -> list[ModelConfig]:
     return found
 
 
+def reported() -> list[ModelConfig]:
+    """The two recipes that are reported."""
+    return _with_seeds(LEVELS[:2])
+
+
 def ablations() -> list[ModelConfig]:
     """The rarity_autoencoder, and the same without one of its parts."""
-    from fraud_models.recipes import recipe
-
-    return [recipe("rarity_autoencoder"), *(recipe(f"without_{part}") for part in PARTS)]
+    return _with_seeds((LEVELS[1], *(f"without_{part}" for part in PARTS)))
 
 
-def seeds() -> list[ModelConfig]:
-    """The two recipes that are reported, with other luck."""
+def _with_seeds(names: tuple[str, ...]) -> list[ModelConfig]:
     from fraud_models.recipes import recipe
 
     return [
-        replace(
-            base,
-            recipe=f"{base.recipe}_seed_{seed}",
-            optimisation=replace(base.optimisation, seed=seed),
-        )
-        for base in map(recipe, LEVELS[:2])
+        replace(base, optimisation=replace(base.optimisation, seed=seed))
+        for base in map(recipe, names)
         for seed in SEEDS
     ]
 
 
 SETS: dict[str, Callable[[], list[ModelConfig]]] = {
     "architectures": architectures,
+    "reported": reported,
     "ablations": ablations,
-    "seeds": seeds,
 }
 
 
@@ -112,20 +113,30 @@ def show(lines: list[dict[str, Any]], title: str) -> None:
     table.add_column("recipe", no_wrap=True)
     for heading in (*FIGURES.values(), "train s", "score s"):
         table.add_column(heading, justify="right", no_wrap=True)
+    by_name: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        name = line["config"]["recipe"]
-        cells = [_cell(line["overall"][name][figure]) for figure in FIGURES]
-        table.add_row(name, *cells, str(line["train_s"]), str(line["score_s"]))
+        by_name.setdefault(line["config"]["recipe"], []).append(line)
+    for name, found in by_name.items():
+        cells = [_cell([line["overall"][name][figure] for line in found]) for figure in FIGURES]
+        seconds = (f"{fmean(line[kind] for line in found):.0f}" for kind in ("train_s", "score_s"))
+        table.add_row(name, *cells, *seconds)
     own = lines[0]["config"]["recipe"]
     for baseline in (name for name in lines[0]["overall"] if name != own):
-        cells = [_cell(lines[0]["overall"][baseline][figure]) for figure in FIGURES]
+        cells = [_cell([lines[0]["overall"][baseline][figure]]) for figure in FIGURES]
         table.add_row(f"{baseline} ({own}'s columns)", *cells, "", "")
     Console(width=WIDTH).print(table)
 
 
-def _cell(mean: dict[str, Any]) -> str:
-    low, high = mean["interval"] or (None, None)
-    return f"{mean['value']:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None else "")
+def _cell(found: list[dict[str, Any]]) -> str:
+    """Mean over seeds, with the ends of the interval and how far apart seeds are."""
+    values = [mean["value"] for mean in found]
+    told = []
+    if all(mean["interval"] for mean in found):
+        low, high = (fmean(mean["interval"][end] for mean in found) for end in (0, 1))
+        told.append(f"{low:.3f} to {high:.3f}")
+    if len(values) > 1:
+        told.append(f"±{(max(values) - min(values)) / 2:.3f}")
+    return f"{fmean(values):.3f}" + (f" ({', '.join(told)})" if told else "")
 
 
 def main(

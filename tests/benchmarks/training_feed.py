@@ -2,12 +2,14 @@
 
 A snapshot of made-up cards is written once. Then epochs of the recipe's own training run by turns:
 fed by Petastorm as `train` does, and fed with the very same batches, loaded before the clock
-starts. Everything else is the same: the loop, the network, the state that is written.
+starts. Everything else is the same: the loop, the network, the state that is written. Where there
+is a GPU, epochs in memory in float32 and on the CPU take their turns too.
 
     python tests/benchmarks/training_feed.py --num-cards 3000
 
 The last line is one JSON object; `feed_ratio` is the median epoch in memory over the median epoch
-from Petastorm: 1 means that feeding costs nothing.
+from Petastorm: 1 means that feeding costs nothing. `bf16_speedup` and `gpu_speedup` are those of an
+epoch in float32 and of one on the CPU over the same on the GPU in bfloat16.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import json
 import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import typer
 
 from fraud_models import training
@@ -99,42 +102,83 @@ def in_memory(snapshot: str, config: ModelConfig) -> Any:
     return feed
 
 
-def epoch_seconds(snapshot: str, config: ModelConfig, feed: Any) -> float:
-    """One epoch of a fresh training with this feed."""
-    with tempfile.TemporaryDirectory() as run_dir:
-        training.read_batches = feed
-        summary = training.train(training.TrainingRun(snapshot, run_dir, config))
-    return float(summary["history"][0]["seconds"])
+@dataclass(frozen=True)
+class Kind:
+    """A way to run an epoch."""
+
+    feed: Any
+    use_gpu: bool = True
+    mixed_precision: bool = True
+
+    def epoch(self, snapshot: str, config: ModelConfig) -> dict[str, Any]:
+        """What a fresh training of one epoch says of itself."""
+        with tempfile.TemporaryDirectory() as run_dir:
+            training.read_batches = self.feed
+            return training.train(
+                training.TrainingRun(
+                    snapshot,
+                    run_dir,
+                    config,
+                    use_gpu=self.use_gpu,
+                    mixed_precision=self.mixed_precision,
+                )
+            )
+
+
+def kinds_of(snapshot: str, config: ModelConfig) -> dict[str, Kind]:
+    """By what is told of them."""
+    preloaded = in_memory(snapshot, config)
+    kinds = {"petastorm": Kind(read_batches), "in_memory": Kind(preloaded)}
+    if torch.cuda.is_available():
+        kinds["float32"] = Kind(preloaded, mixed_precision=False)
+        kinds["cpu"] = Kind(preloaded, use_gpu=False)
+    return kinds
 
 
 def main(
     num_cards: Annotated[int, typer.Option(help="Sequences in the snapshot.")] = 3000,
     num_rounds: Annotated[int, typer.Option(help="Epochs of each kind.")] = 5,
     name: Annotated[str, typer.Option("--recipe", help="Whose network.")] = "lstm_autoencoder",
+    hidden_width: Annotated[int, typer.Option(help="Of the network; 0: the recipe's.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Sequences of a step; 0: the recipe's.")] = 0,
 ) -> None:
     """Measure and print."""
     config = recipe(name)
-    config = replace(config, optimisation=replace(config.optimisation, epochs=1))
+    network, optimisation = config.network, replace(config.optimisation, epochs=1)
+    network = replace(network, hidden_width=hidden_width or network.hidden_width)
+    optimisation = replace(optimisation, batch_size=batch_size or optimisation.batch_size)
+    config = replace(config, network=network, optimisation=optimisation)
     with tempfile.TemporaryDirectory() as place:
         snapshot = write_snapshot(Path(place, "snapshot"), num_cards, config)
-        feeds = {"petastorm": read_batches, "in memory": in_memory(snapshot, config)}
-        seconds: dict[str, list[float]] = {feed: [] for feed in feeds}
+        kinds = kinds_of(snapshot, config)
+        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+        told: dict[str, dict[str, Any]] = {}
         for number in range(num_rounds + 1):
-            for feed, read in feeds.items():
-                taken = epoch_seconds(snapshot, config, read)
+            for kind, way in kinds.items():
+                told[kind] = way.epoch(snapshot, config)
+                (epoch,) = told[kind]["history"]
                 # The first round warms up.
                 if number:
-                    seconds[feed].append(taken)
-                    typer.echo(f"round {number}, {feed}: {taken:.2f} s")
+                    seconds[kind].append(epoch["seconds"])
+                    typer.echo(
+                        f"round {number}, {kind}: {epoch['seconds']:.2f} s, "
+                        f"loss {epoch['train_loss']:.4f}, {told[kind]['device']}"
+                    )
         events = read_manifest(snapshot).summary.num_events
-    medians = {feed: statistics.median(taken) for feed, taken in seconds.items()}
+    medians = {kind: statistics.median(taken) for kind, taken in seconds.items()}
     result = {
         "recipe": name,
+        "hidden_width": network.hidden_width,
+        "batch_size": optimisation.batch_size,
         "num_events": events,
-        "petastorm_s": round(medians["petastorm"], 3),
-        "in_memory_s": round(medians["in memory"], 3),
-        "feed_ratio": round(medians["in memory"] / medians["petastorm"], 3),
+        "device": told["petastorm"]["device"],
+        "precision": told["petastorm"]["precision"],
+        **{f"{kind}_s": round(median, 3) for kind, median in medians.items()},
+        "feed_ratio": round(medians["in_memory"] / medians["petastorm"], 3),
     }
+    for ratio, kind in (("bf16_speedup", "float32"), ("gpu_speedup", "cpu")):
+        if kind in medians:
+            result[ratio] = round(medians[kind] / medians["in_memory"], 3)
     typer.echo(json.dumps(result))
 
 

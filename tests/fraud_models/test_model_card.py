@@ -10,11 +10,14 @@ from fraud_models.model_card import model_card
 
 
 def test_a_card_tells_what_the_model_was_made_from(checkpoint: Checkpoint) -> None:
-    training = {"num_train_events": 266_123, "num_validation_events": 61_007, "train_loss": 1.25}
+    events = {"num_train_events": 266_123, "num_validation_events": 61_007}
+    ranks = {"world_size": 2, "device": "cpu", "precision": "float32"}
+    training = {**events, **ranks, "train_loss": 1.25}
     card = model_card(replace(checkpoint, training=training))
     assert card.startswith("# lstm_autoencoder, as of 2018-07-04\n")
     assert "Nights 2018-05-30 to 2018-06-26: 266123 events." in card
     assert "Chosen and calibrated on 2018-06-27 to 2018-07-03: 61007 events." in card
+    assert "Learned by 2 processes on cpu, products in float32." in card
     assert "`features` 4" in card and "Training: 1.2500 nats per event." in card
     assert "Validation:" not in card
     assert "| `transaction_amount` | yes | no | `mark-transaction_amount` |" in card
