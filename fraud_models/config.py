@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from feature_defs.catalogue import FEATURES
@@ -135,8 +136,14 @@ class HeadConfig:
     """Of AdamW at the start; it falls as the autoencoder's does."""
     weight_decay: float = 1e-3
     """Of AdamW."""
+    knots: tuple[float, ...] = ()
+    """Where the pieces that a value is read in end, in encoded units; none: it is read whole."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "knots", tuple(float(knot) for knot in self.knots))
+        rising = all(low < high for low, high in pairwise(self.knots))
+        if len(self.knots) == 1 or not rising or not all(map(math.isfinite, self.knots)):
+            _refuse("head.knots", self.knots, "none, or two or more finite numbers that rise.")
         for name in ("hidden_width", "epochs"):
             if getattr(self, name) < 1:
                 _refuse(f"head.{name}", getattr(self, name), "1 or more.")
@@ -241,8 +248,10 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""
+        values = asdict(self)
+        values["head"]["knots"] = list(self.head.knots)
         lists = {"columns": list(self.columns), "ranked_columns": list(self.ranked_columns)}
-        return {**asdict(self), **lists}
+        return {**values, **lists}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

@@ -28,6 +28,7 @@ from fraud_models.config import (
     ONE_CLASS,
     SEMI_SUPERVISED,
     UNSUPERVISED,
+    HeadConfig,
     ModelConfig,
 )
 
@@ -45,6 +46,10 @@ FRAUD_CHANCES = tuple(f"merchant_fraud_count_{d}d_delay_7d_smoothed" for d in (1
 NEWLY_RISKY = tuple(
     f"{name}_over_merchant_fraud_count_10d_delay_28d_smoothed" for name in FRAUD_CHANCES[1:3]
 )
+
+
+# A head sees a step wherever a value passes another half of a standard deviation.
+KNOTS = tuple(half / 2 for half in range(-16, 17))
 
 
 def lstm_autoencoder() -> ModelConfig:
@@ -129,6 +134,7 @@ def semi_supervised_autoencoder() -> ModelConfig:
         ranking=BY_HEAD,
         ranked_columns=(),
         rarity_weights={},
+        head=HeadConfig(knots=KNOTS),
         train_days=49,
     )
 

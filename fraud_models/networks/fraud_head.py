@@ -1,9 +1,13 @@
 """The supervised head: code, errors and values of an event to the log odds that it is a fraud.
 
-Shapes: `N` events, `F` columns, `C` channels, `Z` code, `W = C + F + Z` inputs.
+Shapes: `N` events, `F` columns, `C` channels, `P` pieces, `Z` code, `H` hidden units,
+`W = C * P + F + Z` inputs.
 
-Its inputs are 0 for a usual event: values at their centre, no errors. Why an event ranks high is
-told by integrated gradients along the straight line from there to the event (Sundararajan, Taly
+A value is read in pieces between knots, each telling how much of it the value fills, so that a
+network sees a step where trees would cut (the piecewise linear encoding of Gorishniy, Rubachev and
+Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022). Its inputs
+are 0 for a usual event: values at their centre, no errors. Why an event ranks high is told by
+integrated gradients along the straight line of inputs from there to the event (Sundararajan, Taly
 and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017): each input's share is its distance
 times the mean of the gradient along the line, and the shares sum to the difference of the log
 odds, which is the ranking value. A column's share is that of its channels and of its error; what
@@ -32,9 +36,13 @@ class FraudHead(nn.Module):
         self, config: HeadConfig, channel_owner: tuple[int, ...], num_columns: int, code_width: int
     ) -> None:
         super().__init__()
-        owner = [*channel_owner, *range(num_columns), *([num_columns] * code_width)]
+        num_pieces = max(1, len(config.knots) - 1)
+        of_pieces = [owner for owner in channel_owner for _ in range(num_pieces)]
+        owner = [*of_pieces, *range(num_columns), *([num_columns] * code_width)]
         self.register_buffer("owner", torch.tensor(owner), persistent=False)
         self.owner: Tensor
+        self.register_buffer("knots", torch.tensor(config.knots), persistent=False)
+        self.knots: Tensor
         self.num_columns = num_columns
         self.layers = nn.Sequential(
             nn.Linear(len(owner), config.hidden_width),
@@ -50,12 +58,18 @@ class FraudHead(nn.Module):
         owner, columns = encoding.channel_owner, len(encoding.columns)
         return cls(config.head, owner, columns, config.network.code_width)
 
-    @staticmethod
-    def inputs(channels: Tensor, errors: Tensor, codes: Tensor) -> Tensor:
+    def inputs(self, channels: Tensor, errors: Tensor, codes: Tensor) -> Tensor:
         """[..., W] of [..., C] channels, [..., F] errors and [..., Z] codes."""
-        bounded = (part.clamp(-INPUT_LIMIT, INPUT_LIMIT) for part in (channels, codes))
-        values, code = bounded
+        values, code = (part.clamp(-INPUT_LIMIT, INPUT_LIMIT) for part in (channels, codes))
+        if len(self.knots):
+            values = self._filled(values) - self._filled(torch.zeros_like(values))
         return torch.cat([values, torch.log1p(errors), code], dim=-1)
+
+    def _filled(self, values: Tensor) -> Tensor:
+        """[..., C] to [..., C * P]: how much of each piece lies below the value, 0 to 1."""
+        low, high = self.knots[:-1], self.knots[1:]
+        filled = ((values[..., None] - low) / (high - low)).clamp(0.0, 1.0)
+        return filled.flatten(-2)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., W] to [...] log odds."""
@@ -69,13 +83,18 @@ class FraudHead(nn.Module):
         thousandth) goes to the inputs in proportion to their shares.
         """
         points, weights = leggauss(NUM_POINTS)  # type: ignore[no-untyped-call]
-        gradient = torch.zeros_like(inputs)
+        first, rest = self.layers[0], self.layers[1:]
+        assert isinstance(first, nn.Linear)
+        # Up to the first hidden units everything is linear, so the line is walked in those.
+        reached = (inputs @ first.weight.T).detach()
+        slopes = torch.zeros_like(reached)
         for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-            at = (inputs * float(point)).detach().requires_grad_(True)
+            at = (reached * float(point) + first.bias).detach().requires_grad_(True)
             with torch.enable_grad():
-                (slope,) = torch.autograd.grad(self(at).sum(), at)
-            gradient += float(weight) * slope
+                (slope,) = torch.autograd.grad(rest(at).sum(), at)
+            slopes += float(weight) * slope
         with torch.no_grad():
+            gradient = slopes @ first.weight
             value = (self(inputs) - self(torch.zeros_like(inputs[:1]))).double()
             shares = torch.zeros(len(inputs), self.num_columns + 1, dtype=torch.float64)
             shares = shares.index_add(-1, self.owner, (inputs * gradient).double())

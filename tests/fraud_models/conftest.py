@@ -174,7 +174,7 @@ def ranking_by(ranking: str, checkpoint: Checkpoint) -> Checkpoint:
 
 def semi_supervised(config: ModelConfig) -> ModelConfig:
     """The same with a small head."""
-    head = HeadConfig(hidden_width=8, epochs=3)
+    head = HeadConfig(hidden_width=8, epochs=3, knots=(-8.0, -1.0, 0.0, 1.0, 8.0))
     return replace(config, supervision=SEMI_SUPERVISED, ranking=BY_HEAD, head=head)
 
 
