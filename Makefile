@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
 	test-guards race-test lint handbook-check oracle-check bench-scoring bench-gates \
-	bench-features bench-training bench-causes bench-models wheel constraints clean
+	bench-features bench-training bench-reasons bench-causes bench-models wheel constraints clean
 
 setup: $(READY)
 
@@ -86,6 +86,10 @@ bench-features: setup
 # What feeding a training from Petastorm costs, beside the same loop on tensors in memory.
 bench-training: setup
 	$(BIN)/python tests/benchmarks/training_feed.py
+
+# What the reasons of a supervised head cost, beside the scoring of the same events.
+bench-reasons: setup
+	$(BIN)/python tests/benchmarks/attribution_cost.py
 
 # What history is worth and whether reasons are right, on a bank whose frauds have known causes.
 bench-causes: setup

@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fraud_models.config import HeadConfig, ModelConfig
 from fraud_models.encoding import Encoding
@@ -39,11 +40,11 @@ class FraudHead(nn.Module):
         num_pieces = max(1, len(config.knots) - 1)
         of_pieces = [owner for owner in channel_owner for _ in range(num_pieces)]
         owner = [*of_pieces, *range(num_columns), *([num_columns] * code_width)]
-        self.register_buffer("owner", torch.tensor(owner), persistent=False)
-        self.owner: Tensor
+        belongs = functional.one_hot(torch.tensor(owner), num_columns + 1).double()
+        self.register_buffer("belongs", belongs, persistent=False)
+        self.belongs: Tensor
         self.register_buffer("knots", torch.tensor(config.knots), persistent=False)
         self.knots: Tensor
-        self.num_columns = num_columns
         self.layers = nn.Sequential(
             nn.Linear(len(owner), config.hidden_width),
             nn.SiLU(),
@@ -62,14 +63,14 @@ class FraudHead(nn.Module):
         """[..., W] of [..., C] channels, [..., F] errors and [..., Z] codes."""
         values, code = (part.clamp(-INPUT_LIMIT, INPUT_LIMIT) for part in (channels, codes))
         if len(self.knots):
-            values = self._filled(values) - self._filled(torch.zeros_like(values))
+            values = self._pieces(values)
         return torch.cat([values, torch.log1p(errors), code], dim=-1)
 
-    def _filled(self, values: Tensor) -> Tensor:
-        """[..., C] to [..., C * P]: how much of each piece lies below the value, 0 to 1."""
-        low, high = self.knots[:-1], self.knots[1:]
-        filled = ((values[..., None] - low) / (high - low)).clamp(0.0, 1.0)
-        return filled.flatten(-2)
+    def _pieces(self, values: Tensor) -> Tensor:
+        """[..., C] to [..., C * P]: how much of each piece lies below a value, less those of 0."""
+        low, width = self.knots[:-1], self.knots[1:] - self.knots[:-1]
+        filled = ((values[..., None] - low) / width).clamp(0.0, 1.0)
+        return (filled - (-low / width).clamp(0.0, 1.0)).flatten(-2)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., W] to [...] log odds."""
@@ -96,8 +97,7 @@ class FraudHead(nn.Module):
         with torch.no_grad():
             gradient = slopes @ first.weight
             value = (self(inputs) - self(torch.zeros_like(inputs[:1]))).double()
-            shares = torch.zeros(len(inputs), self.num_columns + 1, dtype=torch.float64)
-            shares = shares.index_add(-1, self.owner, (inputs * gradient).double())
+            shares = (inputs * gradient).double() @ self.belongs
             size = shares.abs().sum(dim=-1)
             left_over = value - shares.sum(dim=-1)
             spread = left_over / torch.where(size > 0, size, torch.ones_like(size))

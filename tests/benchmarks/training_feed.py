@@ -28,6 +28,8 @@ import pyarrow.parquet as pq
 import torch
 import typer
 
+from feature_defs.catalogue import FEATURES
+from feature_defs.feature import Kind
 from fraud_models import training
 from fraud_models.config import ModelConfig
 from fraud_models.encoding import ColumnStatistics, Encoding
@@ -48,7 +50,7 @@ def events_of(num_cards: int, config: ModelConfig) -> pa.RecordBatch:
     step = np.concatenate([np.arange(length) for length in lengths])
     share = step / np.repeat(lengths, lengths)
     num_rows = len(step)
-    columns = {name: pa.array(rng.gamma(2.0, 20.0, num_rows)) for name in config.columns}
+    columns = {name: pa.array(_values(name, rng, num_rows)) for name in config.columns}
     return pa.RecordBatch.from_pydict(
         {
             "card_id": pa.array(np.repeat([f"c{i:07d}" for i in range(num_cards)], lengths)),
@@ -61,6 +63,24 @@ def events_of(num_cards: int, config: ModelConfig) -> pa.RecordBatch:
     )
 
 
+def _values(name: str, rng: np.random.Generator, num_rows: int) -> np.ndarray:
+    if FEATURES[name].kind is Kind.PROBABILITY:
+        return rng.beta(1.0, 20.0, num_rows)
+    return rng.gamma(2.0, 20.0, num_rows)
+
+
+def encoding_of(events: pa.RecordBatch, config: ModelConfig) -> Encoding:
+    """Fitted on all events."""
+    probabilities = np.linspace(0, 1, 101)
+    statistics_of = {
+        name: ColumnStatistics(
+            events.num_rows, 0, tuple(np.quantile(events.column(name).to_numpy(), probabilities))
+        )
+        for name in config.columns
+    }
+    return Encoding.fit(config.columns, statistics_of)
+
+
 def write_snapshot(place: Path, num_cards: int, config: ModelConfig) -> str:
     """Equal files of one row group, dealt in turn, as Spark writes them."""
     events = events_of(num_cards, config)
@@ -71,17 +91,10 @@ def write_snapshot(place: Path, num_cards: int, config: ModelConfig) -> str:
     for number in range(NUM_FILES):
         rows = np.arange(number, packed.num_rows, NUM_FILES)
         pq.write_table(packed.take(rows), data / f"part-{number:05d}.parquet")
-    probabilities = np.linspace(0, 1, 101)
-    statistics_of = {
-        name: ColumnStatistics(
-            events.num_rows, 0, tuple(np.quantile(events.column(name).to_numpy(), probabilities))
-        )
-        for name in config.columns
-    }
     manifest = Manifest(
         summary=summarise(str(place)),
         columns={name: f"mark-{name}" for name in config.columns},
-        encoding=Encoding.fit(config.columns, statistics_of),
+        encoding=encoding_of(events, config),
         data_versions={"features": 0},
         as_of="2024-01-01",
         world_size=1,
@@ -103,7 +116,7 @@ def in_memory(snapshot: str, config: ModelConfig) -> Any:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Way:
     """A way to run an epoch."""
 
     feed: Any
@@ -125,14 +138,14 @@ class Kind:
             )
 
 
-def kinds_of(snapshot: str, config: ModelConfig) -> dict[str, Kind]:
+def ways_of(snapshot: str, config: ModelConfig) -> dict[str, Way]:
     """By what is told of them."""
     preloaded = in_memory(snapshot, config)
-    kinds = {"petastorm": Kind(read_batches), "in_memory": Kind(preloaded)}
+    ways = {"petastorm": Way(read_batches), "in_memory": Way(preloaded)}
     if torch.cuda.is_available():
-        kinds["float32"] = Kind(preloaded, mixed_precision=False)
-        kinds["cpu"] = Kind(preloaded, use_gpu=False)
-    return kinds
+        ways["float32"] = Way(preloaded, mixed_precision=False)
+        ways["cpu"] = Way(preloaded, use_gpu=False)
+    return ways
 
 
 def main(
@@ -150,11 +163,11 @@ def main(
     config = replace(config, network=network, optimisation=optimisation)
     with tempfile.TemporaryDirectory() as place:
         snapshot = write_snapshot(Path(place, "snapshot"), num_cards, config)
-        kinds = kinds_of(snapshot, config)
-        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+        ways = ways_of(snapshot, config)
+        seconds: dict[str, list[float]] = {kind: [] for kind in ways}
         told: dict[str, dict[str, Any]] = {}
         for number in range(num_rounds + 1):
-            for kind, way in kinds.items():
+            for kind, way in ways.items():
                 told[kind] = way.epoch(snapshot, config)
                 (epoch,) = told[kind]["history"]
                 # The first round warms up.

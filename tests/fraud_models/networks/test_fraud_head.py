@@ -35,7 +35,7 @@ def inputs(head: FraudHead, rows: int) -> torch.Tensor:
 
 
 def usual(head: FraudHead) -> torch.Tensor:
-    return torch.zeros(1, len(head.owner))
+    return torch.zeros(1, len(head.belongs))
 
 
 def test_contributions_sum_to_the_log_odds_above_a_usual_event(head: FraudHead) -> None:
@@ -66,8 +66,7 @@ def test_shares_are_distance_times_the_mean_gradient_along_the_line(head: FraudH
     line = (event * steps[:, None]).requires_grad_(True)
     (gradient,) = torch.autograd.grad(head(line).sum(), line)
     of_inputs = (event * gradient.mean(dim=0)).double()
-    expected = torch.zeros(NUM_COLUMNS + 1, dtype=torch.float64)
-    expected = expected.index_add(0, head.owner, of_inputs)
+    expected = of_inputs @ head.belongs
     (shares,) = head.contributions(event[None])
     np.testing.assert_allclose(
         shares.numpy(), expected.numpy(), atol=0.01 * float(expected.abs().sum())
@@ -106,4 +105,4 @@ def test_pieces_tell_how_much_of_them_a_value_fills() -> None:
 
 def test_what_is_read_is_bounded(head: FraudHead) -> None:
     read = head.inputs(torch.full((1, 4), 1e9), torch.full((1, 3), 1e9), torch.full((1, 2), -1e9))
-    assert read.shape == (1, len(head.owner)) and float(read.abs().max()) < 25
+    assert read.shape == (1, len(head.belongs)) and float(read.abs().max()) < 25
