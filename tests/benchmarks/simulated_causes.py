@@ -1,21 +1,25 @@
 """What a card's history is worth, and whether reasons are right, where the causes are known.
 
 A bank is simulated, whose frauds each have a cause (`jobs/simulation/frauds.py` says what gives
-each away), and goes through the jobs of a night. Each recipe is trained as of one day and scores
-the two weeks after it. Printed for every recipe and cause: AUC ROC of its payments against all
+each away), and goes through the jobs of a night. Each model is trained as of one day and scores
+the two weeks after it. Printed for every model and cause: AUC ROC of its payments against all
 genuine ones, the share of its incidents of which at least one payment became an alert, and for the
 alerts that are frauds, how often one of the first two reasons names what gave the cause away.
 
+Window features already tell of a card's past. What a memory is worth without them is told by two
+more models, which read of each event its amount, its time and how long after the last it came:
+one remembers earlier events, one does not. (A merchant is none of their reasons.)
+
     python tests/benchmarks/simulated_causes.py --num-cards 2000
 
-The last line is one JSON object: all of it by recipe; `reasons_right` over all causes.
+The last line is one JSON object: all of it by model; `reasons_right` over all causes.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,13 +28,27 @@ import typer
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from fraud_models.config import ModelConfig
     from jobs.lake.delta_io import Dates, Lake
 
 FIRST_DAY = date(2024, 1, 1)
 NUM_DAYS, JUDGED_DAYS, SEED = 77, 14, 11
 # Cards that people look at each night, of a hundred.
 ALERTS_PER_100_CARDS = 1
-RECIPES = ("lstm_autoencoder", "feed_forward_autoencoder", "rarity_autoencoder")
+RECIPES = (
+    "lstm_autoencoder",
+    "feed_forward_autoencoder",
+    "rarity_autoencoder",
+    "semi_supervised_autoencoder",
+)
+EVENTS_ALONE = "_on_events_alone"
+EVENT_COLUMNS = (
+    "transaction_amount",
+    "transaction_hour_of_day",
+    "transaction_day_of_week",
+    "card_seconds_since_last_30d",
+)
+MODELS = (*RECIPES, *(f"{name}{EVENTS_ALONE}" for name in RECIPES[:2]))
 AMOUNTS = (
     "transaction_amount",
     "transaction_amount_over_card_amount_mean_30d_delay_14d",
@@ -50,7 +68,7 @@ TELLING = {
 
 @dataclass(frozen=True)
 class Nights:
-    """The judged nights of a recipe: scores with causes, and the alerts among them."""
+    """The judged nights of a model: scores with causes, and the alerts among them."""
 
     scores: DataFrame
     alerts: DataFrame
@@ -111,9 +129,19 @@ def bring_in(lake: Lake, num_cards: int) -> Dates:
     return nights
 
 
-def judged(lake: Lake, dates: Dates, name: str) -> Nights:
-    """Train a recipe as of the first of these nights, and score them."""
+def config_of(name: str) -> ModelConfig:
+    """A recipe, or one that reads events alone."""
     from fraud_models.recipes import recipe
+
+    base = recipe(name.removesuffix(EVENTS_ALONE))
+    if not name.endswith(EVENTS_ALONE):
+        return base
+    network = replace(base.network, code_width=len(EVENT_COLUMNS) // 2)
+    return replace(base, recipe=name, columns=EVENT_COLUMNS, network=network)
+
+
+def judged(lake: Lake, dates: Dates, name: str) -> Nights:
+    """Train a model as of the first of these nights, and score them."""
     from jobs import train
     from jobs.alerts import choose
     from jobs.contexts import score_nights
@@ -121,7 +149,7 @@ def judged(lake: Lake, dates: Dates, name: str) -> Nights:
     from jobs.model_store import open_registry, read_checkpoint
     from jobs.training_snapshot import TrainingPlan
 
-    plan = TrainingPlan(dates.first, name, recipe(name), 1)
+    plan = TrainingPlan(dates.first, name, config_of(name), 1)
     model = open_registry(lake).resolve(train.register(lake, plan))
     version = lake.versions((FEATURES_TABLE,))[FEATURES_TABLE.name]
     scores = score_nights(lake, dates, version, model)
@@ -136,9 +164,7 @@ def judged(lake: Lake, dates: Dates, name: str) -> Nights:
 
 def main(
     num_cards: Annotated[int, typer.Option(help="Cards of the bank.")] = 2000,
-    recipes: Annotated[str, typer.Option(help="Names of recipes, with commas.")] = ",".join(
-        RECIPES
-    ),
+    models: Annotated[str, typer.Option(help="Names of them, with commas.")] = ",".join(MODELS),
 ) -> None:
     """Simulate, train, judge and print."""
     from jobs.lake.delta_io import Dates, Lake
@@ -153,9 +179,9 @@ def main(
         lake = Lake(open_session(settings), settings)
         nights = bring_in(lake, num_cards)
         dates = Dates(nights.last - timedelta(days=JUDGED_DAYS - 1), nights.last)
-        for name in recipes.split(","):
-            of_recipe = judged(lake, dates, name)
-            by_cause = {cause: of_recipe.by_cause(cause, budget) for cause in CAUSES}
+        for name in models.split(","):
+            of_model = judged(lake, dates, name)
+            by_cause = {cause: of_model.by_cause(cause, budget) for cause in CAUSES}
             num_alerts = sum(found["num_alerts"] for found in by_cause.values())
             right = sum(found["right"] for found in by_cause.values())
             result[name] = {
@@ -163,7 +189,7 @@ def main(
                 "reasons_right": round(right / num_alerts, 3) if num_alerts else None,
             }
             for cause, found in by_cause.items():
-                typer.echo(f"{name:<26}{cause:<22}{found}")
+                typer.echo(f"{name:<42}{cause:<22}{found}")
         lake.spark.stop()
     typer.echo(json.dumps(result))
 
