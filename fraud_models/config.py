@@ -132,6 +132,8 @@ class HeadConfig:
     """Units of each of its two hidden layers."""
     epochs: int = 12
     """Passes over the labelled events, after the autoencoder has learned; none is held out."""
+    batch_size: int = 4096
+    """Labelled events per step, over all ranks together."""
     learning_rate: float = 1e-2
     """Of AdamW at the start; it falls as the autoencoder's does."""
     weight_decay: float = 1e-3
@@ -144,7 +146,7 @@ class HeadConfig:
         rising = all(low < high for low, high in pairwise(self.knots))
         if len(self.knots) == 1 or not rising or not all(map(math.isfinite, self.knots)):
             _refuse("head.knots", self.knots, "none, or two or more finite numbers that rise.")
-        for name in ("hidden_width", "epochs"):
+        for name in ("hidden_width", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 _refuse(f"head.{name}", getattr(self, name), "1 or more.")
         if not self.learning_rate > 0:

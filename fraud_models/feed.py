@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fraud_models.event_batch import KNOWN_FRAUD, EventBatch
-from fraud_models.phases import Choice
+from fraud_models.event_batch import KNOWN_FRAUD, BoolArray, EventBatch, RoleArray
 
 # Steps that lie ready: enough to bridge the reading of a row group.
 STEPS_AHEAD = 4
+Choice = Callable[[RoleArray], BoolArray]
+"""Which events are chosen, by their roles."""
 Step = tuple[Tensor, Tensor, Tensor]
 """Values [B, L, F], weights [B, L] and labels [B, L]."""
 

@@ -1,8 +1,7 @@
 """What a training minimises: modules from a batch to nats, whole, so that DDP can wrap them.
 
-Both take values [B, L, F], weights [B, L] and labels [B, L], and give the weighted sum of nats
-over events. Where no event has a weight one of weight 0 stands in, so that every parameter takes
-part in every step of every rank.
+Both give the weighted sum of nats over events. Where no event has a weight one of weight 0 stands
+in, so that every parameter takes part in every step of every rank.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ from fraud_models.reconstruction import Reconstructor
 
 
 class ReconstructionObjective(nn.Module):
-    """How badly events are described; labels say nothing here."""
+    """How badly events are described; labels say nothing here.
+
+    Takes values [B, L, F], weights [B, L] and labels [B, L].
+    """
 
     def __init__(self, reconstructor: Reconstructor) -> None:
         super().__init__()
@@ -35,27 +37,21 @@ class ReconstructionObjective(nn.Module):
 
 
 class HeadObjective(nn.Module):
-    """How badly labels are foretold by the head; the autoencoder below it stays as it is."""
+    """How badly labels are foretold by the head, from what the autoencoder below it has said.
 
-    def __init__(self, reconstructor: Reconstructor, head: FraudHead) -> None:
+    Takes events [N, C + F + Z] (see `labelled_events`), weights [N] and labels [N].
+    """
+
+    def __init__(self, head: FraudHead) -> None:
         super().__init__()
-        self.reconstructor = reconstructor.requires_grad_(False)
         self.head = head
 
-    def train(self, mode: bool = True) -> HeadObjective:
-        """Training mode is the head's alone."""
-        super().train(mode)
-        self.reconstructor.eval()
-        return self
-
-    def forward(self, values: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, events: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
         """Nats of the labels: binary cross-entropy."""
-        chosen = _chosen(weights)
-        with torch.no_grad():
-            found = self.reconstructor(values, chosen)
-        odds = self.head(self.head.inputs(found.channels, found.errors, found.codes))
-        nats = functional.binary_cross_entropy_with_logits(odds, labels[chosen], reduction="none")
-        return weighted_sum(nats, weights[chosen])
+        channels, errors, codes = torch.split(events, list(self.head.widths), dim=-1)
+        odds = self.head(self.head.inputs(channels, errors, codes))
+        nats = functional.binary_cross_entropy_with_logits(odds, labels, reduction="none")
+        return weighted_sum(nats, weights)
 
 
 def _chosen(weights: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The phases of a training: what learns, from which events, and for how long.
 
 First the autoencoder learns to describe events. A semi-supervised model has a second phase: the
-autoencoder stays as it is, and a head learns labels from what it says of events.
+autoencoder stays as it is, so what it says of labelled events is gathered once, and a head learns
+labels from that.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from fraud_models.event_batch import (
     PURPOSE,
     TARGET,
     VALIDATION_TARGET,
-    BoolArray,
-    RoleArray,
 )
+from fraud_models.feed import Choice, Step, nothing
+from fraud_models.labelled_events import no_event
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.objectives import HeadObjective, ReconstructionObjective
 from fraud_models.ranks import Ranks
@@ -31,7 +32,6 @@ from fraud_models.reconstruction import Reconstructor
 
 AUTOENCODER, HEAD = "autoencoder", "head"
 LEAST_LEARNING_RATE_SHARE = 0.05
-Choice = Callable[[RoleArray], BoolArray]
 
 
 @dataclass
@@ -52,6 +52,11 @@ class Phase:
     """Which events [B, L] are learned from, by their roles."""
     judges: Choice | None
     """Which events say whether an epoch was better; without any the last epoch is the best."""
+    frozen: Reconstructor | None
+    """What says of events all that is learned from, and stays as it is; unset: events themselves
+    are."""
+    nothing: Step
+    """A step of weight 0, for a rank that has run out of events."""
 
     def set_learning_rate(self, epoch: int) -> float:
         """Of an epoch, counted from 1: along a half cosine down to a twentieth."""
@@ -86,12 +91,14 @@ def phases_of(config: ModelConfig, encoding: Encoding, ranks: Ranks) -> list[Cal
             patience=optimisation.patience,
             teaches=lambda roles: np.equal(roles & PURPOSE, TARGET),
             judges=lambda roles: np.equal(roles & PURPOSE, VALIDATION_TARGET),
+            frozen=None,
+            nothing=nothing(len(config.columns)),
         )
 
     def head() -> Phase:
         torch.manual_seed(config.optimisation.seed)
         made = FraudHead.of(config, encoding).to(ranks.device)
-        objective = HeadObjective(reconstructor, made)
+        objective = HeadObjective(made)
         rate, decay = config.head.learning_rate, config.head.weight_decay
         return Phase(
             name=HEAD,
@@ -105,6 +112,8 @@ def phases_of(config: ModelConfig, encoding: Encoding, ranks: Ranks) -> list[Cal
             teaches=lambda roles: np.not_equal(roles & LABELLED, 0),
             # The newest labels teach: holding them out would cost more than it tells.
             judges=None,
+            frozen=reconstructor,
+            nothing=no_event(sum(made.widths)),
         )
 
     return [autoencoder, head] if config.supervision == SEMI_SUPERVISED else [autoencoder]

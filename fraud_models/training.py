@@ -15,7 +15,6 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +24,10 @@ from torch import Tensor, nn
 from feature_defs.problems import Problem
 from fraud_models.checkpoint import HEAD_WEIGHTS, Checkpoint, part, save_checkpoint
 from fraud_models.config import ModelConfig
-from fraud_models.feed import Step, ahead, nothing, steps_of
-from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
-from fraud_models.phases import Choice, Phase, phases_of
+from fraud_models.feed import Choice, Step
+from fraud_models.passes import Passes
+from fraud_models.petastorm_reader import Shard
+from fraud_models.phases import Phase, phases_of
 from fraud_models.ranks import Ranks
 from fraud_models.run_state import (
     CHECKPOINT_FOLDER,
@@ -119,7 +119,8 @@ class _Trainer:
                 expected=f"those of the config, in order: {', '.join(self.config.columns)}.",
                 remedy="write a snapshot for this config.",
             )
-        self.shard = Shard(run.snapshot_uri, self.manifest, ranks.rank, ranks.world_size)
+        shard = Shard(run.snapshot_uri, self.manifest, ranks.rank, ranks.world_size)
+        self.passes = Passes(shard, self.config, ranks, self._report)
         self.precision = ranks.precision(run.mixed_precision)
 
     def run(self) -> dict[str, Any]:
@@ -191,27 +192,15 @@ class _Trainer:
         return state.after(entry, phase.learner.state_dict(), phase.optimiser.state_dict())
 
     def _pass(self, phase: Phase, epoch: int, choose: Choice, *, training: bool) -> _Progress:
-        """All rows once: a step per batch in training, else loss only."""
+        """All events once: a step per batch in training, else loss only."""
         phase.objective.train(training)
-        progress, counted = _Progress(), RowCount()
-        batches = read_batches(self.shard, self.config.optimisation, epoch, counted)
+        progress = _Progress()
         with torch.set_grad_enabled(training):
-            steps = self._until_all_are_done(ahead(steps_of(batches, choose)))
-            for number, batch in enumerate(steps, start=1):
+            for number, batch in enumerate(self.passes.steps(phase, epoch, choose), start=1):
                 self._step(phase, batch, progress, training)
                 kind = "teaching" if training else "judging"
                 self._report(f"{phase.name}, epoch {epoch}, {kind}, batch {number}")
-        (num_rows,) = self.ranks.sum(counted.num_rows)
-        check_num_rows(self.shard, int(num_rows))
         return progress
-
-    def _until_all_are_done(self, batches: Iterator[Step]) -> Iterator[Step]:
-        while True:
-            batch = next(batches, None)
-            (num_left,) = self.ranks.sum(float(batch is not None))
-            if num_left == 0:
-                return
-            yield batch if batch is not None else nothing(len(self.config.columns))
 
     def _step(self, phase: Phase, batch: Step, progress: _Progress, training: bool) -> None:
         values, weights, labels = (tensor.to(self.ranks.device) for tensor in batch)

@@ -37,6 +37,7 @@ class FraudHead(nn.Module):
         self, config: HeadConfig, channel_owner: tuple[int, ...], num_columns: int, code_width: int
     ) -> None:
         super().__init__()
+        self.widths = (len(channel_owner), num_columns, code_width)
         num_pieces = max(1, len(config.knots) - 1)
         of_pieces = [owner for owner in channel_owner for _ in range(num_pieces)]
         owner = [*of_pieces, *range(num_columns), *([num_columns] * code_width)]

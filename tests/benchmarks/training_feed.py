@@ -30,7 +30,7 @@ import typer
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Kind
-from fraud_models import training
+from fraud_models import passes, training
 from fraud_models.config import ModelConfig
 from fraud_models.encoding import ColumnStatistics, Encoding
 from fraud_models.event_batch import ContextLimits, pack_contexts
@@ -126,7 +126,7 @@ class Way:
     def epoch(self, snapshot: str, config: ModelConfig) -> dict[str, Any]:
         """What a fresh training of one epoch says of itself."""
         with tempfile.TemporaryDirectory() as run_dir:
-            training.read_batches = self.feed
+            passes.read_batches = self.feed
             return training.train(
                 training.TrainingRun(
                     snapshot,

@@ -45,6 +45,7 @@ def test_unknown_keys_are_refused(part: str | None) -> None:
         (NetworkConfig, {"adversarial_weight": -1.0}),
         (HeadConfig, {"hidden_width": 0}),
         (HeadConfig, {"epochs": 0}),
+        (HeadConfig, {"batch_size": 0}),
         (HeadConfig, {"learning_rate": 0.0}),
         (HeadConfig, {"weight_decay": -1.0}),
         (HeadConfig, {"knots": (1.0,)}),

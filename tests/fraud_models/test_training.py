@@ -202,14 +202,14 @@ def test_a_damaged_snapshot_is_refused(write_snapshot: WriteSnapshot, tmp_path: 
 def test_rows_that_a_reader_loses_stop_the_training(
     write_snapshot: WriteSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fraud_models import training
+    from fraud_models import passes
     from fraud_models.petastorm_reader import RowCount, read_batches
 
     def losing(shard: Any, optimisation: Any, epoch: int, counted: RowCount) -> Iterator[Any]:
         yield from read_batches(shard, optimisation, epoch, counted)
         counted.num_rows -= 1
 
-    monkeypatch.setattr(training, "read_batches", losing)
+    monkeypatch.setattr(passes, "read_batches", losing)
     with pytest.raises(InputMissing, match="1 are missing"):
         train(run_of(write_snapshot(LENGTHS, 3), tmp_path / "run", config_of()))
 
