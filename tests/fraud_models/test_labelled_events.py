@@ -1,4 +1,4 @@
-"""Events that a head learns from: each once in every pass, mixed, and the same for the same seed."""
+"""Events that a head learns from: each once in every pass, mixed, the same for the same seed."""
 
 from __future__ import annotations
 
