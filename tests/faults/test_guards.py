@@ -73,7 +73,7 @@ GUARDS = (
     ),
     Guard(
         "the manifest check of rows read",
-        "fraud_models/training.py",
+        "fraud_models/passes.py",
         "        check_num_rows(self.shard, int(num_rows))\n",
         "        assert check_num_rows\n",
         "tests/fraud_models/test_training.py::test_rows_that_a_reader_loses_stop_the_training",
