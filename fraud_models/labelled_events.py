@@ -33,8 +33,8 @@ class LabelledEvents:
 
     def add(self, found: Reconstruction, labels: Tensor) -> None:
         """Keep events [N] with their labels [N]: 1 for a known fraud, 0 for a genuine one."""
-        parts = (found.channels, found.errors, found.codes, labels[:, None].to(found.errors.device))
-        rows = torch.cat([part.float() for part in parts], dim=-1).cpu().numpy()
+        parts = (found.channels, found.errors, found.codes, labels[:, None])
+        rows = torch.cat([part.float().cpu() for part in parts], dim=-1).numpy()
         self._file.write(rows.tobytes())
         self.num_events += len(rows)
 

@@ -14,7 +14,7 @@ import torch
 
 from fraud_models.config import ModelConfig
 from fraud_models.feed import Choice, Step, ahead, nothing, steps_of
-from fraud_models.labelled_events import LabelledEvents
+from fraud_models.labelled_events import LabelledEvents, no_event
 from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
 from fraud_models.phases import Phase
 from fraud_models.ranks import Ranks
@@ -46,7 +46,8 @@ class Passes:
             self.gathered = self._gather(phase, choose)
         rng = np.random.default_rng([self.config.optimisation.seed, epoch, self.ranks.rank])
         per_rank = -(-self.config.head.batch_size // self.ranks.world_size)
-        return self._together(ahead(self.gathered.steps(per_rank, rng)), phase.nothing)
+        steps = ahead(self.gathered.steps(per_rank, rng))
+        return self._together(steps, no_event(self.gathered.width))
 
     def _read(self, epoch: int, choose: Choice) -> Iterator[Step]:
         counted = RowCount()
@@ -59,7 +60,8 @@ class Passes:
     def _gather(self, phase: Phase, choose: Choice) -> LabelledEvents:
         assert phase.frozen is not None
         frozen, device = phase.frozen.eval(), self.ranks.device
-        events = LabelledEvents(phase.nothing[0].shape[-1])
+        encoding, code_width = frozen.encoding, frozen.network.code_width
+        events = LabelledEvents(encoding.num_channels + len(encoding.columns) + code_width)
         for number, (values, weights, labels) in enumerate(self._read(GATHERING, choose), start=1):
             chosen = weights > 0
             with torch.no_grad():

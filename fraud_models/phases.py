@@ -23,8 +23,7 @@ from fraud_models.event_batch import (
     TARGET,
     VALIDATION_TARGET,
 )
-from fraud_models.feed import Choice, Step, nothing
-from fraud_models.labelled_events import no_event
+from fraud_models.feed import Choice
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.objectives import HeadObjective, ReconstructionObjective
 from fraud_models.ranks import Ranks
@@ -55,8 +54,6 @@ class Phase:
     frozen: Reconstructor | None
     """What says of events all that is learned from, and stays as it is; unset: events themselves
     are."""
-    nothing: Step
-    """A step of weight 0, for a rank that has run out of events."""
 
     def set_learning_rate(self, epoch: int) -> float:
         """Of an epoch, counted from 1: along a half cosine down to a twentieth."""
@@ -92,7 +89,6 @@ def phases_of(config: ModelConfig, encoding: Encoding, ranks: Ranks) -> list[Cal
             teaches=lambda roles: np.equal(roles & PURPOSE, TARGET),
             judges=lambda roles: np.equal(roles & PURPOSE, VALIDATION_TARGET),
             frozen=None,
-            nothing=nothing(len(config.columns)),
         )
 
     def head() -> Phase:
@@ -113,7 +109,6 @@ def phases_of(config: ModelConfig, encoding: Encoding, ranks: Ranks) -> list[Cal
             # The newest labels teach: holding them out would cost more than it tells.
             judges=None,
             frozen=reconstructor,
-            nothing=no_event(sum(made.widths)),
         )
 
     return [autoencoder, head] if config.supervision == SEMI_SUPERVISED else [autoencoder]
