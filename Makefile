@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-quick cluster-test fuzz-test test-faults test-sameness \
 	test-guards race-test lint handbook-check oracle-check bench-scoring bench-gates \
-	bench-features bench-training bench-reasons bench-causes bench-models wheel constraints clean
+	bench-features bench-training bench-reasons bench-causes bench-models bench-knowable \
+	wheel constraints clean
 
 setup: $(READY)
 
@@ -99,7 +100,13 @@ bench-causes: setup
 # make bench-models WHAT=architectures LAKE=L FROM=2018-06-27 TO=2018-07-03 (or reported, ablations)
 bench-models: setup
 	$(BIN)/python tests/benchmarks/model_choice.py $(WHAT) --lake $(LAKE) --from $(FROM) \
-		--to $(TO) --num-workers 2
+		--to $(TO)
+
+# How good any model could be there, since some frauds nothing known gives away.
+# make bench-knowable LAKE=L SCENARIOS=handbook_transactions.parquet FROM=2018-07-18 TO=2018-08-14
+bench-knowable: setup
+	$(BIN)/python tests/benchmarks/knowable_frauds.py --lake $(LAKE) --scenarios $(SCENARIOS) \
+		--from $(FROM) --to $(TO)
 
 # Modules that were deleted since the last build would otherwise stay in the wheel.
 wheel: setup

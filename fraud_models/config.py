@@ -111,7 +111,7 @@ class OptimisationConfig:
     patience: int = 2
     """Epochs without a better validation loss before training stops."""
     seed: int = 7
-    """Of weights, shuffling and dropout."""
+    """Of weights, shuffling and dropout, and of the baselines that are fitted beside the model."""
     gradient_clip: float = 1.0
     """Largest norm of a step's gradient."""
 

@@ -1,7 +1,7 @@
 """Baselines fitted on a model's training days, as columns over features that stay in Spark.
 
 Each is fitted on a sample that is bounded, and the same whatever the partitions: the transactions
-with the smallest hashes.
+with the smallest hashes. Chance in the fit follows from the model's own seed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ ISOLATION_FOREST, BOOSTED_TREES = "isolation_forest", "boosted_trees"
 FOREST_SAMPLE_ROWS = 50_000
 # Of the genuine; fewer of them shift all log odds alike, and change no order.
 TREES_SAMPLE_ROWS = 300_000
-SEED = 7
 
 
 def isolation_forest(features: DataFrame, model: ModelVersion) -> Column:
@@ -45,7 +44,7 @@ def isolation_forest(features: DataFrame, model: ModelVersion) -> Column:
     columns = CARD_EVENTS.columns
     trained_on = features.where(F.expr(_training_dates(checkpoint).sql))
     sample = _values(_sampled(trained_on, FOREST_SAMPLE_ROWS), columns)
-    forest = fit_isolation_forest(sample.to_numpy(), SEED)
+    forest = fit_isolation_forest(sample.to_numpy(), checkpoint.config.optimisation.seed)
     return _applied(lambda values: forest_scores(forest, values), columns)
 
 
@@ -77,7 +76,8 @@ def boosted_trees(known: Knowledge, model: ModelVersion) -> Column:
             remedy="begin later, or ingest the labels.",
         )
     frauds = [True] * len(parts[0]) + [False] * len(parts[1])
-    trees = fit_boosted_trees(pd.concat(parts).to_numpy(), frauds, SEED)
+    seed = checkpoint.config.optimisation.seed
+    trees = fit_boosted_trees(pd.concat(parts).to_numpy(), frauds, seed)
     return _applied(lambda values: boosted_scores(trees, values), columns)
 
 

@@ -5,10 +5,11 @@
     python tests/benchmarks/model_choice.py ablations --lake L --from 2018-07-18 --to 2018-08-14
 
 Every line of the tables is what `fraud-scoring backtest` finds for that config, the baselines of
-the first one included. `reported` and `ablations` train each recipe with three seeds: a line is
+the first recipe included. `reported` and `ablations` train each recipe with three seeds: a line is
 the mean over them, of figures and of the ends of their intervals, and tells how far seeds lie
-apart. What is found is kept in the file `--results`, a JSON line per config and nights, and not
-found again when the command runs again: hours of training can be stopped.
+apart. Seconds of scoring hold the baselines where they were found. What is found is kept in the
+file `--results`, a JSON line per config and nights, and not found again when the command runs
+again: hours of training can be stopped.
 """
 
 from __future__ import annotations
@@ -120,9 +121,10 @@ def show(lines: list[dict[str, Any]], title: str) -> None:
         cells = [_cell([line["overall"][name][figure] for line in found]) for figure in FIGURES]
         seconds = (f"{fmean(line[kind] for line in found):.0f}" for kind in ("train_s", "score_s"))
         table.add_row(name, *cells, *seconds)
-    own = lines[0]["config"]["recipe"]
-    for baseline in (name for name in lines[0]["overall"] if name != own):
-        cells = [_cell([lines[0]["overall"][baseline][figure]]) for figure in FIGURES]
+    own, beside = next(iter(by_name.items()))
+    for baseline in (name for name in beside[0]["overall"] if name != own):
+        found = [line["overall"][baseline] for line in beside if baseline in line["overall"]]
+        cells = [_cell([figures[figure] for figures in found]) for figure in FIGURES]
         table.add_row(f"{baseline} ({own}'s columns)", *cells, "", "")
     Console(width=WIDTH).print(table)
 
@@ -158,15 +160,17 @@ def main(
     opened = Lake(open_session(settings), settings)
     kept = Path(results)
     known = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    lines = []
-    for config in SETS[what]():
+    lines: list[dict[str, Any]] = []
+    configs = SETS[what]()
+    for config in configs:
         same = [
             line
             for line in known
             if line["config"] == config.to_dict() and (line["from"], line["to"]) == (first, last)
         ]
-        # The baselines are found once, beside the first, whose columns are the most.
-        plan = BacktestPlan(dates, config.recipe, config, num_workers, with_baselines=not lines)
+        # Beside the first recipe, whose columns are the most, and with its seeds.
+        beside = config.recipe == configs[0].recipe
+        plan = BacktestPlan(dates, config.recipe, config, num_workers, with_baselines=beside)
         found = same[0] if same else backtested(opened, plan)
         if not same:
             with kept.open("a") as file:
