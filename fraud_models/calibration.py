@@ -74,9 +74,9 @@ class Calibration:
         # Quantiles closer to 1 than one event in num_rows all say the same: the maximum.
         known = asked <= 1 - 1 / (num_rows + 1)
         asked, values = asked[known], values[known]
-        # Where values repeat, the highest probability counts: as many are not above it.
-        last = np.append(values[1:] > values[:-1], True)
-        asked, values = asked[last], values[last]
+        # Where values repeat, the lowest probability counts: all the others rank as high.
+        first = np.append(True, values[1:] > values[:-1])
+        asked, values = asked[first], values[first]
         if len(values) < 2:
             raise _bad_table(f"{len(values)} distinct values from {num_rows} rows")
         shape, scale = _fit_tail(asked, values)

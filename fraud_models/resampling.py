@@ -13,6 +13,7 @@ rising.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +47,13 @@ def card_weights(hashes: npt.NDArray[np.int64], num_replicates: int) -> npt.NDAr
     return weights
 
 
-def night_weights(num_nights: int, num_replicates: int, seed: int) -> npt.NDArray[np.int64]:
-    """[B, D] how often each night is drawn; in the first replicate once."""
-    rng = np.random.default_rng(seed)
+def night_weights(nights: Sequence[date], num_replicates: int) -> npt.NDArray[np.int64]:
+    """[B, D] how often each of these nights is drawn; in the first replicate once.
+
+    Other nights are drawn by chance of their own, so that weeks can be averaged.
+    """
+    rng = np.random.default_rng([night.toordinal() for night in nights])
+    num_nights = len(nights)
     draws = rng.multinomial(num_nights, np.full(num_nights, 1 / num_nights), size=num_replicates)
     draws[0] = 1
     return draws

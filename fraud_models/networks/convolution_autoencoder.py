@@ -7,6 +7,7 @@ only. With kernels of width k and n layers it sees (k - 1)(2^n - 1) events back,
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,21 +16,26 @@ from fraud_models.networks.autoencoder import Autoencoder
 
 
 class _Block(nn.Module):
-    """One dilated convolution and one of width 1, added to what went in; [B, H, L] to the same."""
+    """One dilated convolution and one of width 1, added to what went in; [B, L, H] to the same."""
 
     def __init__(self, width: int, kernel_width: int, dilation: int) -> None:
         super().__init__()
-        self.reach = (kernel_width - 1) * dilation
+        self.dilation, self.reach = dilation, (kernel_width - 1) * dilation
         self.norm = nn.LayerNorm(width)
         self.convolution = nn.Conv1d(width, width, kernel_width, dilation=dilation)
         self.mix = nn.Conv1d(width, width, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        normed = self.norm(hidden.transpose(1, 2)).transpose(1, 2)
         # Padded on the left only: nothing comes from later events.
-        past = self.convolution(functional.pad(normed, (self.reach, 0)))
-        mixed: Tensor = self.mix(functional.gelu(past))
-        return hidden + mixed
+        past = functional.pad(self.norm(hidden), (0, 0, self.reach, 0))
+        starts = range(0, self.reach + 1, self.dilation)
+        seen = torch.cat(
+            [past[:, start : past.shape[1] - self.reach + start] for start in starts], dim=-1
+        )
+        # As plain products a step on a CPU takes three quarters of what it takes as convolutions.
+        kernel = self.convolution.weight.transpose(1, 2).flatten(1)
+        found = functional.gelu(functional.linear(seen, kernel, self.convolution.bias))
+        return hidden + functional.linear(found, self.mix.weight[..., 0], self.mix.bias)
 
 
 class ConvolutionAutoencoder(Autoencoder):
@@ -45,5 +51,5 @@ class ConvolutionAutoencoder(Autoencoder):
 
     def remember(self, inputs: Tensor) -> Tensor:
         """[B, L, I] to [B, L, H]."""
-        hidden: Tensor = self.blocks(self.widen(inputs).transpose(1, 2))
-        return hidden.transpose(1, 2)
+        hidden: Tensor = self.blocks(self.widen(inputs))
+        return hidden

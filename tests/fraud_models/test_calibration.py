@@ -57,6 +57,15 @@ def test_repeated_quantiles_and_few_rows() -> None:
     assert calibration.score([1e9])[0] < 1.0
 
 
+def test_what_is_tied_ranks_as_high_as_all_that_it_is_tied_with() -> None:
+    values = np.sort(np.random.default_rng(5).exponential(2.0, 100_000))
+    values[:30_000], values[-5_000:] = 0.0, values[-5_000]
+    table = np.quantile(values, PROBABILITIES, method="inverted_cdf").tolist()
+    fitted = Calibration.fit(PROBABILITIES, table, len(values))
+    assert fitted.tail_share([0.0, values[-1]]) == pytest.approx([1.0, 0.05], abs=0.021)
+    assert fitted.score([0.0])[0] == 0.0
+
+
 @pytest.mark.parametrize(
     ("probabilities", "quantiles"),
     [

@@ -53,6 +53,15 @@ def test_shares_sum_to_the_logarithm_of_the_mean_of_reciprocal_tail_shares(weigh
     assert (shares >= 0).all() and (shares[:, 2] == 0).all()
 
 
+@pytest.mark.parametrize("share", [0.3, 0.99])
+def test_a_value_that_is_missing_says_nothing_however_often_it_is(share: float) -> None:
+    often_missing = [0.0 if p < share else -float(np.log1p(-p)) for p in PROBABILITIES]
+    rarities = Rarities.fit({"often_missing": often_missing, "loud": exponential(10.0)}, 10**5, {})
+    shares = rarities.contributions(np.array([[0.0, 0.0], [0.0, 46.05]]), tuple(rarities.by_column))
+    assert (shares[:, 0] == 0).all()
+    assert shares.sum(axis=1) == pytest.approx([0.0, np.log((100 + 1) / 2)], rel=0.01)
+
+
 def test_a_column_of_little_weight_has_to_be_that_much_rarer() -> None:
     errors = np.array([[0.0, 46.05, 0.0], [0.0, 69.08, 0.0]])
     one_in_a_hundred, one_in_a_thousand = fitted(loud=0.1).contributions(errors, COLUMNS)

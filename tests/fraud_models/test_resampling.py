@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,9 +57,20 @@ def test_neighbouring_hashes_are_not_alike() -> None:
 
 
 def test_nights_are_drawn_as_often_as_there_are() -> None:
-    drawn = resampling.night_weights(7, 100, seed=1)
+    drawn = resampling.night_weights(week_from(date(2024, 1, 1)), 100)
     assert (drawn[0] == 1).all() and (drawn.sum(axis=1) == 7).all()
     assert len({tuple(row) for row in drawn.tolist()}) > 90
+
+
+def test_weeks_are_not_drawn_in_step() -> None:
+    weeks = [week_from(date(2024, 1, day)) for day in (1, 8, 8)]
+    one, other, again = (resampling.night_weights(week, 200) for week in weeks)
+    assert np.array_equal(other, again)
+    assert abs(np.corrcoef(one[1:].ravel(), other[1:].ravel())[0, 1]) < 0.1
+
+
+def week_from(first: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range(7)]
 
 
 def test_intervals_are_around_the_exact_figure() -> None:
