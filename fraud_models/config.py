@@ -34,6 +34,20 @@ def _refuse(what: str, value: object, expected: str) -> None:
     )
 
 
+def _check_whole(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name.removeprefix("head."))
+        if type(value) is not int or value < 1:
+            _refuse(name, value, "a whole number, 1 or more.")
+
+
+def _check_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name.removeprefix("head."))
+        if not 0 < value < math.inf:
+            _refuse(name, value, "a number above 0.")
+
+
 def _from_dict(cls: type[T], values: dict[str, Any], **nested: Any) -> T:
     known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
@@ -77,17 +91,10 @@ class NetworkConfig:
     """The same for amounts: nearly Gaussian, so that a very large payment is very odd."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_width", "code_width", "num_layers", "kernel_width", "num_heads"):
-            if getattr(self, name) < 1:
-                _refuse(name, getattr(self, name), "1 or more.")
-        for name in (
-            "input_limit",
-            "scale_floor",
-            "degrees_of_freedom",
-            "amount_degrees_of_freedom",
-        ):
-            if not getattr(self, name) > 0:
-                _refuse(name, getattr(self, name), "a number above 0.")
+        _check_whole(self, "hidden_width", "code_width", "num_layers", "kernel_width", "num_heads")
+        _check_positive(
+            self, "input_limit", "scale_floor", "degrees_of_freedom", "amount_degrees_of_freedom"
+        )
         if self.hidden_width % self.num_heads:
             _refuse("num_heads", self.num_heads, f"a divisor of {self.hidden_width}.")
         if not 0 <= self.dropout < 1:
@@ -116,12 +123,10 @@ class OptimisationConfig:
     """Largest norm of a step's gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "events_per_batch", "patience"):
-            if getattr(self, name) < 1:
-                _refuse(name, getattr(self, name), "1 or more.")
-        for name in ("learning_rate", "gradient_clip"):
-            if not getattr(self, name) > 0:
-                _refuse(name, getattr(self, name), "a number above 0.")
+        _check_whole(self, "epochs", "batch_size", "events_per_batch", "patience")
+        _check_positive(self, "learning_rate", "gradient_clip")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            _refuse("seed", self.seed, "a whole number from 0 to below 2**32.")
 
 
 @dataclass(frozen=True)
@@ -146,11 +151,8 @@ class HeadConfig:
         rising = all(low < high for low, high in pairwise(self.knots))
         if len(self.knots) == 1 or not rising or not all(map(math.isfinite, self.knots)):
             _refuse("head.knots", self.knots, "none, or two or more finite numbers that rise.")
-        for name in ("hidden_width", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                _refuse(f"head.{name}", getattr(self, name), "1 or more.")
-        if not self.learning_rate > 0:
-            _refuse("head.learning_rate", self.learning_rate, "a number above 0.")
+        _check_whole(self, "head.hidden_width", "head.epochs", "head.batch_size")
+        _check_positive(self, "head.learning_rate")
         if not self.weight_decay >= 0:
             _refuse("head.weight_decay", self.weight_decay, "0 or more.")
 
@@ -194,6 +196,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
         object.__setattr__(self, "ranked_columns", tuple(self.ranked_columns))
+        _check_whole(self, "train_days", "validation_days", "context_period_days")
         if not 1 <= self.validation_days < self.train_days:
             _refuse("validation_days", self.validation_days, f"1 to below {self.train_days}.")
         if not self.columns or len(set(self.columns)) != len(self.columns):

@@ -19,7 +19,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from feature_defs.problems import Problem, UsageProblem
-from fraud_models.run_state import RankReport, clear_reports, rank_reports
+from fraud_models.run_state import RankReport, clear_reports, rank_reports, ranks_at_work
 from fraud_models.training import TrainingRun, train
 
 GPU_PER_TASK = "spark.task.resource.gpu.amount"
@@ -32,6 +32,12 @@ class TrainingFailed(Problem):
     """A rank failed or was killed."""
 
 
+class TrainingHeld(Problem):
+    """Another run is at work on the same training."""
+
+    exit_code = 5
+
+
 def train_distributed(spark: SparkSession, run: TrainingRun, num_workers: int) -> dict[str, Any]:
     """Train in `num_workers` ranks, one Spark task (and GPU, where tasks have one) each.
 
@@ -40,10 +46,18 @@ def train_distributed(spark: SparkSession, run: TrainingRun, num_workers: int) -
 
     Raises:
         UsageProblem: Spark cannot run that many tasks at once.
+        TrainingHeld: ranks are at work in the folder already; their lines are shown.
         TrainingFailed: names the rank that failed, with its own traceback, or the rank that was
             killed, with its last log lines.
     """
     use_gpu = _check_resources(spark, num_workers)
+    busy = ranks_at_work(run.run_dir)
+    if busy:
+        raise TrainingHeld(
+            "The same training is going on already:\n" + "\n".join(busy),
+            expected="no other run of it.",
+            remedy="wait for it; when it was stopped, end that process, or wait a minute.",
+        )
     clear_reports(run.run_dir)
     distributor = TorchDistributor(num_processes=num_workers, local_mode=False, use_gpu=use_gpu)
     # Ranks that Spark gives no GPU of their own would all take the first they see.

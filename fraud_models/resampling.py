@@ -79,7 +79,7 @@ def average_precision(positives: Floats, negatives: Floats) -> Floats:
 
 
 def interval(figure: float, replicates: Sequence[float] | Floats) -> tuple[float, float] | None:
-    """95 % interval of a figure: its replicates around the first, which stands for the figure.
+    """95 % interval in [0, 1] of a figure: its replicates around the first, which stands for it.
 
     Binned values give slightly other figures than exact ones, the first replicate included; what
     counts is how far the others are from it. None where fewer than half are defined.
@@ -89,4 +89,4 @@ def interval(figure: float, replicates: Sequence[float] | Floats) -> tuple[float
     if not np.isfinite(values[0]) or 2 * len(others) < len(values):
         return None
     low, high = np.percentile(others, [LOW, HIGH]) - values[0]
-    return float(figure + low), float(figure + high)
+    return max(0.0, float(figure + low)), min(1.0, float(figure + high))

@@ -20,10 +20,11 @@ import re
 import socket
 import sys
 import tempfile
-import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ CHECKPOINT_FOLDER = "checkpoint"
 EPOCH_FILE = re.compile(r"^epoch-(\d{4})\.json$")
 KEPT_EPOCHS = 2
 LOG_LINES = 40
+LOG_LINE = re.compile(r"^(?P<moment>\S+) pid (?P<pid>\d+) on (?P<host>\S+): ")
+LOG_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 FINISHED = "finished"
+# A rank at work writes a line every few seconds; one of another machine is gone after this.
+QUIET_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -129,17 +134,23 @@ def load_newest_epoch(run_dir: str, config: dict[str, Any]) -> EpochState | None
     if not epochs:
         return None
     name = join(run_dir, f"epoch-{epochs[-1]:04d}")
-    scalars = json.loads(read_bytes(f"{name}.json"))
+    unusable = partial(
+        InputMissing,
+        expected="the state that this run wrote after its last epoch.",
+        remedy=f"delete the folder {run_dir} to train from the start, or use another one.",
+    )
     content = read_bytes(f"{name}.safetensors")
-    digest = sha256_of(content)
-    if digest != scalars.pop("sha256") or scalars["config"] != config:
-        altered = scalars["config"] == config
-        raise InputMissing(
-            f"{name} " + ("was altered." if altered else "belongs to a run with another config."),
-            expected="the state that this run wrote after its last epoch.",
-            remedy=f"delete the folder {run_dir} to train from the start, or use another one.",
-        )
-    return EpochState(**scalars, tensors=safetensors.torch.load(content))
+    try:
+        scalars = json.loads(read_bytes(f"{name}.json"))
+        whole = scalars.pop("sha256") == sha256_of(content)
+        state = EpochState(**scalars, tensors=safetensors.torch.load(content) if whole else {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unusable(f"{name}.json was altered: {error}.") from error
+    if not whole:
+        raise unusable(f"{name} was altered.")
+    if state.config != config:
+        raise unusable(f"{name} belongs to a run with another config.")
+    return state
 
 
 def _epochs(run_dir: str) -> list[int]:
@@ -156,7 +167,7 @@ class RankLog:
 
     def write(self, text: str) -> None:
         """Add a line."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        moment = datetime.now(UTC).strftime(LOG_MOMENT)
         self._lines.append(f"{moment} pid {os.getpid()} on {socket.gethostname()}: {text}\n")
         write_bytes(self._path, "".join(self._lines).encode())
 
@@ -203,6 +214,33 @@ def write_scratch(run_dir: str, rank: int) -> None:
 def rank_reports(run_dir: str, num_ranks: int) -> list[RankReport]:
     """How each rank of the last attempt ended."""
     return [_report(run_dir, rank) for rank in range(num_ranks)]
+
+
+def ranks_at_work(run_dir: str) -> list[str]:
+    """Last lines of ranks that are still at it: alive on this machine, or heard of just now."""
+    numbers = (re.match(r"^rank-(\d+)\.log$", name) for name in names_in(run_dir))
+    reports = [_report(run_dir, int(match.group(1))) for match in numbers if match]
+    return [report.log.splitlines()[-1] for report in reports if _is_at_work(report)]
+
+
+def _is_at_work(report: RankReport) -> bool:
+    last = LOG_LINE.match(report.log.splitlines()[-1]) if report.log else None
+    if report.finished or report.error is not None or last is None:
+        return False
+    if last["host"] == socket.gethostname():
+        return _is_alive(int(last["pid"]))
+    heard = datetime.strptime(last["moment"], LOG_MOMENT).replace(tzinfo=UTC)
+    return (datetime.now(UTC) - heard).total_seconds() < QUIET_S
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def clear_reports(run_dir: str) -> None:

@@ -11,11 +11,13 @@ calls `verify(uri, manifest)` before it starts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -23,7 +25,7 @@ from feature_defs.problems import InputMissing
 from fraud_models.encoding import Encoding
 from fraud_models.storage import filesystem, join, names_in, read_bytes, write_bytes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DATA_FOLDER = "data"
 MANIFEST_FILE = "manifest.json"
 REWRITE = "write the snapshot again (the train job does)."
@@ -36,6 +38,8 @@ class SnapshotFile:
     name: str
     num_rows: int
     size_bytes: int
+    sha256: str
+    """Of its bytes."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def summarise(uri: str) -> SnapshotSummary:
 def _summarise_file(uri: str, name: str) -> tuple[SnapshotFile, list[int]]:
     fs, path = filesystem(uri)
     with fs.open(path, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
         parquet = pq.ParquetFile(opened)
         num_groups = parquet.metadata.num_row_groups
         if num_groups > 1:
@@ -144,7 +149,7 @@ def _summarise_file(uri: str, name: str) -> tuple[SnapshotFile, list[int]]:
             )
         table = parquet.read(columns=["num_events", "num_train", "num_validation"])
     counts = [int(pc.sum(column).as_py() or 0) for column in table.columns]
-    return SnapshotFile(name, table.num_rows, int(fs.size(path))), counts
+    return SnapshotFile(name, table.num_rows, int(fs.size(path)), digest), counts
 
 
 def write_manifest(uri: str, manifest: Manifest) -> None:
@@ -177,6 +182,8 @@ def read_manifest(uri: str) -> Manifest:
 def verify(uri: str, manifest: Manifest, num_ranks: int) -> None:
     """Check that the files are those of the manifest and are enough for the ranks.
 
+    What is in them is not read, see `damage`.
+
     Raises:
         InputMissing: files are missing, or have another size or number of rows; all are named.
     """
@@ -202,8 +209,22 @@ def _fault(uri: str, file: SnapshotFile) -> str | None:
     size = int(fs.size(path))
     if size != file.size_bytes:
         return f"{file.name} has {size} bytes instead of {file.size_bytes}"
-    with fs.open(path, "rb") as opened:
-        num_rows = pq.ParquetFile(opened).metadata.num_rows
+    try:
+        with fs.open(path, "rb") as opened:
+            num_rows = pq.ParquetFile(opened).metadata.num_rows
+    except (OSError, pa.ArrowException) as error:
+        return f"{file.name} cannot be read ({error})"
     if num_rows != file.num_rows:
         return f"{file.name} has {num_rows} rows instead of {file.num_rows}"
     return None
+
+
+def damage(uri: str, file: SnapshotFile) -> str | None:
+    """What is wrong with a file, its content included; nothing when it is as it was written."""
+    fault = _fault(uri, file)
+    if fault:
+        return fault
+    fs, path = filesystem(join(uri, DATA_FOLDER, file.name))
+    with fs.open(path, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return None if digest == file.sha256 else f"{file.name} has another content"

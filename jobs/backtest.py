@@ -8,7 +8,7 @@ Every `retrain_days` a model is trained as of that day, from what was known then
 nights up to the next training. Beside it, on the same rows: an isolation forest, and
 gradient-boosted trees on the model's own columns and the labels that were mature. The protocol on
 each stretch of nights is that of `evaluate`; figures are means over stretches, with 95 % intervals
-by drawing cards and nights again.
+by drawing cards and a stretch's nights again (so a stretch of one night tells nothing of nights).
 
     fraud-scoring backtest --lake L --from 2018-07-18 --to 2018-08-14 --recipe rarity_autoencoder
 """
@@ -113,8 +113,14 @@ class Backtest:
     stretches: tuple[Stretch, ...]
 
     def mean(self, candidate: str, name: str) -> Mean:
-        """A figure of a candidate, all stretches counting alike."""
+        """A figure of a candidate, all stretches counting alike where it is defined.
+
+        A stretch without a fraud has no curves. NaN where no stretch has the figure.
+        """
         pairs = [stretch.by_candidate[candidate] for stretch in self.stretches]
+        pairs = [pair for pair in pairs if np.isfinite(getattr(pair[0], name))]
+        if not pairs:
+            return Mean(float("nan"), None)
         value = float(np.mean([getattr(found, name) for found, _ in pairs]))
         replicates = np.mean([getattr(drawn, name) for _, drawn in pairs], axis=0)
         return Mean(value, interval(value, replicates))
@@ -267,6 +273,8 @@ def show(backtest: Backtest) -> None:
 
 
 def _in_words(mean: Mean) -> str:
+    if np.isnan(mean.value):
+        return "not defined"
     if mean.interval is None:
         return f"{mean.value:.3f}"
     low, high = mean.interval

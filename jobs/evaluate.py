@@ -111,27 +111,39 @@ def judged_rows(lake: Lake, dates: Dates, run: Run) -> DataFrame:
     early = dates.first - timedelta(days=KNOWN_FRAUD_LOOKBACK_DAYS)
     transactions = lake.read(TRANSACTIONS, run.versions_in[TRANSACTIONS.name])
     near = transactions.where(F.col("business_date").between(F.lit(early), F.lit(dates.last)))
-    known = Knowledge(near, lake.read(LABELS, run.versions_in[LABELS.name]), label_policy(lake))
-    labels = known_labels(known, moment)
-    labelled = near.join(labels, "transaction_id", "left")
-    nights = labelled.where(F.expr(dates.sql))
+    labels = lake.read(LABELS, run.versions_in[LABELS.name])
+    known = known_labels(Knowledge(near, labels, label_policy(lake)), moment)
+    nights = near.where(F.expr(dates.sql)).join(known, "transaction_id", "left")
     _check_mature(nights, dates, str(moment))
-    rows = in_play(nights.where(F.col("is_fraud").isNotNull()), labelled, dates.first)
+    labelled = nights.where(F.col("is_fraud").isNotNull())
+    told = near.select("card_id", "transaction_id", "event_time").join(
+        labels.select("transaction_id", "label_time", "is_fraud"), "transaction_id"
+    )
+    rows = in_play(labelled, told, dates.first)
     return rows.select("business_date", "transaction_id", "card_id", "is_fraud")
 
 
-def in_play(rows: DataFrame, labelled: DataFrame, first: date) -> DataFrame:
+def in_play(rows: DataFrame, told: DataFrame, first: date) -> DataFrame:
     """Rows of cards that nobody had reason to block when their night began, 00:00 UTC.
 
-    A card is out from the `label_time` of its first known fraud on; frauds from more than two
+    `told` has every label of the cards' events: `card_id, transaction_id, event_time, label_time,
+    is_fraud`. A card is out of the nights that begin when the newest label of one of its events
+    says fraud: from the first such label on, unless it is withdrawn. Events from more than two
     weeks before the first night are forgotten, as in the handbook's protocol.
     """
     since = known_before(first - timedelta(days=KNOWN_FRAUD_LOOKBACK_DAYS))
-    recent = F.col("is_fraud") & (F.col("event_time") >= F.lit(since))
-    out = labelled.where(recent).groupBy("card_id").agg(F.min("label_time").alias("out_from"))
+    recent = told.where(F.col("event_time") >= F.lit(since))
+    suspected = recent.where("is_fraud").select("transaction_id").distinct()
+    nights = rows.select("business_date").distinct()
     begins = F.col("business_date").cast("timestamp")
-    known = F.col("out_from").isNotNull() & (F.col("out_from") <= begins)
-    return rows.join(out, "card_id", "left").where(~known).drop("out_from")
+    blocked = (
+        recent.join(suspected, "transaction_id", "left_semi")
+        .join(F.broadcast(nights), F.col("label_time") <= begins)
+        .groupBy("business_date", "card_id", "transaction_id")
+        .agg(F.max(F.struct("label_time", "is_fraud")).alias("newest"))
+        .where("newest.is_fraud")
+    )
+    return rows.join(blocked, ["business_date", "card_id"], "left_anti")
 
 
 def _check_mature(nights: DataFrame, dates: Dates, moment: str) -> None:

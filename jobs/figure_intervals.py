@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from feature_defs.problems import InputMissing
 from fraud_models import resampling
 from fraud_models.evaluation import resampled_card_precision
 from fraud_models.resampling import NUM_REPLICATES, Floats
@@ -89,6 +90,9 @@ def resampled(rows: DataFrame, value: str, k: int) -> Resampled:
     """Figures of the column `value`, with cards and nights drawn again.
 
     `rows` as in `ranking_figures.figures`.
+
+    Raises:
+        InputMissing: there are no rows.
     """
     seen = rows.select(
         "business_date",
@@ -98,6 +102,12 @@ def resampled(rows: DataFrame, value: str, k: int) -> Resampled:
     )
     wanted = F.array(*(F.lit(float(probability)) for probability in BINS))
     quantiles = seen.agg(F.percentile_approx("value", wanted, 100_000)).collect()[0][0]
+    if quantiles is None:
+        raise InputMissing(
+            "No transaction is left to judge.",
+            expected="cards of which no fraud was known when the night began.",
+            remedy="judge other nights.",
+        )
     edges = tuple(sorted(set(quantiles)))
     per_night = seen.repartition("business_date").mapInArrow(_Count(edges), COUNTED)
     found = sorted(per_night.collect(), key=lambda row: row["business_date"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from feature_defs.problems import UsageProblem
+from feature_defs.problems import InputMissing, UsageProblem
 from fraud_models.checkpoint import save_checkpoint
 from fraud_models.distributed import train_distributed
 from fraud_models.model_card import MODEL_CARD_FILE, model_card
@@ -27,7 +27,8 @@ from jobs.lake.delta_io import Lake
 from jobs.lake.lineage import feature_fingerprints
 from jobs.lake.runs import Run, recorded
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
-from jobs.model_store import open_registry
+from jobs.logs import say
+from jobs.model_store import open_registry, read_checkpoint
 from jobs.model_streams import StoredModel
 from jobs.training_calibration import calibrated
 from jobs.training_snapshot import TrainingInputs, TrainingPlan, is_whole, write_snapshot
@@ -58,10 +59,22 @@ def register(lake: Lake, plan: TrainingPlan) -> int:
         run.versions_in = inputs.versions
         run.figures["training_id"] = inputs.training_id
         registry = open_registry(lake)
-        known = registry.find_by_training_id(inputs.training_id)
-        version = known.version if known else _train(lake, inputs, registry, run)
+        version = _finished(registry, inputs) or _train(lake, inputs, registry, run)
         run.model_version = str(version)
     return version
+
+
+def _finished(registry: Registry, inputs: TrainingInputs) -> int | None:
+    """The version that this training has left; nothing when it did not, or left it damaged."""
+    known = registry.find_by_training_id(inputs.training_id)
+    if known is None:
+        return None
+    try:
+        read_checkpoint(known)
+    except InputMissing as damaged:
+        say(f"version {known.version} is trained again: {damaged}")
+        return None
+    return known.version
 
 
 def _pin(lake: Lake, plan: TrainingPlan) -> TrainingInputs:
@@ -83,7 +96,7 @@ def _pin(lake: Lake, plan: TrainingPlan) -> TrainingInputs:
 def _train(lake: Lake, inputs: TrainingInputs, registry: Registry, run: Run) -> int:
     workplace = lake.path("_staging", f"train-{inputs.training_id}")
     snapshot, run_dir = f"{workplace}/snapshot", f"{workplace}/run"
-    if not is_whole(snapshot, inputs.plan.num_workers):
+    if not is_whole(lake, snapshot, inputs.plan.num_workers):
         write_snapshot(lake, inputs, snapshot)
     training = TrainingRun(snapshot, run_dir, inputs.plan.config)
     summary = train_distributed(lake.spark, training, inputs.plan.num_workers)

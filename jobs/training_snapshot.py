@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from importlib.metadata import version as package_version
 
 import pyarrow as pa
@@ -36,6 +37,7 @@ from fraud_models.event_batch import (
 from fraud_models.snapshot import (
     DATA_FOLDER,
     Manifest,
+    damage,
     read_manifest,
     summarise,
     verify,
@@ -109,13 +111,16 @@ class TrainingInputs:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_whole(snapshot: str, num_workers: int) -> bool:
-    """Whether an earlier attempt left a snapshot that can be used."""
+def is_whole(lake: Lake, snapshot: str, num_workers: int) -> bool:
+    """Whether an earlier attempt left a snapshot that can be used; executors read it all."""
     try:
-        verify(snapshot, read_manifest(snapshot), num_workers)
+        manifest = read_manifest(snapshot)
+        verify(snapshot, manifest, num_workers)
     except InputMissing:
         return False
-    return True
+    files = manifest.summary.files
+    read = lake.spark.sparkContext.parallelize(files, len(files)).map(partial(damage, snapshot))
+    return bool(read.filter(lambda fault: fault is not None).isEmpty())
 
 
 def write_snapshot(lake: Lake, inputs: TrainingInputs, uri: str) -> None:

@@ -4,12 +4,12 @@
     python tests/benchmarks/model_choice.py reported --lake L --from 2018-07-18 --to 2018-08-14
     python tests/benchmarks/model_choice.py ablations --lake L --from 2018-07-18 --to 2018-08-14
 
-Every line of the tables is what `fraud-scoring backtest` finds for that config, the baselines of
-the first recipe included. `reported` and `ablations` train each recipe with three seeds: a line is
-the mean over them, of figures and of the ends of their intervals, and tells how far seeds lie
-apart. Seconds of scoring hold the baselines where they were found. What is found is kept in the
-file `--results`, a JSON line per config and nights, and not found again when the command runs
-again: hours of training can be stopped.
+Every line of the tables is what `fraud-scoring backtest` finds for that config, and but in
+`ablations` the baselines of the first recipe too. `reported` and `ablations` train each recipe with
+three seeds: a line is the mean over them, of figures and of the ends of their intervals, and tells
+how far seeds lie apart. Seconds of scoring hold the baselines where they were found. What is found
+is kept in the file `--results`, a JSON line per lake, config and nights, and not found again when
+the command runs again: hours of training can be stopped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ARCHITECTURES = (
 PARTS = ("history", "label_columns", "likelihoods", "rarities")
 SEEDS = (7, 8, 9)
 FIGURES = {"roc_auc": "AUC ROC", "average_precision": "average precision", "cp_at_k": "CP@k"}
-WIDTH = 160
+WIDTH = 180
 
 
 def architectures() -> list[ModelConfig]:
@@ -90,6 +90,18 @@ SETS: dict[str, Callable[[], list[ModelConfig]]] = {
     "reported": reported,
     "ablations": ablations,
 }
+WITH_BASELINES = ("architectures", "reported")
+
+
+def asked(lake: Lake, plan: BacktestPlan) -> dict[str, Any]:
+    """What a line of the results answers."""
+    return {
+        "lake": lake.uri,
+        "k": lake.settings.alert_budget,
+        "from": str(plan.dates.first),
+        "to": str(plan.dates.last),
+        "config": plan.config.to_dict(),
+    }
 
 
 def backtested(lake: Lake, plan: BacktestPlan) -> dict[str, Any]:
@@ -99,13 +111,32 @@ def backtested(lake: Lake, plan: BacktestPlan) -> dict[str, Any]:
     found = backtest.run(lake, plan)
     plain = backtest.as_plain(found)
     return {
-        "config": plan.config.to_dict(),
-        "from": plain["from"],
-        "to": plain["to"],
+        **asked(lake, plan),
         "train_s": round(sum(stretch.train_s for stretch in found.stretches)),
         "score_s": round(sum(stretch.score_s for stretch in found.stretches)),
         "overall": plain["overall"],
     }
+
+
+def known_lines(results: Path) -> list[dict[str, Any]]:
+    """The lines of a results file; the last one may have been cut when the command was stopped."""
+    if not results.exists():
+        return []
+    whole, cut = results.read_text().rpartition("\n")[::2]
+    if cut:
+        results.write_text(whole + "\n" if whole else "")
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise typer.BadParameter(f"{results} is no file of results: {error}") from error
+
+
+def is_answer(line: dict[str, Any], lake: Lake, plan: BacktestPlan) -> bool:
+    """Whether a line answers a plan, with the baselines if it wants them."""
+    wanted = asked(lake, plan)
+    has_baselines = len(line.get("overall", {})) > 1
+    same = {name: line.get(name) for name in wanted} == wanted
+    return same and (has_baselines or not plan.with_baselines)
 
 
 def show(lines: list[dict[str, Any]], title: str) -> None:
@@ -132,6 +163,8 @@ def show(lines: list[dict[str, Any]], title: str) -> None:
 def _cell(found: list[dict[str, Any]]) -> str:
     """Mean over seeds, with the ends of the interval and how far apart seeds are."""
     values = [mean["value"] for mean in found]
+    if None in values:
+        return "not defined"
     told = []
     if all(mean["interval"] for mean in found):
         low, high = (fmean(mean["interval"][end] for mean in found) for end in (0, 1))
@@ -155,25 +188,22 @@ def main(
     from jobs.session import open_session
     from jobs.settings import load_settings
 
+    if what not in SETS:
+        raise typer.BadParameter(f"{what} is none of: {', '.join(SETS)}")
     dates = Dates(date.fromisoformat(first), date.fromisoformat(last))
     settings = load_settings(None, {"lake": lake})
     opened = Lake(open_session(settings), settings)
-    kept = Path(results)
-    known = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    known = known_lines(Path(results))
     lines: list[dict[str, Any]] = []
     configs = SETS[what]()
     for config in configs:
-        same = [
-            line
-            for line in known
-            if line["config"] == config.to_dict() and (line["from"], line["to"]) == (first, last)
-        ]
         # Beside the first recipe, whose columns are the most, and with its seeds.
-        beside = config.recipe == configs[0].recipe
+        beside = what in WITH_BASELINES and config.recipe == configs[0].recipe
         plan = BacktestPlan(dates, config.recipe, config, num_workers, with_baselines=beside)
+        same = [line for line in known if is_answer(line, opened, plan)]
         found = same[0] if same else backtested(opened, plan)
         if not same:
-            with kept.open("a") as file:
+            with Path(results).open("a") as file:
                 file.write(json.dumps(found) + "\n")
         lines.append(found)
     show(lines, f"{what}, {dates}")

@@ -91,7 +91,7 @@ class Nights:
         return {
             "auc_roc": round(found.roc_auc, 3),
             "num_incidents": num_incidents,
-            "caught": round(caught / num_incidents, 3),
+            "caught": round(caught / num_incidents, 3) if num_incidents else None,
             "num_alerts": num_alerts,
             "right": right or 0,
         }

@@ -52,7 +52,10 @@ def test_unknown_keys_are_refused(part: str | None) -> None:
         (HeadConfig, {"knots": (1.0, 1.0)}),
         (HeadConfig, {"knots": (1.0, float("inf"))}),
         (OptimisationConfig, {"epochs": 0}),
+        (OptimisationConfig, {"epochs": 1.5}),
         (OptimisationConfig, {"learning_rate": float("nan")}),
+        (OptimisationConfig, {"learning_rate": float("inf")}),
+        (OptimisationConfig, {"seed": -1}),
     ],
 )
 def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> None:
@@ -64,6 +67,7 @@ def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> N
     "change",
     [
         {"validation_days": 0},
+        {"context_period_days": 0},
         {"validation_days": 60, "train_days": 60},
         {"columns": ()},
         {"columns": ("transaction_amount",) * 20},

@@ -17,7 +17,8 @@ from pyspark.sql import SparkSession
 
 from feature_defs.problems import Problem, UsageProblem
 from fraud_models.checkpoint import load_checkpoint
-from fraud_models.distributed import TrainingFailed, train_distributed
+from fraud_models.distributed import TrainingFailed, TrainingHeld, train_distributed
+from fraud_models.run_state import RankLog
 from fraud_models.training import TrainingRun
 from tests.fraud_models.conftest import small_config
 
@@ -62,6 +63,17 @@ def test_a_rank_that_fails_is_named_with_its_traceback(
         train_distributed(spark, run, num_workers=2)
     assert "Traceback (most recent call last)" in str(caught.value)
     assert "read_batches" in str(caught.value)
+
+
+def test_a_training_that_is_going_on_is_left_alone(
+    spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
+    run = run_of(write_snapshot(LENGTHS, 4), tmp_path / "run", epochs=2)
+    RankLog(run.run_dir, 1).write("epoch 1")
+    with pytest.raises(TrainingHeld, match=f"pid {os.getpid()} on .*: epoch 1") as caught:
+        train_distributed(spark, run, num_workers=2)
+    assert caught.value.exit_code == 5
+    assert (tmp_path / "run" / "rank-1.log").exists()
 
 
 def test_a_rank_that_is_killed_is_named(

@@ -14,7 +14,7 @@ import pytest
 
 from feature_defs.problems import InputMissing
 from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
-from fraud_models.snapshot import read_manifest, summarise, verify, write_manifest
+from fraud_models.snapshot import damage, read_manifest, summarise, verify, write_manifest
 from tests.fraud_models.conftest import small_config
 
 WriteSnapshot = Callable[[list[int], int], str]
@@ -120,3 +120,20 @@ def test_a_manifest_names_files_rows_and_versions(write_snapshot: WriteSnapshot)
     content = json.loads(Path(write_snapshot(LENGTHS, 2), "manifest.json").read_text())
     assert content["num_rows"] == sum(file["num_rows"] for file in content["files"])
     assert content["data_versions"] == {"features": 4}
+
+
+def test_one_changed_byte_is_damage_and_a_broken_file_is_a_clear_error(
+    write_snapshot: WriteSnapshot,
+) -> None:
+    uri = write_snapshot(LENGTHS, 2)
+    manifest = read_manifest(uri)
+    first, second = manifest.summary.files
+    assert damage(uri, first) is None
+    content = bytearray(Path(uri, "data", first.name).read_bytes())
+    content[len(content) // 4] ^= 1
+    Path(uri, "data", first.name).write_bytes(content)
+    verify(uri, manifest, 2)
+    assert damage(uri, first) == f"{first.name} has another content"
+    Path(uri, "data", second.name).write_bytes(bytes(second.size_bytes))
+    with pytest.raises(InputMissing, match=f"{second.name} cannot be read"):
+        verify(uri, manifest, 2)

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 from feature_defs.problems import InputMissing, Problem
 from fraud_models.checkpoint import load_checkpoint
 from fraud_models.config import HeadConfig, ModelConfig
+from fraud_models.run_state import FINISHED, LOG_MOMENT, RankLog, ranks_at_work
 from fraud_models.scoring import Scorer, rank_stream
 from fraud_models.training import TrainingRun, train
 from tests.fraud_models.conftest import make_stream, semi_supervised, small_config
@@ -181,6 +183,37 @@ def test_an_altered_state_is_refused(write_snapshot: WriteSnapshot, tmp_path: Pa
     state.write_bytes(bytes(content))
     with pytest.raises(InputMissing, match="was altered"):
         train(run_of(uri, tmp_path / "run", config_of()))
+
+
+@pytest.mark.parametrize("damaged", ["", "{}", "[]", '{"sha256": "0"}', None])
+def test_a_damaged_state_is_a_clear_error(
+    write_snapshot: WriteSnapshot, tmp_path: Path, damaged: str | None
+) -> None:
+    uri = write_snapshot(LENGTHS, 2)
+    train(run_of(uri, tmp_path / "run", config_of(epochs=1)))
+    state = tmp_path / "run" / "epoch-0001.json"
+    state.write_text(state.read_text()[:-20] if damaged is None else damaged)
+    with pytest.raises(InputMissing, match="was altered"):
+        train(run_of(uri, tmp_path / "run", config_of(epochs=1)))
+
+
+def test_ranks_that_live_are_at_work(tmp_path: Path) -> None:
+    RankLog(str(tmp_path), 0).write("epoch 3")
+    (line,) = ranks_at_work(str(tmp_path))
+    assert f"pid {os.getpid()} on {socket.gethostname()}: epoch 3" in line
+    ended = multiprocessing.get_context("spawn").Process(target=abs, args=(1,))
+    ended.start()
+    ended.join()
+    now, long_ago = datetime.now(UTC).strftime(LOG_MOMENT), "2024-01-01T00:00:00Z"
+    at_work = {
+        f"{now} pid {ended.pid} on {socket.gethostname()}: epoch 3": False,
+        f"{now} pid 1 on elsewhere: epoch 3": True,
+        f"{long_ago} pid 1 on elsewhere: epoch 3": False,
+        f"{now} pid 1 on elsewhere: {FINISHED}": False,
+    }
+    for line, expected in at_work.items():
+        (tmp_path / "rank-0.log").write_text(f"{line}\n")
+        assert ranks_at_work(str(tmp_path)) == ([line] if expected else [])
 
 
 def test_other_columns_are_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:

@@ -17,31 +17,53 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def test_cards_are_out_from_the_moment_their_fraud_is_known(spark: SparkSession) -> None:
+def left_in_play(
+    spark: SparkSession, nights: list[date], labels: list[tuple[str, str, str, bool]]
+) -> set[tuple[str, int]]:
+    """Cards that are judged on nights (by their day), after labels of `card, event, label`."""
     from jobs.evaluate import in_play
 
-    frauds = [
-        ("known", "2018-07-01", "2018-07-08"),
-        ("at midnight", "2018-07-04", "2018-07-11"),
-        ("a second later", "2018-07-04", "2018-07-11T00:00:01"),
-        ("long ago", "2018-06-26T23:59:59", "2018-07-03"),
-        ("just recent", "2018-06-27", "2018-07-03"),
-    ]
-    rows = [
-        (f"fraud {card}", card, moment(event), date.fromisoformat(event[:10]), True, moment(label))
-        for card, event, label in frauds
-    ]
-    night = date(2018, 7, 11)
-    cards = [card for card, _, _ in frauds] + ["spotless"]
-    rows += [
-        (f"judged {card}", card, moment("2018-07-11T12:00:00"), night, False, None)
-        for card in cards
-    ]
-    labelled = spark.createDataFrame(
-        rows,
-        "transaction_id string, card_id string, event_time timestamp, business_date date, "
-        "is_fraud boolean, label_time timestamp",
+    told = spark.createDataFrame(
+        [
+            (card, f"{card} {event}", moment(event), moment(label), fraud)
+            for card, event, label, fraud in labels
+        ],
+        "card_id string, transaction_id string, event_time timestamp, label_time timestamp, "
+        "is_fraud boolean",
     )
-    judged = labelled.where(labelled.business_date == night)
-    left = {row["card_id"] for row in in_play(judged, labelled, first=night).collect()}
-    assert left == {"a second later", "long ago", "spotless"}
+    cards = {card for card, *_ in labels} | {"spotless"}
+    rows = spark.createDataFrame(
+        [(night, f"judged {card} {night}", card) for night in nights for card in cards],
+        "business_date date, transaction_id string, card_id string",
+    )
+    left = in_play(rows, told, first=nights[0]).collect()
+    return {(row["card_id"], row["business_date"].day) for row in left}
+
+
+def test_cards_are_out_from_the_moment_their_fraud_is_known(spark: SparkSession) -> None:
+    frauds = [
+        ("known", "2018-07-01", "2018-07-08", True),
+        ("at midnight", "2018-07-04", "2018-07-11", True),
+        ("a second later", "2018-07-04", "2018-07-11T00:00:01", True),
+        ("long ago", "2018-06-26T23:59:59", "2018-07-03", True),
+        ("just recent", "2018-06-27", "2018-07-03", True),
+        ("genuine", "2018-07-01", "2018-07-08", False),
+    ]
+    left = left_in_play(spark, [date(2018, 7, 11)], frauds)
+    assert left == {(card, 11) for card in ("a second later", "long ago", "genuine", "spotless")}
+
+
+def test_a_fraud_that_is_told_twice_counts_from_the_first_and_one_withdrawn_until_then(
+    spark: SparkSession,
+) -> None:
+    nights = [date(2018, 7, day) for day in (11, 12, 13)]
+    labels = [
+        ("told twice", "2018-07-04", "2018-07-10", True),
+        ("told twice", "2018-07-04", "2018-07-12T12:00:00", True),
+        ("withdrawn", "2018-07-04", "2018-07-10", True),
+        ("withdrawn", "2018-07-04", "2018-07-12", False),
+        ("at once", "2018-07-04", "2018-07-11", True),
+        ("at once", "2018-07-04", "2018-07-11", False),
+    ]
+    left = left_in_play(spark, nights, labels)
+    assert left == {("withdrawn", 12), ("withdrawn", 13)} | {("spotless", d) for d in (11, 12, 13)}

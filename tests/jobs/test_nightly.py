@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from feature_defs.problems import GateFailed, InputMissing, UsageProblem
@@ -487,6 +488,44 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
     alone = backtest.run(lake, replace(plan, dates=first.dates, with_baselines=False)).stretches[0]
     assert list(alone.by_candidate) == ["lstm_autoencoder"]
     assert alone.by_candidate["lstm_autoencoder"][0] == first.by_candidate["lstm_autoencoder"][0]
+
+
+def test_a_model_that_was_damaged_is_trained_again(copied: Callable[[], Lake]) -> None:
+    from jobs import train
+    from jobs.model_store import open_registry, read_checkpoint
+
+    lake, plan = copied(), small_plan(num_workers=1)
+    first = train.register(lake, plan)
+    model = open_registry(lake).resolve(first)
+    weights = Path(model.uri, "weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-4])
+    again = train.register(lake, plan)
+    assert again != first
+    assert read_checkpoint(open_registry(lake).resolve(again)).as_of == str(AS_OF)
+    assert train.register(lake, plan) == again
+
+
+def test_weeks_without_a_fraud_have_no_curves_and_take_none_away() -> None:
+    from jobs.backtest import Backtest, BacktestPlan, Stretch
+    from jobs.figure_intervals import Resampled
+    from jobs.lake.delta_io import Dates
+    from jobs.ranking_figures import Figures
+
+    def week(value: float) -> tuple[Figures, Resampled]:
+        drawn = np.full(200, value)
+        return Figures(9, 1, value, value, 0.5), Resampled((), drawn, drawn, drawn, ())
+
+    plan = BacktestPlan(Dates(AS_OF, AS_OF), "lstm_autoencoder", small_plan().config)
+    weeks = [
+        {"some": week(0.7), "none": week(np.nan)},
+        {"some": week(np.nan), "none": week(np.nan)},
+    ]
+    stretches = tuple(Stretch(plan.dates, 1, 0.0, 0.0, by_candidate) for by_candidate in weeks)
+    found = Backtest(plan, 10, stretches)
+    assert found.mean("some", "roc_auc").value == pytest.approx(0.7)
+    assert np.isnan(found.mean("none", "roc_auc").value)
+    assert found.mean("none", "roc_auc").interval is None
+    assert found.mean("none", "cp_at_k").value == 0.5
 
 
 def test_evaluation_decides_what_is_promoted(copied: Callable[[], Lake]) -> None:

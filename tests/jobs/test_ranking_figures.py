@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from feature_defs.problems import InputMissing
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
@@ -63,3 +65,16 @@ def test_without_frauds_no_figure_is_invented(spark: SparkSession) -> None:
     found = figures(rows(spark, [1.0, 2.0], [False, False]), "value", k=1)
     assert math.isnan(found.roc_auc)
     assert math.isnan(found.average_precision)
+
+
+@pytest.mark.parametrize("k", [1, 20])
+def test_replicates_that_leave_cards_out_look_further_down(spark: SparkSession, k: int) -> None:
+    from jobs.figure_intervals import resampled
+
+    # The oddest hundred cards are all frauds: whichever are drawn, the first k of them are too.
+    table = [(date(2024, 3, 1), f"c{n:03d}", f"t{n:03d}", n < 100, float(-n)) for n in range(300)]
+    drawn = resampled(spark.createDataFrame(table, SCHEMA), "value", k)
+    assert (drawn.cp_at_k == 1.0).all()
+    assert drawn.roc_auc[0] == pytest.approx(1.0, abs=1e-9)
+    with pytest.raises(InputMissing, match="No transaction is left"):
+        resampled(spark.createDataFrame([], SCHEMA), "value", k)
