@@ -24,10 +24,10 @@ from fraud_models.resampling import NUM_REPLICATES, Floats
 from jobs.ranking_figures import top_cards
 
 TAIL_FROM = 0.98
-# Beyond twice the k, so that even a k of 1 finds cards in every replicate.
-SPARE_CARDS = 20
 BINS = (*np.arange(0, TAIL_FROM, 0.02), *np.arange(TAIL_FROM, 1.0, 0.0001))
 COUNTED = "business_date date, positives binary, negatives binary"
+# Beyond twice the k, so that even a k of 1 finds cards in every replicate.
+SPARE_CARDS = 20
 
 
 @dataclass(frozen=True)

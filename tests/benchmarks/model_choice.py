@@ -122,13 +122,14 @@ def known_lines(results: Path) -> list[dict[str, Any]]:
     """The lines of a results file; the last one may have been cut when the command was stopped."""
     if not results.exists():
         return []
-    whole, cut = results.read_text().rpartition("\n")[::2]
-    if cut:
-        results.write_text(whole + "\n" if whole else "")
+    whole, newline, cut = results.read_text().rpartition("\n")
     try:
-        return [json.loads(line) for line in whole.splitlines()]
+        lines = [json.loads(line) for line in whole.splitlines()]
     except ValueError as error:
         raise typer.BadParameter(f"{results} is no file of results: {error}") from error
+    if cut and lines:
+        results.write_text(whole + newline)
+    return lines
 
 
 def is_answer(line: dict[str, Any], lake: Lake, plan: BacktestPlan) -> bool:

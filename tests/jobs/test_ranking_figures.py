@@ -75,6 +75,5 @@ def test_replicates_that_leave_cards_out_look_further_down(spark: SparkSession, 
     table = [(date(2024, 3, 1), f"c{n:03d}", f"t{n:03d}", n < 100, float(-n)) for n in range(300)]
     drawn = resampled(spark.createDataFrame(table, SCHEMA), "value", k)
     assert (drawn.cp_at_k == 1.0).all()
-    assert drawn.roc_auc[0] == pytest.approx(1.0, abs=1e-9)
     with pytest.raises(InputMissing, match="No transaction is left"):
         resampled(spark.createDataFrame([], SCHEMA), "value", k)
