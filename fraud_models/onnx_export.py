@@ -16,6 +16,8 @@ calibration is told again in torch here, which that comparison keeps true.
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -166,16 +168,20 @@ def _written(model: nn.Module, checkpoint: Checkpoint, sha256: str) -> bytes:
         ) from error
     example = torch.from_numpy(_plausible(checkpoint, COMPARED_SHAPES[-1]))
     dimensions = {0: torch.export.Dim("contexts"), 1: torch.export.Dim("events")}
-    program = torch.onnx.export(
-        model,
-        (example,),
-        input_names=["values"],
-        output_names=list(OUTPUTS),
-        dynamic_shapes=(dimensions,),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Of torch's own future, and of packages that only images need: nothing to act on here.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (example,),
+            input_names=["values"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=(dimensions,),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props["columns"] = json.dumps(dict(checkpoint.columns))
     program.model.metadata_props["checkpoint_sha256"] = sha256

@@ -5,12 +5,13 @@
         network = replace(base.network, hidden_width=128)
         return replace(base, recipe="wide_lstm_autoencoder", network=network)
 
-    def merchant_aware_autoencoder() -> ModelConfig:
+    def usual_amount_autoencoder() -> ModelConfig:
         base = lstm_autoencoder()
-        columns = (*base.columns, "card_merchant_id_distinct_7d")
-        return replace(base, recipe="merchant_aware_autoencoder", columns=columns)
+        columns = (*base.columns, *AMOUNTS_AGAINST_USUAL)
+        return replace(base, recipe="usual_amount_autoencoder", columns=columns)
 
-A new recipe is also entered in `RECIPES`.
+A new recipe is also entered in `RECIPES`. A column that no feature is called yet is declared first,
+and the features of the nights built again.
 """
 
 from __future__ import annotations

@@ -266,9 +266,11 @@ def show(backtest: Backtest) -> None:
     console.print(table)
     train_s = sum(stretch.train_s for stretch in backtest.stretches)
     score_s = sum(stretch.score_s for stretch in backtest.stretches)
+    judged = [stretch.by_candidate[plan.recipe][0] for stretch in backtest.stretches]
     console.print(
-        f"{len(backtest.stretches)} trainings {train_s:.0f} s, scoring {score_s:.0f} s "
-        "(baselines included)"
+        f"{sum(found.num_transactions for found in judged)} transactions with "
+        f"{sum(found.num_frauds for found in judged)} frauds; trainings: {len(judged)}, "
+        f"{train_s:.0f} s; scoring, baselines included: {score_s:.0f} s"
     )
 
 

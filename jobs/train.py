@@ -74,6 +74,7 @@ def _finished(registry: Registry, inputs: TrainingInputs) -> int | None:
     except InputMissing as damaged:
         say(f"version {known.version} is trained again: {damaged}")
         return None
+    say(f"this training is done already: version {known.version}")
     return known.version
 
 
