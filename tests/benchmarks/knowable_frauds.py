@@ -67,7 +67,7 @@ def frauds_of(lake: Lake, scenarios: str) -> DataFrame:
     return labels.join(payments, "transaction_id").join(told, "transaction_id")
 
 
-def judged(lake: Lake, dates: Dates, scenarios: str) -> dict[str, float]:
+def judged(lake: Lake, dates: Dates, frauds: DataFrame) -> dict[str, float]:
     """Figures of one week."""
     from jobs.evaluate import judged_rows
     from jobs.lake.runs import Run
@@ -76,7 +76,7 @@ def judged(lake: Lake, dates: Dates, scenarios: str) -> dict[str, float]:
 
     versions = lake.versions((TRANSACTIONS, LABELS))
     rows = judged_rows(lake, dates, Run("benchmark", dates, {}, versions_in=versions))
-    ranked = with_what_is_knowable(rows, frauds_of(lake, scenarios)).persist()
+    ranked = with_what_is_knowable(rows, frauds).persist()
     found = figures(ranked, "knowable", lake.settings.alert_budget)
     given_away = ranked.where("knowable > 0").count()
     ranked.unpersist()
@@ -97,10 +97,11 @@ def main(
     settings = load_settings(None, {"lake": lake})
     opened = Lake(open_session(settings), settings)
     dates = Dates(date.fromisoformat(first), date.fromisoformat(last))
+    frauds = frauds_of(opened, scenarios).persist()
     weeks = []
     for day in dates.days[::WEEK]:
         end = min(day + timedelta(days=WEEK - 1), dates.last)
-        weeks.append(judged(opened, Dates(day, end), scenarios))
+        weeks.append(judged(opened, Dates(day, end), frauds))
         typer.echo(json.dumps({"from": str(day), "to": str(end), **weeks[-1]}))
     opened.spark.stop()
     means = {name: fmean(week[name] for week in weeks) for name in (*FIGURES, "knowable_share")}
