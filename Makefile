@@ -16,7 +16,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,java,onnx]'
-	$(BIN)/python -m jobs.runtime
+	$(BIN)/python -m jobs.runtime.java
 	touch $(READY)
 
 demo: setup

@@ -17,6 +17,7 @@ from feature_defs.card import (
 )
 from feature_defs.definitions import FeatureView
 from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.errors import DefinitionError
 from feature_defs.feature import Feature
 from feature_defs.merchant import (
     MERCHANT_CHANCE_BEFORE,
@@ -25,7 +26,6 @@ from feature_defs.merchant import (
     MERCHANT_NEWLY_RISKY,
     MERCHANT_RISK,
 )
-from feature_defs.problems import DefinitionError
 from feature_defs.sequences import CARD_EVENTS, EVENT_FEATURES
 
 VIEWS: tuple[FeatureView, ...] = (

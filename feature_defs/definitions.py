@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from feature_defs.errors import DefinitionError
 from feature_defs.feature import (
     LABEL_FUNCTIONS,
     LAST_FUNCTIONS,
@@ -26,7 +27,6 @@ from feature_defs.feature import (
     Kind,
     Window,
 )
-from feature_defs.problems import DefinitionError
 from feature_defs.sources import AMOUNT_DIGITS, TRANSACTIONS, Source
 
 CONDITIONAL = frozenset({Function.COUNT, Function.SUM, Function.MEAN, Function.SHARE})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from feature_defs.errors import DefinitionError
 from feature_defs.feature import CYCLES, LABEL_FUNCTIONS, Feature, Function, Kind
-from feature_defs.problems import DefinitionError
 
 # Beyond it the data say nothing.
 HEAVIEST_PRIOR = 1e9

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from enum import Enum
 
-from feature_defs.problems import DefinitionError
+from feature_defs.errors import DefinitionError
 from feature_defs.sources import AMOUNT_DIGITS, MONEY_SCALE
 
 

@@ -6,7 +6,8 @@ A label is mature at `T` when its `label_time` is not after `T`; the label of a 
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 
 def known_before(day: date) -> datetime:
@@ -14,28 +15,16 @@ def known_before(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def period_of(day: date, period_days: int) -> int:
-    """Number of the context period that holds a day, counted from 1970-01-01.
+@dataclass(frozen=True)
+class LabelPolicy:
+    """What the absence of a label means.
 
-    >>> period_of(date(1970, 1, 28), 28), period_of(date(1970, 1, 29), 28)
-    (0, 1)
+    With `maturity_days` unset absence means "not known yet" (labels are complete); otherwise
+    a transaction without a label counts as genuine that many days after it happened.
     """
-    return (day - date(1970, 1, 1)).days // period_days
+
+    maturity_days: int | None = None
 
 
-def period_start(period: int, period_days: int) -> date:
-    """First day of a context period.
-
-    >>> period_start(period_of(date(2018, 8, 8), 28), 28)
-    datetime.date(2018, 7, 12)
-    """
-    return date(1970, 1, 1) + timedelta(days=period * period_days)
-
-
-def context_start(day: date, period_days: int) -> date:
-    """First day of the context of a night: the start of the period before its own.
-
-    >>> context_start(date(2018, 8, 8), 28)
-    datetime.date(2018, 6, 14)
-    """
-    return period_start(period_of(day, period_days) - 1, period_days)
+# Labels of the last week are rarely complete, so the windows end a week before the transaction.
+LABEL_DELAY_DAYS = 7

@@ -12,10 +12,8 @@ from feature_defs.definitions import (
 )
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.feature import MERCHANT
+from feature_defs.labels import LABEL_DELAY_DAYS
 from feature_defs.sources import TRANSACTIONS
-
-# Labels of the last week are rarely complete, so the windows end a week before the transaction.
-LABEL_DELAY_DAYS = 7
 
 JUDGED_OVER_DAYS = (1, 3, 7, 30)
 # Whoever broke into a merchant's terminal is found and gone in the end, and labels that are known

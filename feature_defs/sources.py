@@ -80,14 +80,3 @@ LABELS = Source(
 
 # What identifies and describes a transaction wherever it is carried along.
 KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id", "amount")
-
-
-@dataclass(frozen=True)
-class LabelPolicy:
-    """What the absence of a label means.
-
-    With `maturity_days` unset absence means "not known yet" (labels are complete); otherwise
-    a transaction without a label counts as genuine that many days after it happened.
-    """
-
-    maturity_days: int | None = None

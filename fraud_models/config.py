@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 from feature_defs.sequences import CARD_EVENTS
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ RANKINGS = (BY_ERROR, BY_RARITY, BY_HEAD)
 
 
 def _refuse(what: str, value: object, expected: str) -> None:
-    raise UsageProblem(
+    raise UsageError(
         f"{what} is {value!r}.", expected=expected, remedy="correct it in the recipe or settings."
     )
 
@@ -52,7 +52,7 @@ def _from_dict(cls: type[T], values: dict[str, Any], **nested: Any) -> T:
     known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
-        raise UsageProblem(
+        raise UsageError(
             f"{cls.__name__} has no setting {', '.join(unknown)}.",
             expected=f"only: {', '.join(sorted(known))}.",
             remedy="correct the name, or use the version that wrote this config.",
@@ -263,7 +263,7 @@ class ModelConfig:
         """The config that `to_dict` wrote.
 
         Raises:
-            UsageProblem: a key that no config has, or a value out of its range.
+            UsageError: a key that no config has, or a value out of its range.
         """
         return _from_dict(
             cls,

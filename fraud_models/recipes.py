@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 from feature_defs.sequences import CARD_EVENTS
 from fraud_models.config import (
     BY_ERROR,
@@ -204,11 +204,11 @@ def recipe(name: str) -> ModelConfig:
     """The config of a recipe.
 
     Raises:
-        UsageProblem: no such recipe, the message lists all there are; or one that reads columns
+        UsageError: no such recipe, the message lists all there are; or one that reads columns
             which no feature is.
     """
     if name not in RECIPES:
-        raise UsageProblem(
+        raise UsageError(
             f"There is no recipe {name!r}.",
             expected=f"one of: {', '.join(sorted(RECIPES))}.",
             remedy="choose one of these, or add a function to fraud_models/recipes.py.",
@@ -216,7 +216,7 @@ def recipe(name: str) -> ModelConfig:
     config = RECIPES[name]()
     unknown = [column for column in config.columns if column not in FEATURES]
     if unknown:
-        raise UsageProblem(
+        raise UsageError(
             f"The recipe {name} reads {', '.join(unknown)}, which no feature is called.",
             expected=f"columns among: {', '.join(FEATURES)}.",
             remedy="correct the recipe in fraud_models/recipes.py, or declare the feature.",

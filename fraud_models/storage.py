@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec
 
-from feature_defs.problems import InputMissing
+from feature_defs.errors import InputMissing
 
 
 def join(uri: str, *parts: str) -> str:

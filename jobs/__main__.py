@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 import feature_defs
-from feature_defs.problems import DefinitionError
+from feature_defs.errors import DefinitionError
 
 DEFINITIONS = Path(feature_defs.__file__).parent
 
@@ -16,7 +16,7 @@ DEFINITIONS = Path(feature_defs.__file__).parent
 def main() -> None:
     """Entry point of the console script."""
     try:
-        from jobs.cli import main as run
+        from jobs.cli.main import main as run
     except Exception as error:
         read = [at for at in traceback.extract_tb(error.__traceback__) if at.name == "<module>"]
         file, line = read[-1].filename, read[-1].lineno

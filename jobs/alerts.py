@@ -16,8 +16,8 @@ from pyspark.sql import functions as F
 
 from jobs.lake.nights import Night
 from jobs.lake.tables import ALERTS, SCORES
-from jobs.logs import say
-from jobs.model_store import open_registry, read_checkpoint
+from jobs.models.model_store import open_registry, read_checkpoint
+from jobs.runtime.logs import log_event
 
 
 def run(night: Night) -> None:
@@ -26,9 +26,9 @@ def run(night: Night) -> None:
     Raises:
         InputMissing: the night has no published scores.
     """
-    night.need("publish")
+    night.require_finished("publish")
     if "alerts" in night.finished:
-        say(f"the alerts of {night.dates} were shown and stay; nothing changes")
+        log_event(f"the alerts of {night.dates} were shown and stay; nothing changes")
         return
     lake, dates = night.lake, night.dates
     budget = lake.settings.alert_budget

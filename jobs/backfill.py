@@ -19,18 +19,19 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Literal
 
-from feature_defs.problems import InputMissing, UsageProblem, named
-from fraud_models.registry import CHAMPION
+from feature_defs.errors import InputMissing, UsageError, join_first
+from fraud_models.registry.mlflow_registry import CHAMPION
 from jobs import alerts, features, ingest, monitor, publish, report, score
-from jobs.delivery import check_ready
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.nights import JOBS, Night, hold, require_ingested
-from jobs.lake.runs import recorded
+from jobs.deliveries.readiness import check_ready
+from jobs.deliveries.source import Delivery
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.nights import JOBS, Night, lease_nights, require_ingested
+from jobs.lake.runs import record_run
 from jobs.lake.tables import NIGHTS
-from jobs.logs import say
-from jobs.model_store import open_registry
-from jobs.nightly import must_score_again
-from jobs.source import Delivery
+from jobs.models.model_store import open_registry
+from jobs.runtime.logs import log_event
+from jobs.score import staged_scores_unusable
 
 AS_PUBLISHED = "as-published"
 FirstJob = Literal["ingest", "features", "score"]
@@ -47,13 +48,13 @@ class BackfillPlan:
 
     def __post_init__(self) -> None:
         if not self.reason.strip():
-            raise UsageProblem(
+            raise UsageError(
                 "The backfill has no reason.",
                 expected="a sentence that tells an auditor why nights were run again.",
                 remedy="give --reason TEXT.",
             )
         if self.starting_at not in JOBS[:3]:
-            raise UsageProblem(
+            raise UsageError(
                 f"A backfill cannot start at {self.starting_at!r}.",
                 expected=f"one of {', '.join(JOBS[:3])}.",
                 remedy="correct --starting-at.",
@@ -78,7 +79,7 @@ def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
     reports = [lake.path(report.FOLDER, str(day), "report.html") for day in plan.dates.days]
     states = _states(lake, plan)
     if states == {"done"}:
-        say(f"this backfill of {plan.dates} is done already; nothing changes")
+        log_event(f"this backfill of {plan.dates} is done already; nothing changes")
         return reports
     if plan.starting_at == "ingest":
         check_ready(lake, delivery, plan.dates)
@@ -87,12 +88,15 @@ def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
     # Before any night is taken: what is not there must leave no trace in `nights`.
     models = _models(lake, plan) if None in states else {}
     arguments = json.loads(plan.to_json())
-    with recorded(lake, "backfill", plan.dates, arguments) as own, hold(lake, plan.dates) as night:
+    with (
+        record_run(lake, "backfill", plan.dates, arguments) as own,
+        lease_nights(lake, plan.dates) as night,
+    ):
         if None in _states(lake, plan):
             kept = JOBS[: JOBS.index(plan.starting_at)]
             for job in kept:
-                night.need(job)
-            night.begin_again(kept, models or _models(lake, plan), plan.to_json())
+                night.require_finished(job)
+            night.restart_for_backfill(kept, models or _models(lake, plan), plan.to_json())
         own.model_version = night.model_version
         own.versions_in = dict(night.pins)
         _run_jobs(night, delivery)
@@ -122,7 +126,7 @@ def _models(lake: Lake, plan: BackfillPlan) -> dict[date, str]:
     missing = [str(day) for day in dates.days if day not in models]
     if missing:
         raise InputMissing(
-            f"No model has scored {len(missing)} of the nights {dates}: {named(missing)}.",
+            f"No model has scored {len(missing)} of the nights {dates}: {join_first(missing)}.",
             expected=f"nights that were published, when the model is to be {AS_PUBLISHED}.",
             remedy="leave --model out for the champion, or name a version.",
         )
@@ -135,7 +139,7 @@ def _run_jobs(night: Night, delivery: Delivery) -> None:
         ingest.run(night, delivery)
     if "features" not in night.finished:
         features.run(night)
-    if "score" not in night.finished or must_score_again(night):
+    if "score" not in night.finished or staged_scores_unusable(night):
         score.run(night)
     if "publish" not in night.finished:
         publish.run(night)

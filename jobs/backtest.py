@@ -24,30 +24,26 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame
 
-from feature_defs.point_in_time import Knowledge
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from fraud_models.config import ModelConfig
-from fraud_models.registry import ModelVersion
-from fraud_models.resampling import interval
+from fraud_models.evaluation.bootstrap import interval
+from fraud_models.registry.mlflow_registry import ModelVersion
 from jobs import train
-from jobs.baseline_scores import BOOSTED_TREES, ISOLATION_FOREST, boosted_trees
-from jobs.earlier_deliveries import label_policy
-from jobs.evaluate import (
-    Metric,
-    append_metrics,
-    judged_rows,
-    with_column_of,
-    with_forest,
-    with_values,
-)
-from jobs.figure_intervals import Resampled, resampled
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.runs import Run, recorded
+from jobs.deliveries.label_policy import label_policy
+from jobs.evaluation.baselines import BOOSTED_TREES, ISOLATION_FOREST, boosted_trees
+from jobs.evaluation.bootstrap import BootstrapMetrics, resampled
+from jobs.evaluation.candidates import with_column_of, with_forest, with_values
+from jobs.evaluation.eligible_rows import rows_to_evaluate
+from jobs.evaluation.metrics_table import Metric, append_metrics
+from jobs.evaluation.ranking_metrics import RankingMetrics, figures
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.runs import Run, record_run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
-from jobs.logs import say, wide_console
-from jobs.model_store import open_registry
-from jobs.ranking_figures import Figures, figures
-from jobs.training_snapshot import TrainingPlan
+from jobs.models.model_store import open_registry
+from jobs.models.training_plan import TrainingPlan
+from jobs.runtime.logs import log_event, wide_console
 
 FIGURES = ("roc_auc", "average_precision", "cp_at_k")
 
@@ -66,7 +62,7 @@ class BacktestPlan:
 
     def __post_init__(self) -> None:
         if self.retrain_days < 1:
-            raise UsageProblem(
+            raise UsageError(
                 f"--retrain-days is {self.retrain_days}.",
                 expected="1 or more.",
                 remedy="give the days between two trainings.",
@@ -86,14 +82,14 @@ class BacktestPlan:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class RetrainingPeriod:
     """What one model, and the baselines beside it, made of the nights after its training."""
 
     dates: Dates
     model_version: int
     train_s: float
     score_s: float
-    by_candidate: dict[str, tuple[Figures, Resampled]]
+    by_candidate: dict[str, tuple[RankingMetrics, BootstrapMetrics]]
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ class Backtest:
 
     plan: BacktestPlan
     k: int
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[RetrainingPeriod, ...]
 
     def mean(self, candidate: str, name: str) -> Mean:
         """A figure of a candidate, all stretches counting alike where it is defined.
@@ -139,26 +135,26 @@ def run(lake: Lake, plan: BacktestPlan) -> Backtest:
         "retrain_days": plan.retrain_days,
         "k": k,
     }
-    with recorded(lake, "backtest", plan.dates, arguments) as run:
+    with record_run(lake, "backtest", plan.dates, arguments) as run:
         run.versions_in = lake.versions((FEATURES_TABLE, TRANSACTIONS, LABELS))
         # All that can be refused is, before hours of training.
         for dates in plan.stretches:
-            judged_rows(lake, dates, run)
+            rows_to_evaluate(lake, dates, run)
         stretches = tuple(_stretch(lake, plan, dates, run) for dates in plan.stretches)
         backtest = Backtest(plan, k, stretches)
         _write_metrics(lake, backtest, run)
     return backtest
 
 
-def _stretch(lake: Lake, plan: BacktestPlan, dates: Dates, run: Run) -> Stretch:
-    say(f"{plan.recipe} as of {dates.first}, for {dates}")
+def _stretch(lake: Lake, plan: BacktestPlan, dates: Dates, run: Run) -> RetrainingPeriod:
+    log_event(f"{plan.recipe} as of {dates.first}, for {dates}")
     began = time.monotonic()
     version = train.register(
         lake, TrainingPlan(dates.first, plan.recipe, plan.config, plan.num_workers)
     )
     trained = time.monotonic()
     model = open_registry(lake).resolve(str(version))
-    rows = with_values(lake, judged_rows(lake, dates, run), {plan.recipe: model}, dates, run)
+    rows = with_values(lake, rows_to_evaluate(lake, dates, run), {plan.recipe: model}, dates, run)
     if plan.with_baselines:
         rows = with_forest(lake, rows, model, dates, run)
         rows = _with_trees(lake, rows, model, dates, run)
@@ -169,7 +165,7 @@ def _stretch(lake: Lake, plan: BacktestPlan, dates: Dates, run: Run) -> Stretch:
         name: (figures(staged, name, k), resampled(staged, name, k)) for name in plan.candidates
     }
     lake.discard_staged(run.run_id)
-    return Stretch(dates, version, trained - began, scored - trained, by_candidate)
+    return RetrainingPeriod(dates, version, trained - began, scored - trained, by_candidate)
 
 
 def _with_trees(
@@ -177,7 +173,7 @@ def _with_trees(
 ) -> DataFrame:
     features = lake.read(FEATURES_TABLE, run.versions_in[FEATURES_TABLE.name])
     labels = lake.read(LABELS, run.versions_in[LABELS.name])
-    odds = boosted_trees(Knowledge(features, labels, label_policy(lake)), model)
+    odds = boosted_trees(FeatureInputs(features, labels, label_policy(lake)), model)
     return with_column_of(features, rows, odds.alias(BOOSTED_TREES), dates)
 
 
@@ -232,7 +228,7 @@ def as_plain(backtest: Backtest) -> dict[str, Any]:
     }
 
 
-def _by_night(drawn: Resampled) -> dict[str, dict[str, Any]]:
+def _by_night(drawn: BootstrapMetrics) -> dict[str, dict[str, Any]]:
     nights = zip(drawn.nights, drawn.by_night, strict=True)
     return {str(night): _told(found) for night, found in nights}
 

@@ -18,18 +18,19 @@ from datetime import date, timedelta
 from rich.console import Console
 
 from fraud_models.recipes import recipe
-from fraud_models.registry import CHALLENGER, CHAMPION
+from fraud_models.registry.mlflow_registry import CHALLENGER, CHAMPION
 from jobs import evaluate, features, ingest, nightly, promote, simulate, train
-from jobs.delivery import check_ready
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.lineage import night_records
-from jobs.lake.nights import hold
-from jobs.logs import say
-from jobs.mapping import load_mapping
-from jobs.model_store import open_registry
+from jobs.deliveries.mapping import load_mapping
+from jobs.deliveries.readiness import check_ready
+from jobs.deliveries.source import Delivery
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.nights import lease_nights
+from jobs.lake.run_history import night_records
+from jobs.models.model_store import open_registry
+from jobs.models.training_plan import TrainingPlan
+from jobs.runtime.logs import log_event
 from jobs.simulation.plan import SimulationPlan
-from jobs.source import Delivery
-from jobs.training_snapshot import TrainingPlan
 
 DEFAULT_LAKE = "demo-lake"
 NUM_CARDS, NUM_DAYS, SEED = 400, 75, 11
@@ -53,18 +54,18 @@ def run(lake: Lake) -> str:
     history = Dates(FIRST_DAY, last_day - timedelta(days=NUM_NIGHTS))
     delivery = Delivery(bank, "parquet", load_mapping("simulated"))
 
-    say("1 of 5: a bank's deliveries")
+    log_event("1 of 5: a bank's deliveries")
     if not lake.files.exists(f"{bank}/_complete/{last_day}"):
         simulate.simulate(lake.spark, SimulationPlan(bank, NUM_CARDS, NUM_DAYS, SEED, FIRST_DAY))
-    say("2 of 5: its history, ingested and turned into features")
+    log_event("2 of 5: its history, ingested and turned into features")
     _bring_in(lake, delivery, history)
-    say("3 of 5: a model, trained, judged and put into service")
+    log_event("3 of 5: a model, trained, judged and put into service")
     _put_model_into_service(lake, history)
-    say("4 of 5: five nights")
+    log_event("4 of 5: five nights")
     page = ""
     for number in range(NUM_NIGHTS):
         page = nightly.run(lake, history.last + timedelta(days=1 + number))
-    say("5 of 5: the report")
+    log_event("5 of 5: the report")
     _say_where(lake, page)
     return page
 
@@ -74,11 +75,11 @@ def _bring_in(lake: Lake, delivery: Delivery, history: Dates) -> None:
     ingested = sum("ingest" in jobs for jobs in records) == history.num_nights
     built = sum("features" in jobs for jobs in records) == history.num_nights
     if ingested and built:
-        say("the history is there already")
+        log_event("the history is there already")
         return
     if not ingested:
         check_ready(lake, delivery, history)
-    with hold(lake, history) as night:
+    with lease_nights(lake, history) as night:
         if not ingested:
             ingest.run(night, delivery)
         features.run(night)
@@ -87,7 +88,7 @@ def _bring_in(lake: Lake, delivery: Delivery, history: Dates) -> None:
 def _put_model_into_service(lake: Lake, history: Dates) -> None:
     registry = open_registry(lake)
     if CHAMPION in registry.list_aliases():
-        say("a champion is in service already")
+        log_event("a champion is in service already")
         return
     as_of = history.last - timedelta(days=JUDGED_DAYS + LABEL_DAYS - 1)
     train.run(lake, TrainingPlan(as_of, RECIPE, recipe(RECIPE), NUM_WORKERS))

@@ -16,22 +16,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.executor_checks import installed, packages, sight_of_lake
-from jobs.findings import GIB, Finding, checked, crashed, disk
-from jobs.runtime import delta_jars, find_java, java_version
-from jobs.settings import Settings
+from jobs.health.check_result import GIB, CheckResult, checked, crashed, disk
+from jobs.health.executor_checks import check_lake_visibility, installed, packages
+from jobs.runtime.java import delta_jars, find_java, java_version
+from jobs.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.lake.delta_io import Lake
 
-__all__ = ["Finding", "examine", "show"]
+__all__ = ["CheckResult", "examine", "show"]
 
 SETUP = "run `make setup`, or install Java 17 and set JAVA_HOME."
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[CheckResult]:
     """Check the machine, and the lake when one is named. Never raises."""
     findings = [
         checked("Java", _java),
@@ -43,7 +43,7 @@ def examine(settings: Settings) -> list[Finding]:
     ]
     try:
         with _session(settings) as spark:
-            findings.append(Finding("Spark", "ok", f"Spark {spark.version} starts"))
+            findings.append(CheckResult("Spark", "ok", f"Spark {spark.version} starts"))
             findings.append(checked("executors", lambda: packages(spark)))
             findings += _examine_lake(spark, settings)
     except Exception as error:
@@ -51,7 +51,7 @@ def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-def show(findings: list[Finding]) -> None:
+def show(findings: list[CheckResult]) -> None:
     """Print the findings as a table, and what to do about those that are not fine."""
     from rich.console import Console
     from rich.table import Table
@@ -73,43 +73,43 @@ def show(findings: list[Finding]) -> None:
 # -- the machine ---------------------------------------------------------------------------------
 
 
-def _java() -> Finding:
+def _java() -> CheckResult:
     home = find_java()
     if home is None:
-        return Finding("Java", "wrong", "no Java 17 or 21 was found", SETUP)
+        return CheckResult("Java", "wrong", "no Java 17 or 21 was found", SETUP)
     version = java_version(home / "bin" / "java")
     if version is None:
-        return Finding("Java", "wrong", f"the Java in {home} does not run", SETUP)
-    return Finding("Java", "ok", f"Java {version} in {home}")
+        return CheckResult("Java", "wrong", f"the Java in {home} does not run", SETUP)
+    return CheckResult("Java", "ok", f"Java {version} in {home}")
 
 
-def _jars() -> Finding:
+def _jars() -> CheckResult:
     jars = delta_jars()
-    return Finding("Delta's jars", "ok", f"{len(jars)} in {jars[0].parent}")
+    return CheckResult("Delta's jars", "ok", f"{len(jars)} in {jars[0].parent}")
 
 
-def _packages() -> Finding:
+def _packages() -> CheckResult:
     home, version, strays = installed()
     if strays:
-        return Finding(
+        return CheckResult(
             "packages",
             "wrong",
             f"jobs {version} lies in {home}, but {', '.join(strays)}",
             "install fraud-scoring into an environment of its own; something else has these names.",
         )
-    return Finding("packages", "ok", f"fraud-scoring {version} in {home}")
+    return CheckResult("packages", "ok", f"fraud-scoring {version} in {home}")
 
 
-def _memory(settings: Settings) -> Finding:
+def _memory(settings: Settings) -> CheckResult:
     wanted = _bytes(settings.driver_memory)
     available = _available_memory()
     if available is None:
-        return Finding("memory", "ok", "this system does not say how much memory is free")
+        return CheckResult("memory", "ok", "this system does not say how much memory is free")
     found = f"{available / GIB:.1f} GiB free; the driver may take {settings.driver_memory}"
     if available < wanted:
         remedy = "set driver_memory (FRAUD_DRIVER_MEMORY) lower, or end other programs."
-        return Finding("memory", "warning", found, remedy)
-    return Finding("memory", "ok", found)
+        return CheckResult("memory", "warning", found, remedy)
+    return CheckResult("memory", "ok", found)
 
 
 def _available_memory() -> int | None:
@@ -134,14 +134,14 @@ def _bytes(text: str) -> int:
     return int(number.rstrip("kmgt")) * factor
 
 
-def _gpus() -> Finding:
+def _gpus() -> CheckResult:
     import torch
 
     count = torch.cuda.device_count()
     if count == 0:
-        return Finding("GPUs", "ok", "none; training runs on the CPU")
+        return CheckResult("GPUs", "ok", "none; training runs on the CPU")
     names = ", ".join(torch.cuda.get_device_name(place) for place in range(count))
-    return Finding("GPUs", "ok", f"{count}: {names}")
+    return CheckResult("GPUs", "ok", f"{count}: {names}")
 
 
 # -- Spark and the lake --------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _session(settings: Settings) -> Iterator[SparkSession]:
     """A session; one that was there before stays."""
     from pyspark.sql import SparkSession
 
-    from jobs.session import open_session
+    from jobs.runtime.spark_session import open_session
 
     was_there = SparkSession.getActiveSession() is not None
     spark = open_session(settings)
@@ -163,18 +163,18 @@ def _session(settings: Settings) -> Iterator[SparkSession]:
             spark.stop()
 
 
-def _examine_lake(spark: SparkSession, settings: Settings) -> list[Finding]:
+def _examine_lake(spark: SparkSession, settings: Settings) -> list[CheckResult]:
     if not settings.lake:
-        return [Finding("lake", "ok", "none was named, so none was examined")]
-    from jobs import lake_checks, night_checks
+        return [CheckResult("lake", "ok", "none was named, so none was examined")]
+    from jobs.health import lake_checks, night_checks
     from jobs.lake.delta_io import Lake
 
     lake = Lake(spark, settings)
     first = checked("lake", lambda: lake_checks.is_lake(lake))
     if first.status == "wrong":
         return [first]
-    checks: tuple[tuple[str, Callable[[Lake], Finding]], ...] = (
-        ("lake on executors", sight_of_lake),
+    checks: tuple[tuple[str, Callable[[Lake], CheckResult]], ...] = (
+        ("lake on executors", check_lake_visibility),
         ("log store", lake_checks.log_store),
         ("tables", lake_checks.tables),
         ("logs", lake_checks.logs),

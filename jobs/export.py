@@ -9,10 +9,10 @@ Fails   when the model is missing or damaged, or the file would not say what the
 
 from __future__ import annotations
 
-from fraud_models.onnx_export import to_onnx
+from fraud_models.registry.onnx_export import to_onnx
 from fraud_models.storage import write_bytes
 from jobs.lake.delta_io import Lake
-from jobs.model_store import open_registry, read_checkpoint
+from jobs.models.model_store import open_registry, read_checkpoint
 
 
 def run(lake: Lake, model: str, out: str) -> int:
@@ -20,7 +20,7 @@ def run(lake: Lake, model: str, out: str) -> int:
 
     Raises:
         InputMissing: there is no such model, it is damaged, or ONNX is not installed.
-        Problem: the file would not say what the model says.
+        FraudScoringError: the file would not say what the model says.
     """
     version = open_registry(lake).resolve(model)
     write_bytes(out, to_onnx(read_checkpoint(version), version.sha256))

@@ -11,28 +11,29 @@ Fails   when a transaction would go without features, or a value leaves its rang
 from __future__ import annotations
 
 from feature_defs.catalogue import fingerprints
-from feature_defs.point_in_time import Knowledge, compile_features
-from jobs.earlier_deliveries import label_policy
-from jobs.knowledge import read_knowledge
-from jobs.lake.lineage import LATE_DAYS
+from feature_defs.point_in_time.compiler import compile_features
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
+from jobs.deliveries.label_policy import label_policy
 from jobs.lake.nights import Night
+from jobs.lake.run_history import LATE_DAYS
 from jobs.lake.runs import Run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
-from jobs.quality.acceptance import Acceptance
-from jobs.quality.counts import ACCEPTED_KEYS, AcceptedKeys
+from jobs.models.feature_inputs import read_feature_inputs
 from jobs.quality.gate import require
-from jobs.quality.staged import ToPublish
+from jobs.quality.overrides import GateOverride
+from jobs.quality.row_counts import ACCEPTED_KEYS, AcceptedKeys
+from jobs.quality.staged_rows import RowsToPublish
 from jobs.quality.suites.features import SUITE
 
 
-def run(night: Night, acceptance: Acceptance | None = None) -> None:
+def run(night: Night, acceptance: GateOverride | None = None) -> None:
     """Build, check and publish the features of a night; gate 2 may be overruled for this run.
 
     Raises:
         InputMissing: the night has not been ingested.
         GateFailed: gate 2 said no; nothing is published.
     """
-    night.need("ingest")
+    night.require_finished("ingest")
     lake, dates = night.lake, night.dates
     with night.job("features") as run:
         try:
@@ -41,7 +42,7 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
             staged = lake.stage(built, run.run_id, FEATURES_TABLE.name)
             nights = known.transactions.where(dates.sql)
             accepted = AcceptedKeys(nights, run.versions_in[TRANSACTIONS.name])
-            rows = ToPublish(accepted, staged, dict(staged.dtypes), dates)
+            rows = RowsToPublish(accepted, staged, dict(staged.dtypes), dates)
             require(SUITE.judge(rows), run, acceptance)
             run.rows["features"] = staged.count()
             night.publish(FEATURES_TABLE, staged, run)
@@ -53,8 +54,8 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
             lake.discard_staged(run.run_id)
 
 
-def knowledge(night: Night, run: Run) -> Knowledge:
+def knowledge(night: Night, run: Run) -> FeatureInputs:
     """Transactions and labels of the night and its lookback, at the night's pins."""
     for table in (TRANSACTIONS, LABELS):
         run.versions_in[table.name] = night.pin(table.name)
-    return read_knowledge(night.lake, night.dates, run.versions_in, label_policy(night.lake))
+    return read_feature_inputs(night.lake, night.dates, run.versions_in, label_policy(night.lake))

@@ -20,46 +20,45 @@ from datetime import date, datetime, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.failures import of_the_machine
-from jobs.lake.delta_io import Dates
-from jobs.lake.nights import PINNED, Night
-from jobs.lake.runs import Run
-from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
-from jobs.later_nights import LaterNights
-from jobs.logs import say
-from jobs.quality.acceptance import Acceptance
-from jobs.quality.counts import declared_types
-from jobs.quality.expectations import MAX_HISTORY_NIGHTS
-from jobs.quality.facts import NightFacts, Staged, by_reason, night_facts
-from jobs.quality.gate import GateResult, judged, require, uncounted
-from jobs.quality.intake import judged_transactions, of_dates, pseudonymised
-from jobs.quality.label_intake import judged_labels
-from jobs.quality.suites import labels
-from jobs.quality.suites import transactions as suite
-from jobs.source import (
+from jobs.deliveries.later_nights import LaterNights
+from jobs.deliveries.source import (
     ATTRIBUTE_TYPES,
-    UNREADABLE,
     Delivery,
     SourceTable,
-    first_line,
     labels_of,
     mapped_types,
     read_source,
     source_types,
     transactions_of,
 )
+from jobs.lake.dates import Dates
+from jobs.lake.errors import is_infrastructure_error
+from jobs.lake.nights import PINNED, Night
+from jobs.lake.runs import Run
+from jobs.lake.spark_errors import UNREADABLE, first_line
+from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
+from jobs.quality.delivery_counts import NightCounts, Staged, by_reason, count_nights
+from jobs.quality.expectations import MAX_HISTORY_NIGHTS
+from jobs.quality.gate import GateResult, judged, require, uncounted
+from jobs.quality.overrides import GateOverride
+from jobs.quality.row_counts import declared_types
+from jobs.quality.rows.labels import judged_labels
+from jobs.quality.rows.transactions import judged_transactions, of_dates, pseudonymised
+from jobs.quality.suites import labels
+from jobs.quality.suites import transactions as suite
+from jobs.runtime.logs import log_event
 
 
-def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) -> None:
+def run(night: Night, delivery: Delivery, acceptance: GateOverride | None = None) -> None:
     """Ingest a delivery for the nights held; gate 1 may be overruled for this run.
 
     Raises:
-        UsageProblem: people were alerted of one of the nights, and it is not run again.
+        UsageError: people were alerted of one of the nights, and it is not run again.
         GateFailed: gate 1 said no, or the delivery cannot be read; nothing is published.
         NightHeld: later nights were at work meanwhile; nothing is published.
     """
     lake = night.lake
-    night.require_not_shown()
+    night.require_alerts_unpublished()
     later = LaterNights.of(night)
     # A night that is ingested again has old pins, which lack what later nights have brought since.
     night.pins = lake.versions(PINNED)
@@ -67,7 +66,7 @@ def run(night: Night, delivery: Delivery, acceptance: Acceptance | None = None) 
         try:
             staged = _stage(night, delivery, record)
             ready = _publishable(night, delivery, record, staged)
-            facts = night_facts(night.dates, staged)
+            facts = count_nights(night.dates, staged)
             _note(record, facts, staged)
             require(_gate(night, delivery, facts, ready), record, acceptance)
             later.require_unchanged()
@@ -97,7 +96,7 @@ def _stage(night: Night, delivery: Delivery, record: Run) -> Staged:
         labels = _stage_labels(night, delivery, rows, record)
         return Staged(transactions, labels, rows_read, labels_read)
     except UNREADABLE as error:
-        if of_the_machine(error):
+        if is_infrastructure_error(error):
             raise
         sentence = "The delivery can be read to its end."
         require(uncounted(suite.GATE, "delivery_readable", sentence, first_line(error)), record)
@@ -112,7 +111,7 @@ def _counted(
     types[table.kind] = mapped_types(table, source_types(raw))
     rows = of_dates(raw, table, delivery.mapping, night.dates)
     counts = rows.groupBy("business_date").count().collect()
-    say(f"ingest {night.dates}: read {table.place}", rows=sum(row["count"] for row in counts))
+    log_event(f"ingest {night.dates}: read {table.place}", rows=sum(row["count"] for row in counts))
     return rows, {row["business_date"]: row["count"] for row in counts}
 
 
@@ -233,7 +232,7 @@ def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
 # -- counting and the gate -----------------------------------------------------------------------
 
 
-def _note(record: Run, facts: list[NightFacts], staged: Staged) -> None:
+def _note(record: Run, facts: list[NightCounts], staged: Staged) -> None:
     """Put counts into the run's record; what grows with the nights is three numbers for each."""
     record.rows.update(
         read=sum(night.rows_read for night in facts),
@@ -257,7 +256,7 @@ def _note(record: Run, facts: list[NightFacts], staged: Staged) -> None:
 
 
 def _gate(
-    night: Night, delivery: Delivery, facts: list[NightFacts], ready: dict[Table, DataFrame]
+    night: Night, delivery: Delivery, facts: list[NightCounts], ready: dict[Table, DataFrame]
 ) -> GateResult:
     kinds = delivery.mapping.transactions.attributes
     declared = declared_types(TRANSACTIONS)
@@ -268,7 +267,7 @@ def _gate(
     checks = suite.expectations(
         night.lake.settings.max_quarantined_share, allow_empty=delivery.allow_empty
     )
-    labelled = any(night_facts.labels_accepted for night_facts in facts)
+    labelled = any(count_nights.labels_accepted for count_nights in facts)
 
     def judge() -> GateResult:
         counted = [

@@ -3,7 +3,7 @@
 Reads   features, scores, transactions at the night's pins; alerts and nights as they are
 Writes  nothing but its own record: figures, and a gate that can only warn
 
-Drift is the population stability index (`jobs/drift.py`). Scores are compared only with nights
+Drift is the population stability index (`jobs/quality/drift.py`). Scores are compared only with nights
 that the same model scored. Below 7 such nights there is no verdict: "not applicable",
 which is not a pass. The day of the week is left out: a night has only one.
 
@@ -31,9 +31,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_defs.catalogue import FEATURES
+from feature_defs.errors import UsageError
 from feature_defs.feature import Kind
-from feature_defs.problems import UsageProblem
-from jobs.drift import (
+from jobs.lake.dates import Dates
+from jobs.lake.nights import Night
+from jobs.lake.tables import ALERTS, FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS, Table
+from jobs.quality.drift import (
     LEAST_NIGHTS,
     MEASURED,
     NOT_APPLICABLE,
@@ -41,9 +44,6 @@ from jobs.drift import (
     drift,
     too_few,
 )
-from jobs.lake.delta_io import Dates
-from jobs.lake.nights import Night
-from jobs.lake.tables import ALERTS, FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS, Table
 from jobs.quality.suites.monitor import judge
 
 HISTORY_NIGHTS = 28
@@ -57,12 +57,12 @@ def run(night: Night) -> None:
         InputMissing: the night has no alerts yet.
     """
     if night.dates.num_nights != 1:
-        raise UsageProblem(
+        raise UsageError(
             f"A night is compared with those before it, and {night.dates} are several.",
             expected="one date.",
             remedy="run `fraud-scoring monitor --date D` for one night at a time.",
         )
-    night.need("alerts")
+    night.require_finished("alerts")
     with night.job("monitor") as record:
         for table in (FEATURES_TABLE, SCORES, TRANSACTIONS):
             record.versions_in[table.name] = night.pin(table.name)

@@ -16,19 +16,20 @@ from datetime import UTC, date, timedelta
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from feature_defs.problems import GateFailed, InputMissing, UsageProblem
+from feature_defs.errors import GateFailed, InputMissing
 from jobs import alerts, features, ingest, monitor, publish, report, score
-from jobs.delivery import check_ready, unmarked
-from jobs.earlier_deliveries import recorded_delivery
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.holders import is_dead
-from jobs.lake.lineage import night_records, runs_covering
-from jobs.lake.nights import Night, hold
+from jobs.deliveries.earlier_deliveries import default_delivery
+from jobs.deliveries.readiness import check_ready, unmarked
+from jobs.deliveries.source import Delivery
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.lease_owners import is_dead
+from jobs.lake.nights import Night, lease_nights
+from jobs.lake.run_history import night_records, runs_covering
 from jobs.lake.runs import now
-from jobs.lake.tables import NIGHTS, SCORES
-from jobs.logs import say
-from jobs.mapping import load_mapping
-from jobs.source import Delivery
+from jobs.lake.tables import NIGHTS
+from jobs.runtime.logs import log_event
+from jobs.score import staged_scores_unusable
 
 AFTER_INGEST: tuple[tuple[str, Callable[[Night], object]], ...] = (
     ("features", features.run),
@@ -51,18 +52,18 @@ def run(lake: Lake, day: date) -> str:
     dates = Dates(day, day)
     finished = night_records(lake, dates).get(day, {})
     if "report" in finished:
-        say(f"the night {day} is done already; nothing changes", date=day)
+        log_event(f"the night {day} is done already; nothing changes", date=day)
         return lake.path(report.FOLDER, str(day), "report.html")
-    delivery = usual_delivery(lake)
+    delivery = default_delivery(lake)
     if "ingest" not in finished:
         check_ready(lake, delivery, dates)
-        _yield_to_the_night_before(lake, delivery, day)
+        _require_previous_night_done(lake, delivery, day)
     try:
-        with hold(lake, dates) as night:
+        with lease_nights(lake, dates) as night:
             if "ingest" not in night.finished:
                 ingest.run(night, delivery)
             for name, job in AFTER_INGEST:
-                lost = name == "score" and must_score_again(night)
+                lost = name == "score" and staged_scores_unusable(night)
                 if name not in night.finished or lost:
                     job(night)
     except (GateFailed, InputMissing):
@@ -71,7 +72,7 @@ def run(lake: Lake, day: date) -> str:
     return lake.path(report.FOLDER, str(day), "report.html")
 
 
-def _yield_to_the_night_before(lake: Lake, delivery: Delivery, day: date) -> None:
+def _require_previous_night_done(lake: Lake, delivery: Delivery, day: date) -> None:
     """Let the night before go first when it could: this one's features count its rows.
 
     A night that a gate has stopped does not hold up the next one; one whose run has died does.
@@ -117,32 +118,3 @@ def _was_judged(lake: Lake, row: Row) -> bool:
 def _is_there(delivery: Delivery, dates: Dates) -> bool:
     """A day that brings nothing is skipped, and without markers nobody can tell."""
     return delivery.mapping.readiness is not None and not unmarked(delivery, dates)
-
-
-def usual_delivery(lake: Lake) -> Delivery:
-    """What the settings name, else what the lake's first ingest recorded.
-
-    Raises:
-        UsageProblem: the settings name a source but not its format and mapping.
-    """
-    settings = lake.settings
-    if settings.source is None:
-        return recorded_delivery(lake)
-    if settings.source_format is None or settings.mapping is None:
-        raise UsageProblem(
-            f"The settings name the source {settings.source} but not how to read it.",
-            expected="`source`, `source_format` and `mapping` together.",
-            remedy="add what is missing to the configuration, or leave all three out.",
-        )
-    return Delivery(settings.source, settings.source_format, load_mapping(settings.mapping))
-
-
-def must_score_again(night: Night) -> bool:
-    """Whether staged scores were lost before they could be published, or are of other nights too.
-
-    A backfill that was stopped leaves those of all its nights in one place.
-    """
-    if "score" not in night.finished or "publish" in night.finished:
-        return False
-    scored = night.finished["score"]
-    return scored.dates != night.dates or not night.lake.staged(scored.run_id, SCORES.name)

@@ -16,30 +16,31 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing
-from fraud_models.registry import CHAMPION, ModelVersion
-from jobs.contexts import context_dates
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.lineage import feature_fingerprints
-from jobs.lake.runs import recorded
+from feature_defs.errors import InputMissing
+from fraud_models.registry.mlflow_registry import CHAMPION, ModelVersion
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.run_history import feature_fingerprints
+from jobs.lake.runs import record_run
 from jobs.lake.tables import NIGHTS, RUNS
-from jobs.model_store import open_registry, read_checkpoint
-from jobs.quality.acceptance import Acceptance
+from jobs.models.contexts import context_dates
+from jobs.models.model_store import open_registry, read_checkpoint
 from jobs.quality.gate import require
+from jobs.quality.overrides import GateOverride
 from jobs.quality.suites import model as suite
 
 if TYPE_CHECKING:
-    from fraud_models.checkpoint import Checkpoint
+    from fraud_models.scoring.trained_model import TrainedModel
 
 
-def run(lake: Lake, model_name: str, acceptance: Acceptance | None = None) -> int:
+def run(lake: Lake, model_name: str, acceptance: GateOverride | None = None) -> int:
     """Promote a model when gate 3 lets it, or is overruled; returns its version.
 
     Raises:
         InputMissing: no such model, it was not evaluated, or columns are missing.
         GateFailed: it is not as good as what is in service.
     """
-    with recorded(lake, "promote", None, {"model": model_name}) as run:
+    with record_run(lake, "promote", None, {"model": model_name}) as run:
         registry = open_registry(lake)
         model = registry.resolve(model_name)
         run.model_version = str(model.version)
@@ -92,7 +93,7 @@ def _incumbent(evaluated: dict[str, Any], champion: int | None) -> str:
     return wanted
 
 
-def _check_columns(lake: Lake, checkpoint: Checkpoint) -> None:
+def _check_columns(lake: Lake, checkpoint: TrainedModel) -> None:
     """Check that the coming night's context has the columns that the model reads."""
     newest = lake.read(NIGHTS).agg(F.max("business_date")).collect()[0][0]
     reach = context_dates(Dates(newest, newest), checkpoint.config)

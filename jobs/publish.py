@@ -11,25 +11,25 @@ from __future__ import annotations
 
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing
-from jobs.alert_volume import cards_over_threshold, usual_cards
+from feature_defs.errors import InputMissing
 from jobs.lake.nights import Night
 from jobs.lake.tables import SCORES, TRANSACTIONS
-from jobs.quality.acceptance import Acceptance
-from jobs.quality.counts import ACCEPTED_KEYS, AcceptedKeys, Counted
+from jobs.quality.alert_volume import cards_over_threshold, cards_over_threshold_history
 from jobs.quality.gate import require
-from jobs.quality.staged import ToPublish
+from jobs.quality.overrides import GateOverride
+from jobs.quality.row_counts import ACCEPTED_KEYS, AcceptedKeys, Counted
+from jobs.quality.staged_rows import RowsToPublish
 from jobs.quality.suites.scores import SUITE, alert_volume
 
 
-def run(night: Night, acceptance: Acceptance | None = None) -> None:
+def run(night: Night, acceptance: GateOverride | None = None) -> None:
     """Check the staged scores and publish them; gate 4 may be overruled for this run.
 
     Raises:
         InputMissing: the night was not scored, or its staged scores are gone.
         GateFailed: gate 4 said no; nothing is published.
     """
-    scoring = night.need("score")
+    scoring = night.require_finished("score")
     lake, dates = night.lake, night.dates
     if not lake.staged(scoring.run_id, SCORES.name):
         raise InputMissing(
@@ -41,11 +41,11 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
         run.model_version = scoring.model_version
         version = run.versions_in[TRANSACTIONS.name] = night.pin(TRANSACTIONS.name)
         transactions = lake.read(TRANSACTIONS, version).where(F.expr(dates.sql))
-        counted = night.need("features").figures.get(ACCEPTED_KEYS)
+        counted = night.require_finished("features").figures.get(ACCEPTED_KEYS)
         accepted = AcceptedKeys(transactions, version, counted)
         staged = lake.read_staged(scoring.run_id, SCORES)
         types = lake.staged_types(scoring.run_id, SCORES)
-        rows = ToPublish(accepted, staged, types, dates)
+        rows = RowsToPublish(accepted, staged, types, dates)
 
         def alerts_to_come() -> list[Counted]:
             tonight = cards_over_threshold(lake, staged, night.models.values())
@@ -53,7 +53,7 @@ def run(night: Night, acceptance: Acceptance | None = None) -> None:
                 "alert_budget": lake.settings.alert_budget,
                 "cards_over_threshold": {str(day): cards for day, cards in tonight.items()},
             }
-            return [alert_volume(tonight, usual_cards(lake, dates.first))]
+            return [alert_volume(tonight, cards_over_threshold_history(lake, dates.first))]
 
         require(SUITE.judge(rows, alerts_to_come), run, acceptance)
         run.rows["scores"] = scoring.rows["scores"]

@@ -16,15 +16,16 @@ from datetime import date
 
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing, UsageProblem
+from feature_defs.errors import InputMissing, UsageError
 from fraud_models.storage import write_bytes
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.nights import Night, hold
-from jobs.lake.runs import Run, recorded
+from jobs.deliveries.mapping import Mapping
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.nights import Night, lease_nights
+from jobs.lake.runs import Run, record_run
 from jobs.lake.tables import NIGHTS, RUNS
-from jobs.mapping import Mapping
-from jobs.report_pages import detection, page, readings
-from jobs.report_pages.verdict import NightRecord
+from jobs.report_pages import alert_outcomes, page, page_data
+from jobs.report_pages.night_status import NightRecord
 
 FOLDER = "_reports"
 
@@ -36,7 +37,7 @@ def run(night: Night) -> str:
         InputMissing: the night was never begun.
     """
     if night.dates.num_nights != 1:
-        raise UsageProblem(
+        raise UsageError(
             f"A report is about one night, not about {night.dates}.",
             expected="one date.",
             remedy="write the reports one by one with `fraud-scoring report --date D`.",
@@ -79,13 +80,13 @@ def write(lake: Lake, day: date) -> str:
     if not _record(lake, day).begun:
         raise _never_begun(lake, day)
     # Held also when the page ends nothing: a run at work would write its own page meanwhile.
-    with hold(lake, Dates(day, day)) as night:
+    with lease_nights(lake, Dates(day, day)) as night:
         return run(night)
 
 
 def _write_recorded(lake: Lake, record: NightRecord) -> str:
     """Write the page of an unfinished night, with a record that leaves the night open."""
-    with recorded(lake, "report", Dates(record.day, record.day), {}) as own:
+    with record_run(lake, "report", Dates(record.day, record.day), {}) as own:
         return _write(lake, record, own)
 
 
@@ -102,25 +103,25 @@ def _write(lake: Lake, record: NightRecord, own: Run) -> str:
 
 
 def _facts(lake: Lake, record: NightRecord) -> page.Facts:
-    place = readings.Place(lake, record.day, record.pins)
+    place = page_data.Place(lake, record.day, record.pins)
     return page.Facts(
         lake_uri=lake.uri,
         record=record,
-        volumes=readings.volumes(place, record.ingest),
+        volumes=page_data.volumes(place, record.ingest),
         refusals=_refusals(place, record),
         # What people were shown stays, whatever is being run again.
-        alerts=readings.alerts(place) if "alerts" in record.finished else [],
-        tails=readings.tails(place),
-        detected=detection.detected(place, maturity_days=_maturity_days(record)),
-        evaluation=detection.evaluation(place, record.model_version),
+        alerts=page_data.alerts(place) if "alerts" in record.finished else [],
+        tails=page_data.tails(place),
+        detected=alert_outcomes.detected(place, maturity_days=_maturity_days(record)),
+        evaluation=alert_outcomes.evaluation(place, record.model_version),
         alert_budget=lake.settings.alert_budget,
     )
 
 
-def _refusals(place: readings.Place, record: NightRecord) -> list[readings.Refusal]:
+def _refusals(place: page_data.Place, record: NightRecord) -> list[page_data.Refusal]:
     if "ingest" in record.finished or record.ingest is None:
-        return readings.refusals(place)
-    return readings.refusals_recorded(record.ingest)
+        return page_data.refusals(place)
+    return page_data.refusals_recorded(record.ingest)
 
 
 def _maturity_days(record: NightRecord) -> int | None:

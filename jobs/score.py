@@ -20,13 +20,14 @@ from itertools import groupby
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from fraud_models.registry import CHAMPION, ModelVersion
-from jobs.contexts import score_nights
-from jobs.lake.delta_io import Dates
-from jobs.lake.lineage import LATE_DAYS, as_then
+from fraud_models.registry.mlflow_registry import CHAMPION, ModelVersion
+from jobs.lake.dates import Dates
 from jobs.lake.nights import Night
+from jobs.lake.run_history import LATE_DAYS
 from jobs.lake.tables import FEATURES_TABLE, SCORES
-from jobs.model_store import open_registry
+from jobs.lineage.provenance import lake_as_recorded
+from jobs.models.contexts import score_nights
+from jobs.models.model_store import open_registry
 
 
 def run(night: Night) -> None:
@@ -35,7 +36,7 @@ def run(night: Night) -> None:
     Raises:
         InputMissing: no features, no champion, a damaged checkpoint, or columns that differ.
     """
-    night.need("features")
+    night.require_finished("features")
     lake, dates = night.lake, night.dates
     with night.job("score") as run:
         # Resolved once per night: a later promotion does not change a night that was begun.
@@ -47,7 +48,7 @@ def run(night: Night) -> None:
         # A backfill may see what later deliveries have brought. A night that is only run again may
         # not, although its features now stand in a version that has those: the same night again.
         run.figures[LATE_DAYS] = lake.settings.late_days if night.backfill else 0
-        seen = as_then(lake, run)
+        seen = lake_as_recorded(lake, run)
         parts = []
         for nights, name in _by_model(night.models):
             model = open_registry(lake).resolve(name)
@@ -74,3 +75,14 @@ def _as_table(scored: DataFrame, model: ModelVersion, run_id: str) -> DataFrame:
         F.lit(run_id).alias("run_id"),
         F.current_timestamp().alias("scored_at"),
     ).select(*SCORES.column_names)
+
+
+def staged_scores_unusable(night: Night) -> bool:
+    """Whether staged scores were lost before they could be published, or are of other nights too.
+
+    A backfill that was stopped leaves those of all its nights in one place.
+    """
+    if "score" not in night.finished or "publish" in night.finished:
+        return False
+    scored = night.finished["score"]
+    return scored.dates != night.dates or not night.lake.staged(scored.run_id, SCORES.name)

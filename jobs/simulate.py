@@ -33,7 +33,7 @@ def simulate(spark: SparkSession, plan: SimulationPlan) -> None:
     """Write a bank; what an earlier run wrote of the same bank is replaced.
 
     Raises:
-        UsageProblem: the folder holds something that `simulate` did not make, or another bank.
+        UsageError: the folder holds something that `simulate` did not make, or another bank.
     """
     folder = Folder(plan)
     folder.claim()

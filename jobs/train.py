@@ -15,23 +15,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from feature_defs.problems import InputMissing, UsageProblem
-from fraud_models.checkpoint import save_checkpoint
-from fraud_models.distributed import train_distributed
-from fraud_models.model_card import MODEL_CARD_FILE, model_card
-from fraud_models.registry import CHALLENGER, EpochMetrics, Registration, Registry
+from feature_defs.errors import InputMissing, UsageError
+from fraud_models.registry.checkpoint import save_checkpoint
+from fraud_models.registry.mlflow_registry import CHALLENGER, EpochMetrics, Registration, Registry
+from fraud_models.registry.model_card import MODEL_CARD_FILE, model_card
 from fraud_models.storage import join, write_bytes
-from fraud_models.training import TrainingRun
-from jobs.contexts import context_dates
+from fraud_models.training.distributed import train_distributed
+from fraud_models.training.loop import TrainingRun
 from jobs.lake.delta_io import Lake
-from jobs.lake.lineage import feature_fingerprints
-from jobs.lake.runs import Run, recorded
+from jobs.lake.run_history import feature_fingerprints
+from jobs.lake.runs import Run, record_run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
-from jobs.logs import say
-from jobs.model_store import open_registry, read_checkpoint
-from jobs.model_streams import StoredModel
-from jobs.training_calibration import calibrated
-from jobs.training_snapshot import TrainingInputs, TrainingPlan, is_whole, write_snapshot
+from jobs.models.calibration import calibrated
+from jobs.models.contexts import context_dates
+from jobs.models.executor_functions import StoredModel
+from jobs.models.model_store import open_registry, read_checkpoint
+from jobs.models.training_plan import TrainingInputs, TrainingPlan
+from jobs.models.training_snapshot import is_complete, write_snapshot
+from jobs.runtime.logs import log_event
 
 
 def run(lake: Lake, plan: TrainingPlan) -> int:
@@ -39,7 +40,7 @@ def run(lake: Lake, plan: TrainingPlan) -> int:
 
     Raises:
         InputMissing: days without features, or a damaged snapshot.
-        Problem: a rank failed; the message holds that rank's own traceback.
+        FraudScoringError: a rank failed; the message holds that rank's own traceback.
     """
     version = register(lake, plan)
     open_registry(lake).set_alias(CHALLENGER, version)
@@ -54,7 +55,7 @@ def register(lake: Lake, plan: TrainingPlan) -> int:
         "num_workers": plan.num_workers,
         "config": plan.config.to_dict(),
     }
-    with recorded(lake, "train", plan.targets, arguments) as run:
+    with record_run(lake, "train", plan.targets, arguments) as run:
         inputs = _pin(lake, plan)
         run.versions_in = inputs.versions
         run.figures["training_id"] = inputs.training_id
@@ -72,9 +73,9 @@ def _finished(registry: Registry, inputs: TrainingInputs) -> int | None:
     try:
         read_checkpoint(known)
     except InputMissing as damaged:
-        say(f"version {known.version} is trained again: {damaged}")
+        log_event(f"version {known.version} is trained again: {damaged}")
         return None
-    say(f"this training is done already: version {known.version}")
+    log_event(f"this training is done already: version {known.version}")
     return known.version
 
 
@@ -83,7 +84,7 @@ def _pin(lake: Lake, plan: TrainingPlan) -> TrainingInputs:
     available = feature_fingerprints(lake, reach)
     missing = [name for name in plan.config.columns if name not in available]
     if missing:
-        raise UsageProblem(
+        raise UsageError(
             f"The recipe {plan.recipe} reads columns that the features of {reach} do not have: "
             f"{', '.join(missing)}.",
             expected=f"columns among {', '.join(sorted(available))}.",
@@ -97,7 +98,7 @@ def _pin(lake: Lake, plan: TrainingPlan) -> TrainingInputs:
 def _train(lake: Lake, inputs: TrainingInputs, registry: Registry, run: Run) -> int:
     workplace = lake.path("_staging", f"train-{inputs.training_id}")
     snapshot, run_dir = f"{workplace}/snapshot", f"{workplace}/run"
-    if not is_whole(lake, snapshot, inputs.plan.num_workers):
+    if not is_complete(lake, snapshot, inputs.plan.num_workers):
         write_snapshot(lake, inputs, snapshot)
     training = TrainingRun(snapshot, run_dir, inputs.plan.config)
     summary = train_distributed(lake.spark, training, inputs.plan.num_workers)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.lake.delta_io import Lake
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def settings_for(lake: Path, **changes: Any) -> Settings:
     """Settings of a small test lake."""
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     return load_settings(None, {"lake": str(lake), "alert_budget": 5, **changes})
 
@@ -40,7 +40,7 @@ def spark(loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The one Spark session of a test process, set up for few rows."""
     from commands import JAVA_OPTIONS, SPARK
 
-    from jobs.session import open_session
+    from jobs.runtime.spark_session import open_session
 
     java = f"{SPARK[JAVA_OPTIONS]} -XX:DumpLoadedClassList={loaded_classes}"
     settings = {**SPARK, JAVA_OPTIONS: java}

@@ -55,7 +55,7 @@ def on_disk(package: str) -> set[str]:
 
 
 def commands() -> set[str]:
-    from jobs.cli import app
+    from jobs.cli.main import app
 
     return {command.callback.__name__ for command in app.registered_commands if command.callback}
 
@@ -77,7 +77,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_every_setting_is_in_the_table() -> None:
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
     section = README.split("## Settings")[1].split("A lake holds")[0]
     named = set(re.findall(r"`([a-z_]+)`", section))
@@ -98,7 +98,7 @@ def test_every_table_is_described() -> None:
 def test_every_check_of_every_gate_is_in_the_table_with_its_severity() -> None:
     from fnmatch import fnmatch
 
-    from jobs.quality.acceptance import NEVER_OVERRULED
+    from jobs.quality.overrides import NEVER_OVERRULED
     from jobs.quality.suites.catalogue import all_expectations
 
     section = README.split("## Gates")[1].split("## Where")[0]
@@ -124,9 +124,9 @@ def test_every_check_of_every_gate_is_in_the_table_with_its_severity() -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    from feature_defs import problems
+    from feature_defs import errors
 
-    codes = {0, *(c.exit_code for c in vars(problems).values() if hasattr(c, "exit_code"))}
+    codes = {0, *(c.exit_code for c in vars(errors).values() if hasattr(c, "exit_code"))}
     rows = re.findall(r"^\| (\d) \|", README, re.MULTILINE)
     assert {int(code) for code in rows} == codes
 

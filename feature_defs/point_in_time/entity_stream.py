@@ -18,8 +18,8 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.known import Knowledge
-from feature_defs.point_in_time.label_changes import LabelChanges
+from feature_defs.point_in_time.label_corrections import LabelChanges
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import (
     ASKED,
     CORRECTS,
@@ -51,7 +51,7 @@ class EntityStream:
 
     entity: Entity
     features: tuple[Feature, ...]
-    known: Knowledge
+    known: FeatureInputs
     first: int
     last: int
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from feature_defs.point_in_time.stream_plan import ASKED, NO_WINDOW, START, TIME, StreamPlan
-from feature_defs.point_in_time.windows import Rows, Values, Whole, Windows
+from feature_defs.point_in_time.window_values import Rows, Values, Whole, Windows
 
 Columns = Mapping[str, npt.NDArray[Any]]
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 from fraud_models.config import NetworkConfig
 from fraud_models.networks.autoencoder import Autoencoder
 from fraud_models.networks.convolution_autoencoder import ConvolutionAutoencoder
@@ -31,10 +31,10 @@ def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> Autoenco
     """A network of the configured architecture with fresh weights.
 
     Raises:
-        UsageProblem: no such architecture; the message lists all there are.
+        UsageError: no such architecture; the message lists all there are.
     """
     if config.architecture not in ARCHITECTURES:
-        raise UsageProblem(
+        raise UsageError(
             f"There is no architecture {config.architecture!r}.",
             expected=f"one of: {', '.join(sorted(ARCHITECTURES))}.",
             remedy="correct the recipe, or add a file to fraud_models/networks.",

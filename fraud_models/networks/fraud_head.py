@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fraud_models.config import HeadConfig, ModelConfig
-from fraud_models.encoding import Encoding
+from fraud_models.sequences.encoding import Encoding
 
 # Encoded units, as of the codes: what lies beyond looks alike to the head.
 INPUT_LIMIT = 8.0

@@ -10,17 +10,17 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import cached_property
 
 import fsspec
 from delta import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 
-from feature_defs.problems import InputMissing, UsageProblem, named
+from feature_defs.errors import InputMissing, UsageError, join_first
+from jobs.lake.dates import Dates
 from jobs.lake.tables import NIGHTS, TABLES, Table
-from jobs.places import file_system, uri_of
-from jobs.settings import PART, Settings
+from jobs.runtime.paths import file_system, uri_of
+from jobs.runtime.settings import PART, Settings
 
 # Hadoop and fsspec read patterns in paths, MLflow and Petastorm read codes.
 NOT_IN_PLACES = r"\[]{}*?%"
@@ -28,55 +28,16 @@ NOT_IN_PLACES = r"\[]{}*?%"
 COMMITS_LOOKED_AT = 20
 
 
-@dataclass(frozen=True)
-class Dates:
-    """Business dates from `first` to `last`, both included."""
-
-    first: date
-    last: date
-
-    def __post_init__(self) -> None:
-        if self.first > self.last:
-            raise UsageProblem(
-                f"The first date {self.first} lies after the last {self.last}.",
-                expected="--from on or before --to.",
-                remedy="swap them.",
-            )
-
-    @property
-    def num_nights(self) -> int:
-        """How many nights these are."""
-        return (self.last - self.first).days + 1
-
-    @property
-    def days(self) -> tuple[date, ...]:
-        """Each of them, in order."""
-        return tuple(self.first + timedelta(days=number) for number in range(self.num_nights))
-
-    @property
-    def sql(self) -> str:
-        """Predicate on `business_date`; dates have no character that could need quoting."""
-        return f"business_date >= DATE'{self.first}' AND business_date <= DATE'{self.last}'"
-
-    @property
-    def slug(self) -> str:
-        """The dates as a part of a name."""
-        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
-
-
 def require_place(lake: str) -> None:
     """Check that a lake can be at a place.
 
     Raises:
-        UsageProblem: it has signs that something below us reads as a pattern or a code, or it
+        UsageError: it has signs that something below us reads as a pattern or a code, or it
             cannot be reached.
     """
     odd = [sign for sign in NOT_IN_PLACES if sign in lake]
     if odd:
-        raise UsageProblem(
+        raise UsageError(
             f"The lake's place {lake} has {' '.join(odd)} in it.",
             expected=f"a path or URI with none of {' '.join(NOT_IN_PLACES)} in it.",
             remedy="choose another place.",
@@ -117,11 +78,11 @@ class Lake:
         """A place under the lake.
 
         Raises:
-            UsageProblem: a part would lead out of its folder.
+            UsageError: a part would lead out of its folder.
         """
         for part in parts:
             if part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part:
-                raise UsageProblem(
+                raise UsageError(
                     f"{part!r} is no name of a file or folder.",
                     expected="a name without slashes.",
                     remedy="choose another name.",
@@ -138,12 +99,12 @@ class Lake:
         """Check that there is a lake.
 
         Raises:
-            UsageProblem: there is nothing, or something else.
+            UsageError: there is nothing, or something else.
         """
         if self.is_lake():
             return
         there = self.files.exists(self.uri)
-        raise UsageProblem(
+        raise UsageError(
             f"{self.uri} is not a lake: "
             + ("it has no table `nights`." if there else "there is nothing there."),
             expected="a folder that `fraud-scoring ingest` has made.",
@@ -154,7 +115,7 @@ class Lake:
         """Make the tables of a new lake; those already there are left alone.
 
         Raises:
-            UsageProblem: the place holds something that is not a lake.
+            UsageError: the place holds something that is not a lake.
         """
         if self.is_lake():
             return
@@ -166,9 +127,9 @@ class Lake:
                 and name not in TABLES
             ]
             if strangers or not self.files.isdir(self.uri):
-                raise UsageProblem(
+                raise UsageError(
                     f"{self.uri} is not a lake and not empty: it holds "
-                    f"{named(sorted(strangers)) or 'a file'}.",
+                    f"{join_first(sorted(strangers)) or 'a file'}.",
                     expected="a lake, an empty folder or a new place.",
                     remedy="give another --lake.",
                 )

@@ -21,12 +21,13 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from feature_defs.catalogue import LOOKBACK_DAYS
-from feature_defs.problems import MAX_NAMED, NightHeld
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.holders import is_dead
+from feature_defs.errors import MAX_NAMED, NightHeld
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.lease_owners import is_dead
 from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS
-from jobs.logs import say
+from jobs.runtime.logs import log_event
 
 MERGE_ATTEMPTS = 8
 # What Delta raises when another commit was in the way. They have no parent of their own, and it
@@ -73,7 +74,7 @@ class Lease:
 
     # -- taking ----------------------------------------------------------------------------------
 
-    def take(self, pins: dict[str, int]) -> list[Row]:
+    def acquire(self, pins: dict[str, int]) -> list[Row]:
         """Take the nights; returns their rows as they are then.
 
         Raises:
@@ -123,7 +124,7 @@ class Lease:
         for row in before:
             if self._is_mine(row["business_date"]) and row["holder"] is not None:
                 done = ", ".join(sorted(row["jobs"])) or "nothing"
-                say(f"the night {row['business_date']} was left in the middle; done: {done}")
+                log_event(f"the night {row['business_date']} was left in the middle; done: {done}")
         return [row for row in there if self._is_mine(row["business_date"])]
 
     def _is_mine(self, day: date) -> bool:
@@ -201,7 +202,7 @@ class Lease:
         """
         self._require(self._update(values, schema, changes))
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let the nights go.
 
         Raises:
@@ -221,7 +222,7 @@ class Lease:
         return self._merge(merge.whenMatchedUpdate(set={**renewal, **changes}))
 
     @contextmanager
-    def renewed(self) -> Iterator[None]:
+    def kept_alive(self) -> Iterator[None]:
         """Renew the lease twice in its time while the block runs."""
         ended = Event()
         thread = Thread(target=self._keep, args=(ended,), name="lease", daemon=True)
@@ -238,10 +239,10 @@ class Lease:
                 self.update(dict.fromkeys(self.days, ()), "", {})
             except NightHeld as lost:
                 # The next write finds out by itself.
-                say(str(lost))
+                log_event(str(lost))
                 return
             except Exception as error:
-                say(f"the lease could not be renewed this time: {type(error).__name__}")
+                log_event(f"the lease could not be renewed this time: {type(error).__name__}")
 
     # -- MERGE -----------------------------------------------------------------------------------
 

@@ -22,13 +22,14 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from feature_defs.problems import InputMissing, UsageProblem, named
-from jobs.lake.delta_io import Commit, Dates, Lake
-from jobs.lake.holders import new_holder
+from feature_defs.errors import InputMissing, UsageError, join_first
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Commit, Lake
+from jobs.lake.lease_owners import new_lease_owner
 from jobs.lake.leases import Lease
 from jobs.lake.runs import Run, append_runs
 from jobs.lake.tables import FEATURES_TABLE, LABELS, NIGHTS, RUNS, SCORES, TRANSACTIONS, Table
-from jobs.logs import say
+from jobs.runtime.logs import log_event
 
 # The night's jobs in order; recording one forgets those after it, for they read what it wrote.
 JOBS = ("ingest", "features", "score", "publish", "alerts", "monitor", "report")
@@ -94,7 +95,7 @@ class Night:
             )
         return self.pins[table_name]
 
-    def need(self, job: str) -> Run:
+    def require_finished(self, job: str) -> Run:
         """Record of an earlier job that this one builds on.
 
         Raises:
@@ -114,7 +115,7 @@ class Night:
         """Run one job: recorded as done at its end, as failed when it raises."""
         run = Run(name, self.dates, arguments or {})
         self._finished_now.append(run)
-        say(f"{name} begins for {self.dates}", job=name, run_id=run.run_id)
+        log_event(f"{name} begins for {self.dates}", job=name, run_id=run.run_id)
         try:
             yield run
         except BaseException as error:
@@ -133,7 +134,7 @@ class Night:
         self._unsaved = True
         if any(table.name in run.versions_out for table in PINNED):
             self.save()
-        say(f"{name} is done", job=name, run_id=run.run_id, **run.rows)
+        log_event(f"{name} is done", job=name, run_id=run.run_id, **run.rows)
 
     def publish(self, table: Table, frame: DataFrame, run: Run) -> None:
         """Replace the dates of a table in one commit, while the nights are this process's.
@@ -173,11 +174,11 @@ class Night:
             if night._unsaved:
                 night.save()
 
-    def require_not_shown(self) -> None:
+    def require_alerts_unpublished(self) -> None:
         """Check that no alerts were shown of nights that are not being run again.
 
         Raises:
-            UsageProblem: there were; the nights are named.
+            UsageError: there were; the nights are named.
         """
         shown = [
             str(day)
@@ -185,14 +186,16 @@ class Night:
             if "alerts" in jobs and ("report" in jobs or self.backfill is None)
         ]
         if shown:
-            raise UsageProblem(
-                f"Of the nights {self.dates} {len(shown)} have shown their alerts: {named(shown)}.",
+            raise UsageError(
+                f"Of the nights {self.dates} {len(shown)} have shown their alerts: {join_first(shown)}.",
                 expected="nights that nobody has been alerted of yet.",
                 remedy=f"run `fraud-scoring backfill --from {self.dates.first} --to "
                 f"{self.dates.last} --reason TEXT`, which brings in their deliveries again.",
             )
 
-    def begin_again(self, kept: Collection[str], models: dict[date, str], why: str) -> None:
+    def restart_for_backfill(
+        self, kept: Collection[str], models: dict[date, str], why: str
+    ) -> None:
         """Read the newest versions and forget all finished jobs but the kept: a backfill starts.
 
         Alerts stay as well: they say what people were shown. `why` is the backfill as JSON.
@@ -233,7 +236,7 @@ class Night:
         if self._unsaved:
             self.save(Lease.RELEASED)
         else:
-            self.lease.give_back()
+            self.lease.release()
 
     def _runs_to_copy(self) -> list[Run]:
         mine = {run.run_id: run for run in self._finished_now}
@@ -247,18 +250,18 @@ class Night:
 
 
 @contextmanager
-def hold(lake: Lake, dates: Dates) -> Iterator[Night]:
+def lease_nights(lake: Lake, dates: Dates) -> Iterator[Night]:
     """Hold nights while a command works on them.
 
     Raises:
         NightHeld: another run holds one of them, or has taken one over.
     """
-    lease = Lease(lake, dates, new_holder())
-    night = _night(lease, lease.take(lake.versions(PINNED)))
+    lease = Lease(lake, dates, new_lease_owner())
+    night = _night(lease, lease.acquire(lake.versions(PINNED)))
     if "ingest" not in night.finished:
         # Another may have published since the versions were read and before these were held.
         night.pins = lake.versions(PINNED)
-    with lease.renewed():
+    with lease.kept_alive():
         try:
             yield night
         except BaseException:
@@ -273,7 +276,9 @@ def _close_after_failure(night: Night) -> None:
         night.close()
     except Exception as error:
         first_line = str(error).split("\n", 1)[0][:300]
-        say(f"the nights {night.dates} could not be let go: {type(error).__name__}: {first_line}")
+        log_event(
+            f"the nights {night.dates} could not be let go: {type(error).__name__}: {first_line}"
+        )
 
 
 def _night(lease: Lease, rows: list[Row]) -> Night:
@@ -307,7 +312,7 @@ def require_ingested(lake: Lake, dates: Dates) -> None:
     if missing:
         raise InputMissing(
             f"`ingest` has not finished for {len(missing)} of the nights {dates}: "
-            f"{named(missing)}.",
+            f"{join_first(missing)}.",
             expected="nights that `ingest` has brought in.",
             remedy="run `fraud-scoring ingest` for them, or `fraud-scoring nightly`.",
         )

@@ -18,10 +18,11 @@ from typing import Any
 
 from pyspark.sql import Row
 
-from feature_defs.problems import without_passwords
-from jobs.lake.delta_io import Dates, Lake
+from feature_defs.errors import without_passwords
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
 from jobs.lake.tables import RUNS
-from jobs.logs import say
+from jobs.runtime.logs import log_event
 
 MAX_ERROR_CHARACTERS = 4000
 
@@ -153,10 +154,12 @@ def append_runs(lake: Lake, runs: Iterable[Run]) -> None:
 
 
 @contextmanager
-def recorded(lake: Lake, job: str, dates: Dates | None, arguments: dict[str, Any]) -> Iterator[Run]:
+def record_run(
+    lake: Lake, job: str, dates: Dates | None, arguments: dict[str, Any]
+) -> Iterator[Run]:
     """Run a job that belongs to no night; its record is added to `runs`, also when it fails."""
     run = Run(job, dates, arguments)
-    say(f"{job} begins", job=job, run_id=run.run_id)
+    log_event(f"{job} begins", job=job, run_id=run.run_id)
     try:
         yield run
     except BaseException as error:
@@ -165,4 +168,4 @@ def recorded(lake: Lake, job: str, dates: Dates | None, arguments: dict[str, Any
         raise
     run.finish()
     append_runs(lake, [run])
-    say(f"{job} is done", job=job, run_id=run.run_id, **run.rows)
+    log_event(f"{job} is done", job=job, run_id=run.run_id, **run.rows)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from feature_defs.catalogue import FEATURES
+from feature_defs.errors import UsageError
 from feature_defs.sources import KEYS, MONEY, Column, Source
 from feature_defs.sources import LABELS as LABELS_SOURCE
 from feature_defs.sources import TRANSACTIONS as TRANSACTIONS_SOURCE
@@ -165,3 +167,18 @@ TABLES = {
         METRICS,
     )
 }
+
+
+def require_known_tables(names: Iterable[str]) -> None:
+    """Check the table names that the setting `tables` maps to a catalog.
+
+    Raises:
+        UsageError: the lake has no table of a given name; all of them are listed.
+    """
+    unknown = sorted(set(names) - set(TABLES))
+    if unknown:
+        raise UsageError(
+            f"There is no table {', '.join(map(repr, unknown))} in a lake.",
+            expected=f"names among {', '.join(TABLES)}.",
+            remedy="correct the setting `tables` (FRAUD_TABLES).",
+        )

@@ -1,1 +1,1 @@
-"""What may pass: row rules, quarantine, and the gates between the night's steps."""
+"""What is accepted: rules for single rows, gates for whole nights, drift, alert volume."""

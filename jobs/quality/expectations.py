@@ -1,6 +1,6 @@
 """The forms that expectations take: nothing of a kind, a least or greatest value, a steady factor.
 
-Each looks at facts that `jobs/quality/counts.py` has counted; the bound is the expectation's.
+Each looks at facts that `jobs/quality/row_counts.py` has counted; the bound is the expectation's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Gates: Great Expectations decides whether a night may go on. The one door to that library.
 
 A gate looks at facts, not at rows: what was counted of a night is one row of a small table
-(`jobs/quality/counts.py`), and expectations say what has to hold for it. So a check costs no pass
+(`jobs/quality/row_counts.py`), and expectations say what has to hold for it. So a check costs no pass
 over the data, and a failing one names its nights. Run on a million rows, the library took a dozen
 Spark jobs for what two passes count.
 
@@ -19,11 +19,11 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations.checkpoint import Checkpoint
 
-from feature_defs.problems import MAX_NAMED, GateFailed
-from jobs.failures import of_the_machine
+from feature_defs.errors import MAX_NAMED, GateFailed
+from jobs.lake.errors import is_infrastructure_error
 from jobs.lake.runs import Run
-from jobs.quality.acceptance import GATES, NEVER_OVERRULED, Acceptance, Outcome
-from jobs.source import UNREADABLE, first_line
+from jobs.lake.spark_errors import UNREADABLE, first_line
+from jobs.quality.overrides import GATES, NEVER_OVERRULED, GateOverride, Outcome
 
 Severity = Literal["fail", "warn"]
 Status = Literal["passed", "failed", "crashed", "not applicable"]
@@ -180,7 +180,7 @@ def judged(gate: str, judge: Callable[[], GateResult]) -> GateResult:
     try:
         return judge()
     except UNREADABLE as error:
-        if of_the_machine(error):
+        if is_infrastructure_error(error):
             raise
         sentence = "What the gate looks at can be read."
         return uncounted(gate, "facts_counted", sentence, first_line(error))
@@ -191,7 +191,7 @@ def uncounted(gate: str, name: str, sentence: str, error: str) -> GateResult:
     return GateResult(gate, (Check(name, sentence, "fail", "crashed", error, "conservation"),))
 
 
-def require(result: GateResult, run: Run, acceptance: Acceptance | None = None) -> None:
+def require(result: GateResult, run: Run, acceptance: GateOverride | None = None) -> None:
     """Record a gate's result and stop the night when it did not pass and nobody overrules it.
 
     Raises:

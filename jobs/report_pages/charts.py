@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from jobs.report_pages.detection import Detected
-from jobs.report_pages.readings import BINS_PER_DECADE, Tails, Volume
+from jobs.report_pages.alert_outcomes import Detected
+from jobs.report_pages.page_data import BINS_PER_DECADE, Tails, Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

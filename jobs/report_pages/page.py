@@ -19,12 +19,12 @@ from markupsafe import Markup, escape
 
 from jobs.lake.nights import JOBS
 from jobs.lake.runs import Run
-from jobs.logs import visible
-from jobs.quality.rules import sentence as sentence_of_rule
-from jobs.report_pages import words
-from jobs.report_pages.detection import Detected, Metric
-from jobs.report_pages.readings import ALERTS_ON_PAGE, Alert, Refusal, Tails, Volume
-from jobs.report_pages.verdict import NightRecord, earlier_failures, gates, verdict
+from jobs.quality.rows.rules import sentence as sentence_of_rule
+from jobs.report_pages import wording
+from jobs.report_pages.alert_outcomes import Detected, Metric
+from jobs.report_pages.night_status import NightRecord, earlier_failures, gates, verdict
+from jobs.report_pages.page_data import ALERTS_ON_PAGE, Alert, Refusal, Tails, Volume
+from jobs.runtime.logs import escape_control_characters
 
 CSV_COLUMNS = (
     "business_date",
@@ -107,7 +107,7 @@ def drift_rows(figures: Mapping[str, Any]) -> list[Drift]:
 
 def reasons_in_words(alert: Alert) -> list[str]:
     """Why the alert was raised, one sentence per reason."""
-    return [words.sentence(*reason) for reason in alert.reasons]
+    return [wording.sentence(*reason) for reason in alert.reasons]
 
 
 def render(facts: Facts) -> str:
@@ -121,10 +121,10 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        money=words.money,
-        percent=words.percent,
-        tail=words.tail,
-        in_words=words.label,
+        money=wording.money,
+        percent=wording.percent,
+        tail=wording.tail,
+        in_words=wording.label,
         count=lambda value: f"{value:,}",
         figure=lambda value: "-" if value is None else f"{value:.3f}",
         coded=coded,
@@ -157,7 +157,7 @@ def shown(value: object) -> object:
     # What is marked up was shown before it was.
     if type(value) is not str:
         return value
-    return "\n".join(map(visible, value.split("\n")))
+    return "\n".join(map(escape_control_characters, value.split("\n")))
 
 
 def coded(text: str) -> Markup:
@@ -177,7 +177,7 @@ def coded(text: str) -> Markup:
 
 
 def _long_date(day: date) -> str:
-    return f"{words.WEEKDAYS[day.weekday()]} {day.day} {day:%B %Y}"
+    return f"{wording.WEEKDAYS[day.weekday()]} {day.day} {day:%B %Y}"
 
 
 def _runs(record: NightRecord) -> list[Run]:
@@ -212,7 +212,7 @@ def alerts_csv(facts: Facts) -> str:
                 alert.event.event_time if alert.event else "",
                 alert.amount,
                 repr(alert.score),
-                words.tail(alert.score),
+                wording.tail(alert.score),
                 alert.num_transactions,
                 *map(_cell, reasons),
             )
@@ -226,4 +226,4 @@ def _cell(value: str) -> str:
     >>> _cell("=1+1"), _cell("a;=1+1"), _cell("card 7")
     ("'=1+1", "a;'=1+1", 'card 7')
     """
-    return FORMULA_START.sub(r"\1'", visible(value))
+    return FORMULA_START.sub(r"\1'", escape_control_characters(value))

@@ -15,8 +15,8 @@ from functools import cached_property
 
 import fsspec
 
-from feature_defs.problems import UsageProblem
-from jobs.places import file_system, uri_of
+from feature_defs.errors import UsageError
+from jobs.runtime.paths import file_system, uri_of
 from jobs.simulation.plan import SimulationPlan
 
 PLAN_FILE = "simulation.json"
@@ -48,7 +48,7 @@ class Folder:
         """Make the folder ours, and incomplete until it has been written again.
 
         Raises:
-            UsageProblem: it holds something that `simulate` did not make, or another bank.
+            UsageError: it holds something that `simulate` did not make, or another bank.
         """
         description = self._description()
         if self.files.exists(self._path):
@@ -71,7 +71,7 @@ class Folder:
             return
         there = self._described()
         if there.get("made_by") != MADE_BY:
-            raise UsageProblem(
+            raise UsageError(
                 f"{self.plan.out} is there and was not made by simulate.",
                 expected="a folder that is new, empty, or made by simulate earlier.",
                 remedy="give another --out, or remove what is there.",
@@ -82,7 +82,7 @@ class Folder:
             if name != "num_days" and there.get(name) != value
         ]
         if others:
-            raise UsageProblem(
+            raise UsageError(
                 f"{self.plan.out} holds another bank: {'; '.join(others)}.",
                 expected="a folder that is new, or one of the same bank; only its days may differ.",
                 remedy="give another --out, or remove what is there.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 
 # Two cards a merchant gives each merchant about four payments a day, enough for a fraud rate
 # over a week to mean something and few enough for tail merchants to be quiet.
@@ -36,7 +36,7 @@ class SimulationPlan:
         datetime.date(2024, 3, 15)
 
     Raises:
-        UsageProblem: a value is out of range; all of them are named.
+        UsageError: a value is out of range; all of them are named.
     """
 
     out: str
@@ -61,7 +61,7 @@ class SimulationPlan:
             if not holds
         ]
         if wrong:
-            raise UsageProblem(
+            raise UsageError(
                 f"This bank cannot be simulated: {'; '.join(wrong)}.",
                 expected="every value in its range.",
                 remedy="correct what is named here.",

@@ -21,10 +21,10 @@ import torch
 import typer
 from training_feed import encoding_of, events_of
 
-from fraud_models.event_batch import TARGET, ContextLimits, iter_contexts
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.recipes import recipe
-from fraud_models.reconstruction import Reconstructor
+from fraud_models.scoring.reconstruction import Reconstructor
+from fraud_models.sequences.event_batch import TARGET, ContextLimits, iter_contexts
 
 RECIPE = "semi_supervised_autoencoder"
 

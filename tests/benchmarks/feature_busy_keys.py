@@ -17,8 +17,9 @@ from pyspark import cloudpickle
 
 from feature_defs.catalogue import FEATURES, LOOKBACK_DAYS
 from feature_defs.feature import MERCHANT
-from feature_defs.point_in_time import Knowledge, entity_stream
+from feature_defs.point_in_time import entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, StreamPlan
 from feature_defs.point_in_time.window_stream import WindowStream
 
@@ -72,7 +73,7 @@ def skew(place: Path, num_rows: int) -> dict[str, float]:
     return {"skew_ratio": long, "short_skew_ratio": short, "cut_skew_ratio": cut}
 
 
-def cut_merchants(known: Knowledge) -> Mapping[tuple[str, ...], tuple[int, ...]]:
+def cut_merchants(known: FeatureInputs) -> Mapping[tuple[str, ...], tuple[int, ...]]:
     """The merchants whose events are cut, with their slices."""
     from pyspark.sql import functions as F
 

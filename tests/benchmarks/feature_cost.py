@@ -41,8 +41,9 @@ from feature_timing import NUM_DAYS, all_rows, in_a_session, instead, medians, r
 
 from feature_defs import point_in_time
 from feature_defs.catalogue import LOOKBACK_DAYS
-from feature_defs.point_in_time import Knowledge, entity_stream
+from feature_defs.point_in_time import entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import StreamPlan
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class NoHotKeys:
         return HotKeys(keys, {})
 
 
-def floor(known: Knowledge, bank: Bank) -> None:
+def floor(known: FeatureInputs, bank: Bank) -> None:
     """The same shuffles and sorts, computing nothing."""
     with (
         instead(entity_stream, "WindowStream", PassThrough),

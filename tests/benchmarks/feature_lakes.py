@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import date
 
-    from feature_defs.point_in_time import Knowledge
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
     from jobs.lake.delta_io import Lake
 
 
-def fill(lake: Lake, known: Knowledge, num_files: int) -> None:
+def fill(lake: Lake, known: FeatureInputs, num_files: int) -> None:
     """Append all of a bank's transactions and labels, dates dealt to so many tasks."""
     from jobs.lake.tables import LABELS, TRANSACTIONS
 
@@ -19,12 +19,12 @@ def fill(lake: Lake, known: Knowledge, num_files: int) -> None:
         lake.append(table, rows.repartition(num_files, "business_date"), "bank")
 
 
-def known_for(lake: Lake, first: date, last: date) -> Knowledge:
+def known_for(lake: Lake, first: date, last: date) -> FeatureInputs:
     """What `features` reads for these nights."""
-    from feature_defs.sources import LabelPolicy
-    from jobs.knowledge import read_knowledge
-    from jobs.lake.delta_io import Dates
+    from feature_defs.labels import LabelPolicy
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import LABELS, TRANSACTIONS
+    from jobs.models.feature_inputs import read_feature_inputs
 
     versions = lake.versions((TRANSACTIONS, LABELS))
-    return read_knowledge(lake, Dates(first, last), versions, LabelPolicy())
+    return read_feature_inputs(lake, Dates(first, last), versions, LabelPolicy())

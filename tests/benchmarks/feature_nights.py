@@ -12,7 +12,8 @@ from feature_rows import LABEL_DELAY_DAYS, Bank, knowledge_at
 from feature_timing import medians, run
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.point_in_time import Knowledge, compile_features
+from feature_defs.point_in_time.compiler import compile_features
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,18 +33,18 @@ def lake_of(spark: SparkSession, place: Path, bank: Bank, num_days: int) -> Lake
     from pyspark.sql import functions as F
 
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     lake = Lake(spark, load_settings(None, {"lake": str(place / f"lake-{num_days}")}))
     lake.create()
     known = knowledge_at(spark, str(place / "long"))
     days = F.col("business_date") > F.date_sub(F.lit(bank.last), num_days)
-    kept = Knowledge(known.transactions.where(days), known.labels.where(days), known.policy)
+    kept = FeatureInputs(known.transactions.where(days), known.labels.where(days), known.policy)
     fill(lake, kept, num_files=8)
     return lake
 
 
-def one_night(lake: Lake, day: date, known: Callable[[Knowledge], Knowledge]) -> None:
+def one_night(lake: Lake, day: date, known: Callable[[FeatureInputs], FeatureInputs]) -> None:
     """Features of a night, read as the job reads it."""
     read = known(known_for(lake, day, day))
     run(compile_features(read, day, day, lake.settings.late_days))
@@ -57,23 +58,23 @@ def nights(spark: SparkSession, place: Path, num_rows: int) -> dict[str, float]:
     bank.write(spark, str(place / "long"))
     long, short = (lake_of(spark, place, bank, days) for days in (LONG_DAYS, SHORT_DAYS))
 
-    def whole(known: Knowledge) -> Knowledge:
+    def whole(known: FeatureInputs) -> FeatureInputs:
         return known
 
-    def alone(known: Knowledge) -> Knowledge:
+    def alone(known: FeatureInputs) -> FeatureInputs:
         return only(known, [0])
 
-    def ends_of_windows(known: Knowledge) -> Knowledge:
+    def ends_of_windows(known: FeatureInputs) -> FeatureInputs:
         windows = [feature.window for feature in FEATURES.values() if feature.window]
         ends = {days for w in windows for days in (w.delay_days, w.lookback_days)}
         return only(known, sorted({0, *ends}))
 
-    def only(known: Knowledge, days_before: list[int]) -> Knowledge:
+    def only(known: FeatureInputs, days_before: list[int]) -> FeatureInputs:
         days = [bank.last - timedelta(days=days) for days in days_before]
         judged = [day + timedelta(days=LABEL_DELAY_DAYS) for day in days]
         transactions = known.transactions.where(F.col("business_date").isin(days))
         labels = known.labels.where(F.col("business_date").isin(judged))
-        return Knowledge(transactions, labels, known.policy)
+        return FeatureInputs(transactions, labels, known.policy)
 
     taken = medians(
         {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from feature_defs.point_in_time import Knowledge
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
 FIRST = date(2024, 1, 1)
 SECONDS_PER_DAY = 86_400
@@ -96,16 +96,16 @@ class Bank:
         return of_all < busy_rows
 
 
-def knowledge_at(spark: SparkSession, place: str) -> Knowledge:
+def knowledge_at(spark: SparkSession, place: str) -> FeatureInputs:
     """What was written, as features read it."""
-    from feature_defs.point_in_time import Knowledge
-    from feature_defs.sources import LabelPolicy
+    from feature_defs.labels import LabelPolicy
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
     transactions, labels = (spark.read.parquet(f"{place}/{n}") for n in ("transactions", "labels"))
-    return Knowledge(transactions, labels, LabelPolicy())
+    return FeatureInputs(transactions, labels, LabelPolicy())
 
 
-def by_range_between(known: Knowledge) -> DataFrame:
+def by_range_between(known: FeatureInputs) -> DataFrame:
     """The catalogue's windows of all rows by Spark SQL, for labels that keep to a week.
 
     Events of one instant are not in order here, which the benchmark does not look at, nor are the

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from feature_rows import FIRST, Bank, knowledge_at
 from pyspark import SparkContext
 
-from feature_defs.point_in_time import Knowledge, compile_features
+from feature_defs.point_in_time.compiler import compile_features
+from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -25,8 +26,8 @@ NUM_DAYS = 90
 @contextmanager
 def session(master: str = "local[2]", *, reuse_workers: bool = True) -> Iterator[SparkSession]:
     """Spark on two cores, as a command has it."""
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     spark_settings = {
         "spark.python.worker.reuse": str(reuse_workers).lower(),
@@ -94,12 +95,12 @@ def medians(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
     return found
 
 
-def all_rows(known: Knowledge, bank: Bank) -> Callable[[], None]:
+def all_rows(known: FeatureInputs, bank: Bank) -> Callable[[], None]:
     """Features of all rows of a bank."""
     return lambda: run(compile_features(known, FIRST, bank.last, late_days=7))
 
 
-def written(spark: SparkSession, place: Path, bank: Bank) -> Knowledge:
+def written(spark: SparkSession, place: Path, bank: Bank) -> FeatureInputs:
     """A bank's rows, as features read them."""
     bank.write(spark, str(place))
     return knowledge_at(spark, str(place))

@@ -96,7 +96,7 @@ def meter_gates(meter: Meter) -> None:
     """Charge to each gate what is there for it alone; the jobs look these up when they run."""
     from jobs import ingest, monitor
     from jobs.lake.delta_io import Lake
-    from jobs.quality.staged import StagedSuite
+    from jobs.quality.staged_rows import StagedSuite
     from jobs.quality.suites import scores, transactions
 
     for name in ("_counted", "night_facts", "_gate"):
@@ -114,20 +114,20 @@ def meter_gates(meter: Meter) -> None:
 def make_small_bank(lake: Lake, place: Path) -> None:
     """A lake with 45 nights of 60 cards and a model in service."""
     from fraud_models.recipes import recipe
-    from fraud_models.registry import CHAMPION
+    from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, train
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
-    from jobs.mapping import load_mapping
-    from jobs.model_store import open_registry
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
+    from jobs.models.model_store import open_registry
+    from jobs.models.training_plan import TrainingPlan
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
-    from jobs.source import Delivery
-    from jobs.training_snapshot import TrainingPlan
 
     simulate(lake.spark, SimulationPlan(str(place), SMALL_CARDS, SMALL_DAYS, 5, FIRST))
     dates = Dates(FIRST, FIRST + timedelta(days=SMALL_DAYS - 1))
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         ingest.run(night, Delivery(str(place), "parquet", load_mapping("simulated")))
         features.run(night)
     config = recipe("lstm_autoencoder")
@@ -196,8 +196,8 @@ def main(
     from jobs import nightly
     from jobs.lake.delta_io import Lake
     from jobs.lake.tables import SCORES
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -106,8 +106,8 @@ def main(
     """Print what was compared; ends with 1 when a row that is no tie differs."""
     from jobs.lake.delta_io import Lake
     from jobs.lake.tables import FEATURES_TABLE
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     settings = load_settings(None, {"lake": lake})
     spark = open_session(settings)

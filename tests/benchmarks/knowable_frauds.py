@@ -25,7 +25,8 @@ import typer
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from jobs.lake.delta_io import Dates, Lake
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
 
 WEEK = 7
 FIGURES = ("roc_auc", "average_precision", "cp_at_k")
@@ -69,13 +70,13 @@ def frauds_of(lake: Lake, scenarios: str) -> DataFrame:
 
 def judged(lake: Lake, dates: Dates, frauds: DataFrame) -> dict[str, float]:
     """Figures of one week."""
-    from jobs.evaluate import judged_rows
+    from jobs.evaluation.eligible_rows import rows_to_evaluate
+    from jobs.evaluation.ranking_metrics import figures
     from jobs.lake.runs import Run
     from jobs.lake.tables import LABELS, TRANSACTIONS
-    from jobs.ranking_figures import figures
 
     versions = lake.versions((TRANSACTIONS, LABELS))
-    rows = judged_rows(lake, dates, Run("benchmark", dates, {}, versions_in=versions))
+    rows = rows_to_evaluate(lake, dates, Run("benchmark", dates, {}, versions_in=versions))
     ranked = with_what_is_knowable(rows, frauds).persist()
     found = figures(ranked, "knowable", lake.settings.alert_budget)
     given_away = ranked.where("knowable > 0").count()
@@ -90,9 +91,10 @@ def main(
     last: Annotated[str, typer.Option("--to", help="Last night.")],
 ) -> None:
     """Judge week by week and print the means."""
-    from jobs.lake.delta_io import Dates, Lake
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     settings = load_settings(None, {"lake": lake})
     opened = Lake(open_session(settings), settings)

@@ -185,9 +185,10 @@ def main(
 ) -> None:
     """Backtest all configs of a set and print them as one table."""
     from jobs.backtest import BacktestPlan
-    from jobs.lake.delta_io import Dates, Lake
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     if what not in SETS:
         raise typer.BadParameter(f"{what} is none of: {', '.join(SETS)}")

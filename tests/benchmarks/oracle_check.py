@@ -29,12 +29,13 @@ def main(
     from oracle import by_definition, differing
 
     from feature_defs.catalogue import FEATURES
-    from jobs.earlier_deliveries import label_policy
-    from jobs.knowledge import read_knowledge
-    from jobs.lake.delta_io import Dates, Lake
+    from jobs.deliveries.label_policy import label_policy
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
     from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.models.feature_inputs import read_feature_inputs
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     settings = load_settings(None, {"lake": lake})
     opened = Lake(open_session(settings), settings)
@@ -44,7 +45,7 @@ def main(
         raise typer.BadParameter(
             "the oracle knows only labels that were given; this lake's imply some"
         )
-    known = read_knowledge(opened, dates, opened.versions((TRANSACTIONS, LABELS)), policy)
+    known = read_feature_inputs(opened, dates, opened.versions((TRANSACTIONS, LABELS)), policy)
     ours = opened.read(FEATURES_TABLE).where(dates.sql)
     differs = differing(ours, by_definition(known, dates.first, dates.last, FEATURES), FEATURES)
     num_rows = ours.count()

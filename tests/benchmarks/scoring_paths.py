@@ -32,8 +32,8 @@ CONTEXTS_PER_BATCH = 512
 
 def packed_scores(stream: DataFrame, model: Any, columns: tuple[str, ...]) -> DataFrame:
     """`transaction_id, reconstruction_error` by the iterator pandas UDF."""
-    from fraud_models.event_batch import TARGET, EventBatch
-    from fraud_models.scoring import cached_scorer
+    from fraud_models.registry.scorer_cache import cached_scorer
+    from fraud_models.sequences.event_batch import TARGET, EventBatch
 
     @pandas_udf("array<double>")
     def errors_of(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:
@@ -84,19 +84,20 @@ def main(
     day: Annotated[str, typer.Option("--date", help="A night with features.")],
 ) -> None:
     """Time both paths; ends with 1 when they disagree."""
-    from fraud_models.scoring import score_stream
-    from jobs.contexts import (
+    from fraud_models.scoring.scorer import score_stream
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
+    from jobs.lake.tables import FEATURES_TABLE
+    from jobs.models.contexts import (
         SCORED_FIELDS,
         apply_stream,
         context_dates,
         context_stream,
     )
-    from jobs.lake.delta_io import Dates, Lake
-    from jobs.lake.tables import FEATURES_TABLE
-    from jobs.model_store import open_registry, read_checkpoint
-    from jobs.model_streams import ModelStream, StoredModel
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.models.executor_functions import ModelStream, StoredModel
+    from jobs.models.model_store import open_registry, read_checkpoint
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     settings = load_settings(None, {"lake": lake})
     spark = open_session(settings)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from fraud_models.config import ModelConfig
-    from jobs.lake.delta_io import Dates, Lake
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
 
 FIRST_DAY = date(2024, 1, 1)
 NUM_DAYS, JUDGED_DAYS, SEED = 77, 14, 11
@@ -77,7 +78,7 @@ class Nights:
         """Figures of one cause."""
         from pyspark.sql import functions as F
 
-        from jobs.ranking_figures import figures
+        from jobs.evaluation.ranking_metrics import figures
 
         mine = F.col("cause") == cause
         rows = self.scores.where(F.col("cause").isNull() | mine)
@@ -113,17 +114,17 @@ def _is_right(cause: str) -> Any:
 def bring_in(lake: Lake, num_cards: int) -> Dates:
     """Simulate a bank, ingest it and build its features; returns its nights."""
     from jobs import features, ingest
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
-    from jobs.mapping import load_mapping
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.simulate import SimulationPlan, simulate
-    from jobs.source import Delivery
 
     lake.create()
     bank = lake.path("_deliveries")
     simulate(lake.spark, SimulationPlan(bank, num_cards, NUM_DAYS, SEED, FIRST_DAY))
     nights = Dates(FIRST_DAY, FIRST_DAY + timedelta(days=NUM_DAYS - 1))
-    with hold(lake, nights) as night:
+    with lease_nights(lake, nights) as night:
         ingest.run(night, Delivery(bank, "parquet", load_mapping("simulated")))
         features.run(night)
     return nights
@@ -144,10 +145,10 @@ def judged(lake: Lake, dates: Dates, name: str) -> Nights:
     """Train a model as of the first of these nights, and score them."""
     from jobs import train
     from jobs.alerts import choose
-    from jobs.contexts import score_nights
     from jobs.lake.tables import FEATURES_TABLE
-    from jobs.model_store import open_registry, read_checkpoint
-    from jobs.training_snapshot import TrainingPlan
+    from jobs.models.contexts import score_nights
+    from jobs.models.model_store import open_registry, read_checkpoint
+    from jobs.models.training_plan import TrainingPlan
 
     plan = TrainingPlan(dates.first, name, config_of(name), 1)
     model = open_registry(lake).resolve(train.register(lake, plan))
@@ -167,9 +168,10 @@ def main(
     models: Annotated[str, typer.Option(help="Names of them, with commas.")] = ",".join(MODELS),
 ) -> None:
     """Simulate, train, judge and print."""
-    from jobs.lake.delta_io import Dates, Lake
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
     from jobs.simulation.frauds import CAUSES
 
     budget = max(1, num_cards * ALERTS_PER_100_CARDS // 100)

@@ -30,13 +30,19 @@ import typer
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Kind
-from fraud_models import passes, training
 from fraud_models.config import ModelConfig
-from fraud_models.encoding import ColumnStatistics, Encoding
-from fraud_models.event_batch import ContextLimits, pack_contexts
-from fraud_models.petastorm_reader import RowCount, Shard, read_batches
 from fraud_models.recipes import recipe
-from fraud_models.snapshot import DATA_FOLDER, Manifest, read_manifest, summarise, write_manifest
+from fraud_models.sequences.encoding import ColumnStatistics, Encoding
+from fraud_models.sequences.event_batch import ContextLimits, pack_contexts
+from fraud_models.training import loop, passes
+from fraud_models.training.petastorm_reader import RowCount, Shard, read_batches
+from fraud_models.training.snapshot import (
+    DATA_FOLDER,
+    Manifest,
+    read_manifest,
+    summarise,
+    write_manifest,
+)
 
 NUM_FILES = 8
 EVENTS_PER_CARD = 100
@@ -127,8 +133,8 @@ class Way:
         """What a fresh training of one epoch says of itself."""
         with tempfile.TemporaryDirectory() as run_dir:
             passes.read_batches = self.feed
-            return training.train(
-                training.TrainingRun(
+            return loop.train(
+                loop.TrainingRun(
                     snapshot,
                     run_dir,
                     config,

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs import cli, contexts
-from jobs.model_streams import StoredModel
+from jobs.cli.main import main
+from jobs.models import contexts
+from jobs.models.executor_functions import StoredModel
 
 LONGEST_WAIT_S = 900.0
 
@@ -37,7 +38,7 @@ class HeldStream:
         """Scored rows of one partition."""
         from pyspark import TaskContext
 
-        from jobs.model_streams import ModelStream
+        from jobs.models.executor_functions import ModelStream
 
         task = TaskContext.get()
         assert task is not None
@@ -53,4 +54,4 @@ class HeldStream:
 if __name__ == "__main__":
     signals = sys.argv.pop(1)
     contexts.ModelStream = partial(HeldStream, signals)  # type: ignore[assignment, misc]
-    cli.main()
+    main.main()

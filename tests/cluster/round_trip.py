@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from jobs.session import open_session
-from jobs.settings import load_settings
+from jobs.runtime.settings import load_settings
+from jobs.runtime.spark_session import open_session
 
 
 def with_homes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pyspark
 
-from jobs.runtime import find_java
+from jobs.runtime.java import find_java
 
 SPARK_HOME = Path(pyspark.__file__).parent
 LOOPBACK = "127.0.0.1"

@@ -119,7 +119,7 @@ def in_service(on_cluster: Driver, lake_on_cluster: Path, trained: Ended) -> Pat
     on_cluster.run("evaluate", *judged, *lake).checked()
     promoted = on_cluster.run("promote", *lake)
     if promoted.code == 3:
-        from fraud_models.registry import CHAMPION, Registry
+        from fraud_models.registry.mlflow_registry import CHAMPION, Registry
 
         Registry(registry_of(lake_on_cluster), str(lake_on_cluster)).set_alias(CHAMPION, 1)
     else:

@@ -34,7 +34,7 @@ NOT_COMPARED = {"run_id", "ingest_time", "scored_at"}
 
 def open_at(spark: SparkSession, place: Path) -> Lake:
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     return Lake(spark, load_settings(None, {"lake": str(place), "alert_budget": BUDGET}))
 
@@ -59,8 +59,8 @@ class Template:
 def build(spark: SparkSession, folder: Path) -> Template:
     """Simulate, ingest, train, and run the last night job by job, keeping the lake before each."""
     from jobs import alerts, features, ingest, monitor, publish, report, score
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import Night, hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import Night, lease_nights
 
     template = Template(folder)
     delivery = _simulated(spark, template, NUM_DAYS)
@@ -78,12 +78,12 @@ def build(spark: SparkSession, folder: Path) -> Template:
         *(alerts.run, monitor.run, report.run),
     )
     keep(BEFORE_EVE)
-    with hold(lake, Dates(EVE, EVE)) as night:
+    with lease_nights(lake, Dates(EVE, EVE)) as night:
         for job in (ingested, *later):
             job(night)
     for name, job in zip(STAGES, (ingested, *later), strict=True):
         keep(name)
-        with hold(lake, Dates(LAST, LAST)) as night:
+        with lease_nights(lake, Dates(LAST, LAST)) as night:
             job(night)
     keep(DONE)
     return template
@@ -92,28 +92,28 @@ def build(spark: SparkSession, folder: Path) -> Template:
 def build_small(spark: SparkSession, folder: Path, num_days: int) -> Template:
     """A lake without a model, before `ingest` and `features` of its last night, and with both."""
     from jobs import features, ingest
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
 
     template = Template(folder)
     delivery = _simulated(spark, template, num_days)
     last = FIRST + timedelta(days=num_days - 1)
     lake = _ingested(spark, template, delivery, last - timedelta(days=1))
     shutil.copytree(lake.uri, folder / "ingest")
-    with hold(lake, Dates(last, last)) as night:
+    with lease_nights(lake, Dates(last, last)) as night:
         ingest.run(night, delivery)
     shutil.copytree(lake.uri, folder / "features")
-    with hold(lake, Dates(last, last)) as night:
+    with lease_nights(lake, Dates(last, last)) as night:
         features.run(night)
     shutil.copytree(lake.uri, folder / DONE)
     return template
 
 
 def _simulated(spark: SparkSession, template: Template, num_days: int) -> Any:
-    from jobs.mapping import load_mapping
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
-    from jobs.source import Delivery
 
     place = str(template.bank)
     simulate(spark, SimulationPlan(place, NUM_CARDS, num_days, seed=5, first_day=FIRST))
@@ -138,12 +138,12 @@ def _add_a_bad_row(bank: Path, day: date) -> None:
 def _ingested(spark: SparkSession, template: Template, delivery: Any, until: date) -> Lake:
     """A lake of the nights up to one, with features."""
     from jobs import features, ingest
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
 
     lake = open_at(spark, template.folder / "lake")
     lake.create()
-    with hold(lake, Dates(FIRST, until)) as night:
+    with lease_nights(lake, Dates(FIRST, until)) as night:
         ingest.run(night, delivery)
         features.run(night)
     return lake
@@ -151,10 +151,10 @@ def _ingested(spark: SparkSession, template: Template, delivery: Any, until: dat
 
 def _put_model_into_service(lake: Lake) -> None:
     from fraud_models.recipes import recipe
-    from fraud_models.registry import CHAMPION
+    from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import train
-    from jobs.model_store import open_registry
-    from jobs.training_snapshot import TrainingPlan
+    from jobs.models.model_store import open_registry
+    from jobs.models.training_plan import TrainingPlan
 
     config = recipe("lstm_autoencoder")
     optimisation = replace(config.optimisation, epochs=2, batch_size=16)

@@ -66,8 +66,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     folder = Path(tempfile.mkdtemp(prefix="race-"))
     spark = open_session(load_settings(None, {"lake": str(folder), "spark": SPARK}))

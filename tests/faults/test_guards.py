@@ -73,17 +73,17 @@ GUARDS = (
     ),
     Guard(
         "the manifest check of rows read",
-        "fraud_models/passes.py",
+        "fraud_models/training/passes.py",
         "        check_num_rows(self.shard, int(num_rows))\n",
         "        assert check_num_rows\n",
-        "tests/fraud_models/test_training.py::test_rows_that_a_reader_loses_stop_the_training",
+        "tests/fraud_models/training/test_loop.py::test_rows_that_a_reader_loses_stop_the_training",
     ),
     Guard(
         "the manifest check of files",
-        "fraud_models/training.py",
+        "fraud_models/training/loop.py",
         "        verify(run.snapshot_uri, self.manifest, ranks.world_size)\n",
         "        assert verify\n",
-        "tests/fraud_models/test_training.py::test_a_damaged_snapshot_is_refused",
+        "tests/fraud_models/training/test_loop.py::test_a_damaged_snapshot_is_refused",
     ),
     Guard(
         "the HTML escape",
@@ -94,7 +94,7 @@ GUARDS = (
     ),
     Guard(
         "the closed end of a window",
-        "feature_defs/point_in_time/windows.py",
+        "feature_defs/point_in_time/window_values.py",
         'np.searchsorted(self.moment, moments, side="right")',
         'np.searchsorted(self.moment, moments, side="left")',
         f"{POINT_IN_TIME}::test_an_event_before_at_and_after_each_end_of_each_window",
@@ -108,17 +108,17 @@ GUARDS = (
     ),
     Guard(
         "the moment from which a label counts",
-        "feature_defs/point_in_time/known.py",
+        "feature_defs/point_in_time/labels_as_of.py",
         'F.unix_micros("label_time") * 2',
         '(F.unix_micros("label_time") - 1_000_000) * 2',
         f"{POINT_IN_TIME}::test_a_label_counts_from_its_own_moment_on",
     ),
     Guard(
         "the moment up to which a training knows labels",
-        "jobs/training_snapshot.py",
-        "known_labels(known, moment)",
-        "known_labels(known, moment + timedelta(seconds=1))",
-        "tests/jobs/test_training_snapshot.py"
+        "jobs/models/training_snapshot.py",
+        "labels_as_of(known, moment)",
+        "labels_as_of(known, moment + timedelta(seconds=1))",
+        "tests/jobs/models/test_training_snapshot.py"
         "::test_a_head_learns_from_labels_that_were_mature_and_no_others",
     ),
     Guard(

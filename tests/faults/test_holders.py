@@ -12,7 +12,7 @@ from lakes import BEFORE_EVE, EVE, LAST, Picture, end_leases, picture, run_again
 from races import race
 from victim import Trap
 
-from feature_defs.problems import InputMissing, NightHeld
+from feature_defs.errors import InputMissing, NightHeld
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
@@ -70,8 +70,8 @@ def test_a_paused_range_wakes_after_another_has_published(
     lake_at: Callable[[str], Lake], undisturbed: Picture, outcome: Callable[[str], Any]
 ) -> None:
     from jobs import features
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
 
     lake = lake_at("score")
     place = Path(lake.uri)
@@ -84,7 +84,7 @@ def test_a_paused_range_wakes_after_another_has_published(
             slow.until_stopped()
             line.after_fault = picture(lake).brief()
             end_leases(lake)
-            with hold(lake, Dates(EVE, LAST)) as quick:
+            with lease_nights(lake, Dates(EVE, LAST)) as quick:
                 features.run(quick)
             between = picture(lake)
             slow.wake()

@@ -27,7 +27,7 @@ TRAIN = ("train", "--as-of", AS_OF, "--recipe", "lstm_autoencoder", "--num-worke
 
 def test_a_killed_rank(lake_at: Callable[[str], Lake], outcome: Callable[[str], Any]) -> None:
     from jobs.lake.tables import RUNS
-    from jobs.model_store import open_registry
+    from jobs.models.model_store import open_registry
 
     lake = lake_at(BEFORE_EVE)
     place = Path(lake.uri)

@@ -1,7 +1,7 @@
 """A command that is hit: the real command line, in a process of its own, with one trap set.
 
 Victim and test find each other by files in a folder, their meeting. The product knows nothing of
-this: functions are wrapped from outside, then `jobs.cli.main` runs. A trap "within" a write puts a
+this: functions are wrapped from outside, then `jobs.cli.main.main` runs. A trap "within" a write puts a
 step into the rows that are written: its tasks say that they have begun, and go on only when the
 file `go` is there. So the write is hit while it runs, every time.
 """
@@ -59,7 +59,7 @@ class Call:
 
 
 CALLS = {
-    "claim": Call("jobs.lake.leases", "Lease", "take"),
+    "claim": Call("jobs.lake.leases", "Lease", "acquire"),
     "record": Call("jobs.lake.nights", "Night", "save"),
     "close": Call("jobs.lake.nights", "Night", "close"),
     "stage": Call("jobs.lake.delta_io", "Lake", "stage", lambda given: str(given[3]), 1),
@@ -217,7 +217,7 @@ def as_command(
             train_little()
         if trap.call:
             set_trap(trap, meeting)
-        from jobs.cli import main as command_line
+        from jobs.cli.main import main as command_line
 
         command_line()
     finally:

@@ -16,7 +16,7 @@ from feature_defs.feature import Entity, Feature, Function
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from feature_defs.point_in_time import Knowledge
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
 DAY_MICROS = 86_400_000_000
 RELATIVE_TOLERANCE = 1e-12
@@ -31,7 +31,7 @@ EXACT = frozenset(
 
 
 def by_definition(
-    known: Knowledge, first: date, last: date, features: Mapping[str, Feature]
+    known: FeatureInputs, first: date, last: date, features: Mapping[str, Feature]
 ) -> DataFrame:
     """`transaction_id` and one column per feature, of the rows from `first` to `last`."""
     from pyspark.sql import functions as F

@@ -25,8 +25,8 @@ from feature_defs.definitions import (
     seconds_since_last,
 )
 from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.errors import DefinitionError
 from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
-from feature_defs.problems import DefinitionError
 from feature_defs.sources import LABELS, TRANSACTIONS
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_defs.sources import LabelPolicy
+from feature_defs.labels import LabelPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,7 +22,8 @@ def test_features_equal_the_handbooks(spark: SparkSession, handbook: Path) -> No
     from handbook_features import compare
     from pyspark.sql import functions as F
 
-    from feature_defs.point_in_time import Knowledge, compile_features
+    from feature_defs.point_in_time.compiler import compile_features
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
     source = spark.read.parquet(str(handbook / "handbook_transactions.parquet"))
     named = source.select(
@@ -40,7 +41,7 @@ def test_features_equal_the_handbooks(spark: SparkSession, handbook: Path) -> No
         (F.col("event_time") + F.expr("INTERVAL 7 DAYS")).alias("label_time"),
     )
     ours = compile_features(
-        Knowledge(named.drop("is_fraud"), labels, LabelPolicy()), FIRST, LAST, late_days=7
+        FeatureInputs(named.drop("is_fraud"), labels, LabelPolicy()), FIRST, LAST, late_days=7
     )
     theirs = spark.read.parquet(str(handbook / "handbook_features_2018-04-01_2018-05-15.parquet"))
     found = compare(ours, theirs)

@@ -16,12 +16,12 @@ from by_hand import of_amounts
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Feature, Function
-from feature_defs.sources import LabelPolicy
+from feature_defs.labels import LabelPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from feature_defs.point_in_time import Knowledge
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
 pytestmark = pytest.mark.spark
 
@@ -67,11 +67,11 @@ class Label:
 
 def knowledge(
     spark: SparkSession, events: list[Event], labels: list[Label], policy: LabelPolicy
-) -> Knowledge:
-    from feature_defs.point_in_time import Knowledge
+) -> FeatureInputs:
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
     told = [(label.transaction_id, label.is_fraud, label.label_time) for label in labels]
-    return Knowledge(
+    return FeatureInputs(
         spark.createDataFrame([event.row for event in events], TRANSACTION_SCHEMA),
         spark.createDataFrame(told, LABEL_SCHEMA),
         policy,
@@ -86,7 +86,7 @@ def computed(
     features: Mapping[str, Feature] = FEATURES,
 ) -> dict[str, dict[str, Any]]:
     """Features of the night's rows, by transaction."""
-    from feature_defs.point_in_time import compile_features
+    from feature_defs.point_in_time.compiler import compile_features
 
     known = knowledge(spark, events, labels, policy)
     rows: DataFrame = compile_features(known, NIGHT, NIGHT, 7, features)
@@ -286,7 +286,7 @@ def test_without_labels_a_transaction_counts_as_genuine_once_mature(spark: Spark
 
 def test_training_sees_the_labels_that_were_mature_and_no_others(spark: SparkSession) -> None:
     """Late, exactly in time, changed, taken back, of one moment, never; and what absence means."""
-    from feature_defs.point_in_time import known_labels
+    from feature_defs.point_in_time.labels_as_of import labels_as_of
 
     then = NOON - 20 * DAY
     names = ("late", "exactly", "changed", "taken back", "both", "never")
@@ -311,7 +311,7 @@ def test_training_sees_the_labels_that_were_mature_and_no_others(spark: SparkSes
         (LabelPolicy(), given),
         (LabelPolicy(maturity_days=15), {**implied, **given}),
     ):
-        found = known_labels(knowledge(spark, events, labels, policy), NOON)
+        found = labels_as_of(knowledge(spark, events, labels, policy), NOON)
         rows = {
             row["transaction_id"]: (row["is_fraud"], row["label_time"].astimezone(UTC))
             for row in found.collect()
@@ -388,7 +388,8 @@ def test_what_busy_keys_need_twice_is_no_pass_of_another_entity(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from feature_defs.catalogue import FEATURES
-    from feature_defs.point_in_time import compile_features, hot_keys
+    from feature_defs.point_in_time import hot_keys
+    from feature_defs.point_in_time.compiler import compile_features
 
     monkeypatch.setattr(hot_keys, "HOT_EVENTS", 3)
     known = knowledge(spark, *random_bank(4), LabelPolicy())
@@ -404,7 +405,7 @@ def test_the_engine_equals_the_oracle(spark: SparkSession, seed: int) -> None:
     from every_function import EVERY_FUNCTION
     from oracle import by_definition, differing
 
-    from feature_defs.point_in_time import compile_features
+    from feature_defs.point_in_time.compiler import compile_features
 
     known = knowledge(spark, *random_bank(seed), LabelPolicy())
     ours = compile_features(known, NIGHT, NIGHT, 7, EVERY_FUNCTION)

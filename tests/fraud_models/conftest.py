@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fraud_models.calibration import PROBABILITIES, Calibration
-from fraud_models.checkpoint import Checkpoint
 from fraud_models.config import (
     BY_ERROR,
     BY_HEAD,
@@ -25,13 +23,20 @@ from fraud_models.config import (
     ModelConfig,
     NetworkConfig,
 )
-from fraud_models.encoding import ColumnStatistics, Encoding
-from fraud_models.event_batch import KNOWN_FRAUD, KNOWN_GENUINE, ContextLimits, pack_contexts
 from fraud_models.networks import build
 from fraud_models.networks.fraud_head import FraudHead
-from fraud_models.rarity import Rarities
 from fraud_models.recipes import lstm_autoencoder
-from fraud_models.snapshot import Manifest, summarise, write_manifest
+from fraud_models.scoring.calibration import PROBABILITIES, Calibration
+from fraud_models.scoring.rarity import Rarities
+from fraud_models.scoring.trained_model import TrainedModel
+from fraud_models.sequences.encoding import ColumnStatistics, Encoding
+from fraud_models.sequences.event_batch import (
+    KNOWN_FRAUD,
+    KNOWN_GENUINE,
+    ContextLimits,
+    pack_contexts,
+)
+from fraud_models.training.snapshot import Manifest, summarise, write_manifest
 
 COLUMNS = (
     "transaction_amount",
@@ -127,12 +132,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def checkpoint() -> Checkpoint:
+def checkpoint() -> TrainedModel:
     """An untrained but complete model."""
     config, encoding = small_config(), small_encoding()
     torch.manual_seed(3)
     network = build(config.network, encoding.num_inputs, encoding.num_channels)
-    return Checkpoint(
+    return TrainedModel(
         config=config,
         encoding=encoding,
         columns=FINGERPRINTS,
@@ -145,12 +150,12 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(params=RANKINGS)
-def any_checkpoint(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> Checkpoint:
+def any_checkpoint(request: pytest.FixtureRequest, checkpoint: TrainedModel) -> TrainedModel:
     """The same, ranking in each of the ways there are."""
     return ranking_by(request.param, checkpoint)
 
 
-def ranking_by(ranking: str, checkpoint: Checkpoint) -> Checkpoint:
+def ranking_by(ranking: str, checkpoint: TrainedModel) -> TrainedModel:
     """The same model, made to rank in another way."""
     if ranking == BY_ERROR:
         return checkpoint

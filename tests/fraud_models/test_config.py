@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 from fraud_models import recipes
 from fraud_models.config import HeadConfig, ModelConfig, NetworkConfig, OptimisationConfig
 from fraud_models.networks import build
@@ -23,7 +23,7 @@ def test_recipes_survive_json(name: str) -> None:
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(UsageProblem, match="lstm_autoencoder"):
+    with pytest.raises(UsageError, match="lstm_autoencoder"):
         recipe("lstm_autoencoder_v2")
 
 
@@ -31,7 +31,7 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
 def test_unknown_keys_are_refused(part: str | None) -> None:
     values = lstm_autoencoder().to_dict()
     (values[part] if part else values)["hiden_width"] = 3
-    with pytest.raises(UsageProblem, match="hiden_width"):
+    with pytest.raises(UsageError, match="hiden_width"):
         ModelConfig.from_dict(values)
 
 
@@ -59,7 +59,7 @@ def test_unknown_keys_are_refused(part: str | None) -> None:
     ],
 )
 def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> None:
-    with pytest.raises(UsageProblem, match=next(iter(change))):
+    with pytest.raises(UsageError, match=next(iter(change))):
         cls(**change)
 
 
@@ -91,17 +91,17 @@ def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> N
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(UsageProblem):
+    with pytest.raises(UsageError):
         replace(lstm_autoencoder(), **change)
 
 
 def test_an_unknown_architecture_lists_those_there_are() -> None:
-    with pytest.raises(UsageProblem, match="lstm_autoencoder"):
+    with pytest.raises(UsageError, match="lstm_autoencoder"):
         build(NetworkConfig(architecture="rnn"), num_inputs=3, num_channels=2)
 
 
 def test_without_labels_no_column_is_made_of_them() -> None:
-    with pytest.raises(UsageProblem, match=r"merchant_fraud_rate_1d_delay_7d, .*merchant_fraud"):
+    with pytest.raises(UsageError, match=r"merchant_fraud_rate_1d_delay_7d, .*merchant_fraud"):
         replace(lstm_autoencoder(), supervision="unsupervised")
     blind = tuple(name for name in lstm_autoencoder().columns if "fraud" not in name)
     assert replace(lstm_autoencoder(), supervision="unsupervised", columns=blind).columns == blind
@@ -118,5 +118,5 @@ def test_a_recipe_that_reads_what_no_feature_is(monkeypatch: pytest.MonkeyPatch)
     usual = recipes.rarity_autoencoder()
     changed = replace(usual, columns=(*usual.columns, "card_nope_7d"))
     monkeypatch.setattr(recipes, "rarity_autoencoder", lambda: changed)
-    with pytest.raises(UsageProblem, match="unsupervised_autoencoder reads card_nope_7d, which no"):
+    with pytest.raises(UsageError, match="unsupervised_autoencoder reads card_nope_7d, which no"):
         recipes.recipe("unsupervised_autoencoder")

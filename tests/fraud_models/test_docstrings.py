@@ -11,7 +11,7 @@ import pytest
 import fraud_models
 
 # Spark is not needed to read these, and MLflow takes seconds to import.
-SLOW_IMPORTS = {"fraud_models.distributed", "fraud_models.registry"}
+SLOW_IMPORTS = {"fraud_models.training.distributed", "fraud_models.registry.mlflow_registry"}
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(fraud_models.__path__, "fraud_models.")

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_models.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
-from fraud_models.snapshot import read_manifest, summarise, verify, write_manifest
+from fraud_models.training.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
+from fraud_models.training.snapshot import read_manifest, summarise, verify, write_manifest
 from tests.fraud_models.conftest import small_config
 
 ROOT = Path(__file__).parents[2]

@@ -80,17 +80,17 @@ def _told(error: Exception) -> str:
 
 def _ingest(lake: Lake, plan: Plan, place: Path) -> None:
     from jobs import ingest
-    from jobs.delivery import check_ready
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
-    from jobs.mapping import Mapping
-    from jobs.source import Delivery
+    from jobs.deliveries.mapping import Mapping
+    from jobs.deliveries.readiness import check_ready
+    from jobs.deliveries.source import Delivery
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
 
     mapping = Mapping.model_validate(plan.mapping)
     delivery = Delivery(str(place), plan.format, mapping)  # type: ignore[arg-type]
     dates = Dates(plan.nights[0], plan.nights[-1])
     check_ready(lake, delivery, dates)
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         ingest.run(night, delivery)
 
 
@@ -110,12 +110,12 @@ def _account(lake: Lake, plan: Plan, rows: list[Row], outcome: Outcome) -> None:
 def _go_on(lake: Lake, outcome: Outcome) -> None:
     """Features of all nights, and the page of each."""
     from jobs import features, report
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import FEATURES_TABLE
 
     dates = Dates(PLANS[0].nights[0], PLANS[-1].nights[-1])
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         features.run(night)
     built = lake.read(FEATURES_TABLE).count()
     if built != outcome.accepted:
@@ -150,8 +150,8 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     logging.getLogger("hypothesis").setLevel(logging.ERROR)
     from jobs.lake.delta_io import Lake
-    from jobs.session import open_session
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
+    from jobs.runtime.spark_session import open_session
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "lake"

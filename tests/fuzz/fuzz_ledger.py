@@ -59,7 +59,7 @@ class Ledger:
 def read_ledger(lake: Lake, plan: Plan) -> Ledger:
     """Look a delivery's rows up in the lake's tables."""
     from jobs.lake.tables import QUARANTINE, TRANSACTIONS
-    from jobs.quality.quarantine import WITHHELD
+    from jobs.quality.rows.quarantine import WITHHELD
 
     ours = F.col("business_date").between(F.lit(plan.nights[0]), F.lit(plan.nights[-1]))
     fates: dict[str, Fate] = defaultdict(Fate)

@@ -134,18 +134,18 @@ def _page_of_alerts(lake: Lake, day: date) -> tuple[str, str]:
     """Page and list of a night in which every accepted transaction is an alert."""
     from jobs import report
     from jobs.lake.tables import TRANSACTIONS
-    from jobs.report_pages import page, readings
+    from jobs.report_pages import page, page_data
 
     rows = lake.read(TRANSACTIONS).where(f"business_date = DATE'{day}'").limit(NUM_IDS).collect()
     alerts = []
     for rank, row in enumerate(rows, 1):
         # Notes are longer and wilder than ids: they stand in for a name that the lake has not.
         reasons = (((row["note"] or "")[:500], None, None), ("transaction_amount", 1.0, 2.0))
-        event = readings.Event(
+        event = page_data.Event(
             row["transaction_id"], f"{day} 10:00:00", row["merchant_id"], row["amount"], 0.999
         )
         alerts.append(
-            readings.Alert(
+            page_data.Alert(
                 rank, row["card_id"], row["transaction_id"], 1, 0.999, row["amount"],
                 reasons, (event,),
             )

@@ -18,9 +18,9 @@ from fuzz_values import examples
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
-from jobs.lake.delta_io import Dates
-from jobs.mapping import Mapping
-from jobs.source import Delivery, read_source, transactions_of
+from jobs.deliveries.mapping import Mapping
+from jobs.deliveries.source import Delivery, read_source, transactions_of
+from jobs.lake.dates import Dates
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -253,7 +253,7 @@ UNDECIDED_CHECK = {
 
 def finished_runs(lake: Lake, bank: Bank, day: date, num_rows: int) -> dict[str, Any]:
     """Records of a night's jobs up to its alerts."""
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.runs import Run
 
     moment = midnight(day) + timedelta(hours=26)
@@ -301,7 +301,7 @@ def filled_folder(
 ) -> Path:
     """A lake of twelve nights, made once; tests work on copies."""
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     place = tmp_path_factory.mktemp("filled") / "lake"
     shutil.copytree(empty_lake, place)
@@ -313,7 +313,7 @@ def filled_folder(
 def filled_lake(spark: SparkSession, filled_folder: Path, tmp_path: Path) -> Lake:
     """A lake of twelve nights, the last of which waits for `monitor` and `report`."""
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     place = tmp_path / "filled"
     shutil.copytree(filled_folder, place)

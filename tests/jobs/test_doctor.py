@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs import doctor
-from jobs.findings import Finding, checked
+from jobs.health.check_result import CheckResult, checked
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,17 +22,17 @@ DAY = date(2018, 8, 8)
 
 
 def settings_of(lake: str = "", **changes: Any) -> Any:
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     return load_settings(None, {"lake": lake, **changes})
 
 
-def by_name(findings: list[Finding]) -> dict[str, Finding]:
+def by_name(findings: list[CheckResult]) -> dict[str, CheckResult]:
     return {finding.name: finding for finding in findings}
 
 
 def test_a_check_that_crashes_is_a_finding() -> None:
-    def crash() -> Finding:
+    def crash() -> CheckResult:
         raise RuntimeError("the disk sang\nand danced")
 
     found = checked("disk", crash)
@@ -54,7 +54,7 @@ def test_no_java_is_wrong_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.show([Finding("x [red]", "wrong", "[bold]y[/bold]", "do [it]")])
+    doctor.show([CheckResult("x [red]", "wrong", "[bold]y[/bold]", "do [it]")])
     out = capsys.readouterr().out
     assert "[bold]y[/bold]" in out
     assert "do [it]" in out
@@ -93,12 +93,12 @@ def test_a_healthy_lake(filled_lake: Lake) -> None:
 def test_a_lake_that_executors_do_not_see(spark: SparkSession) -> None:
     import fsspec
 
-    from jobs.executor_checks import sight_of_lake
+    from jobs.health.executor_checks import check_lake_visibility
     from jobs.lake.delta_io import Lake
 
     # A file system of this process alone: what a local folder is to another machine.
     fsspec.filesystem("memory").pipe("/blind/nights/part", b"row")
-    found = sight_of_lake(Lake(spark, settings_of("memory://blind")))
+    found = check_lake_visibility(Lake(spark, settings_of("memory://blind")))
     assert found.status == "wrong"
     assert "finds nights in memory://blind" in found.found
     assert found.found.endswith(": nothing")
@@ -107,7 +107,7 @@ def test_a_lake_that_executors_do_not_see(spark: SparkSession) -> None:
 
 @pytest.mark.spark
 def test_what_dead_runs_and_late_rows_leave(filled_lake: Lake) -> None:
-    from jobs import lake_checks, night_checks
+    from jobs.health import lake_checks, night_checks
     from jobs.lake.tables import TRANSACTIONS
 
     dead = Path(filled_lake.uri, "_staging", "features-dead")
@@ -130,7 +130,7 @@ def test_what_dead_runs_and_late_rows_leave(filled_lake: Lake) -> None:
 
 @pytest.mark.spark
 def test_storage_where_two_commits_may_both_win_is_wrong(spark: SparkSession) -> None:
-    from jobs import lake_checks
+    from jobs.health import lake_checks
     from jobs.lake.delta_io import Lake
 
     lake = Lake(spark, settings_of("./here"))

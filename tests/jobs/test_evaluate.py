@@ -21,7 +21,7 @@ def left_in_play(
     spark: SparkSession, nights: list[date], labels: list[tuple[str, str, str, bool]]
 ) -> set[tuple[str, int]]:
     """Cards that are judged on nights (by their day), after labels of `card, event, label`."""
-    from jobs.evaluate import in_play
+    from jobs.evaluation.eligible_rows import without_compromised_cards
 
     told = spark.createDataFrame(
         [
@@ -36,7 +36,7 @@ def left_in_play(
         [(night, f"judged {card} {night}", card) for night in nights for card in cards],
         "business_date date, transaction_id string, card_id string",
     )
-    left = in_play(rows, told, first=nights[0]).collect()
+    left = without_compromised_cards(rows, told, first=nights[0]).collect()
     return {(row["card_id"], row["business_date"].day) for row in left}
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from feature_defs.problems import InputMissing
-from jobs.settings import load_settings
+from feature_defs.errors import InputMissing
+from jobs.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -68,16 +68,16 @@ class History:
 def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> History:
     """A night scored by a champion, 61 nights after it, and what they wrote in between."""
     from fraud_models.recipes import recipe
-    from fraud_models.registry import CHAMPION
+    from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, nightly, train
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
-    from jobs.mapping import load_mapping
-    from jobs.model_store import open_registry
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
+    from jobs.models.model_store import open_registry
+    from jobs.models.training_plan import TrainingPlan
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
-    from jobs.source import Delivery
-    from jobs.training_snapshot import TrainingPlan
 
     place = tmp_path_factory.mktemp("long")
     bank = place / "bank"
@@ -86,11 +86,11 @@ def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     lake = open_at(spark, place / "lake")
     lake.create()
     before = Dates(FIRST, AUDITED - timedelta(days=1))
-    with hold(lake, before) as night:
+    with lease_nights(lake, before) as night:
         ingest.run(night, delivery)
         features.run(night)
     # Built twice: what the first left is garbage once the horizon has passed.
-    with hold(lake, before) as night:
+    with lease_nights(lake, before) as night:
         features.run(night)
     history = Moment.of(lake)
     config = recipe("lstm_autoencoder")
@@ -103,7 +103,7 @@ def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     nightly.run(lake, AUDITED)
     spark.conf.unset("spark.sql.adaptive.enabled")
     audited = Moment.of(lake)
-    with hold(lake, Dates(AUDITED + timedelta(days=1), LAST - timedelta(days=1))) as night:
+    with lease_nights(lake, Dates(AUDITED + timedelta(days=1), LAST - timedelta(days=1))) as night:
         ingest.run(night, delivery)
         features.run(night)
     nightly.run(lake, LAST)
@@ -314,7 +314,7 @@ def test_a_recorded_version_that_is_gone(
     spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
 ) -> None:
     from jobs import explain
-    from jobs.failures import translate
+    from jobs.lake.errors import translate
 
     place = tmp_path / "lake"
     shutil.copytree(kept_lake[0], place)

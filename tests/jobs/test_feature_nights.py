@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, SparkSession
 
-    from feature_defs.point_in_time import Knowledge
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
     from jobs.lake.delta_io import Lake
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
@@ -32,7 +32,7 @@ def months(spark: SparkSession, empty_lake: Path, tmp_path_factory: pytest.TempP
     import shutil
 
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     place = tmp_path_factory.mktemp("months")
     shutil.copytree(empty_lake, place / "lake")
@@ -42,8 +42,8 @@ def months(spark: SparkSession, empty_lake: Path, tmp_path_factory: pytest.TempP
     return lake
 
 
-def built(known: Knowledge, first: date, last: date) -> DataFrame:
-    from feature_defs.point_in_time import compile_features
+def built(known: FeatureInputs, first: date, last: date) -> DataFrame:
+    from feature_defs.point_in_time.compiler import compile_features
 
     return compile_features(known, first, last, LATE_DAYS)
 
@@ -62,7 +62,8 @@ def bytes_of(features: DataFrame, day: date) -> dict[str, tuple[Any, ...]]:
 def test_a_night_is_the_same_bytes_alone_in_a_backfill_and_shuffled(
     spark: SparkSession, months: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from feature_defs.point_in_time import Knowledge, hot_keys
+    from feature_defs.point_in_time import hot_keys
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
     first = BANK.last - timedelta(days=90)
     whole = built(known_for(months, first, BANK.last), first, BANK.last).cache()
@@ -70,7 +71,7 @@ def test_a_night_is_the_same_bytes_alone_in_a_backfill_and_shuffled(
         known = known_for(months, day, day)
         alone = bytes_of(built(known, day, day), day)
         assert alone == bytes_of(whole, day)
-        mixed = Knowledge(
+        mixed = FeatureInputs(
             known.transactions.orderBy("amount").repartition(5),
             known.labels.orderBy("transaction_id").repartition(3),
             known.policy,

@@ -15,17 +15,19 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from feature_defs.problems import GateFailed, InputMissing, NightHeld, UsageProblem
-from feature_defs.sources import LabelPolicy
+from feature_defs.errors import GateFailed, InputMissing, NightHeld, UsageError
+from feature_defs.labels import LabelPolicy
 from jobs import ingest
-from jobs.delivery import check_ready
-from jobs.earlier_deliveries import label_policy, recorded_delivery
-from jobs.lake.delta_io import Dates, Lake
-from jobs.lake.nights import hold
+from jobs.deliveries.earlier_deliveries import recorded_delivery
+from jobs.deliveries.label_policy import label_policy
+from jobs.deliveries.later_nights import LaterNights
+from jobs.deliveries.mapping import Mapping
+from jobs.deliveries.readiness import check_ready
+from jobs.deliveries.source import Delivery
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.nights import lease_nights
 from jobs.lake.tables import LABELS, NIGHTS, QUARANTINE, RUNS, TRANSACTIONS
-from jobs.later_nights import LaterNights
-from jobs.mapping import Mapping
-from jobs.source import Delivery
 
 pytestmark = pytest.mark.spark
 
@@ -80,7 +82,7 @@ def deliver(place: Path, day: date, num_rows: int, num_bad: int = 0, **changes: 
 def run(lake: Lake, place: Path, dates: Dates, **changes: Any) -> None:
     delivery = Delivery(str(place), **{"format": "csv", "mapping": mapping(), **changes})
     check_ready(lake, delivery, dates)
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         ingest.run(night, delivery)
 
 
@@ -227,10 +229,10 @@ def test_an_ingest_beside_a_later_night_publishes_nothing(
     deliver(place, DAY, 10)
     deliver(place, NEXT, 10)
     with ExitStack() as at_work:
-        later = at_work.enter_context(hold(lake, Dates(NEXT, NEXT)))
+        later = at_work.enter_context(lease_nights(lake, Dates(NEXT, NEXT)))
         with pytest.raises(NightHeld, match=f"later nights were at work: {NEXT}"):
             run(lake, place, Dates(DAY, DAY))
-        with hold(lake, Dates(DAY, DAY)) as night:
+        with lease_nights(lake, Dates(DAY, DAY)) as night:
             seen = LaterNights.of(night)
             ingest.run(later, Delivery(str(place), "csv", mapping()))
             at_work.close()
@@ -269,7 +271,7 @@ def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
     shutil.move(tmp_path / "tx" / "a", tmp_path / "moved")
     shutil.rmtree(tmp_path / "tx")
     shutil.move(tmp_path / "moved", tmp_path / "tx")
-    with pytest.raises(UsageProblem) as raised:
+    with pytest.raises(UsageError) as raised:
         check_ready(lake, delivery, Dates(DAY, DAY))
     for name in ("card", "amount", "channel", "fraud"):
         assert f"transactions.{name}" in raised.value.found.split("changed types")[0]
@@ -294,7 +296,7 @@ def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path
     deliver(tmp_path, DAY, 1)
     with pytest.raises(InputMissing, match="not marked complete for 2024-03-02, 2024-03-03"):
         run(lake, tmp_path, Dates(DAY, date(2024, 3, 3)))
-    with pytest.raises(UsageProblem, match="Not a Delta table"):
+    with pytest.raises(UsageError, match="Not a Delta table"):
         delivery = Delivery(str(tmp_path), "delta", mapping())
         check_ready(lake, delivery, Dates(DAY, DAY))
     with pytest.raises(InputMissing):
@@ -307,7 +309,7 @@ def test_pseudonyms_need_a_key_which_is_written_nowhere(
     place, secret = tmp_path / "source", "a-long-enough-secret"
     deliver(place, DAY, 4, num_bad=1, card="4111111111111111")
     using = mapping(pseudonymise=["transaction_id", "card_id"])
-    with pytest.raises(UsageProblem, match="FRAUD_PSEUDONYM_KEY"):
+    with pytest.raises(UsageError, match="FRAUD_PSEUDONYM_KEY"):
         run(make_lake("without"), place, Dates(DAY, DAY), mapping=using)
     monkeypatch.setenv("FRAUD_PSEUDONYM_KEY", secret)
     lake = make_lake("with", max_quarantined_share=0.5)
@@ -342,7 +344,7 @@ def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     before = lake.versions(DATA)
     with (
         pytest.raises(GateFailed, match="delivery_readable: crashed"),
-        hold(lake, Dates(DAY, DAY)) as night,
+        lease_nights(lake, Dates(DAY, DAY)) as night,
     ):
         ingest.run(night, delivery)
     assert lake.versions(DATA) == before
@@ -385,7 +387,7 @@ def test_a_delivery_in_another_encoding_is_refused(
     place = tmp_path / "tx" / f"{DAY}.csv"
     place.write_bytes(place.read_text(encoding="utf-8").encode(encoding))
     delivery = Delivery(str(tmp_path), "csv", mapping())
-    with pytest.raises(UsageProblem, match="missing columns"):
+    with pytest.raises(UsageError, match="missing columns"):
         check_ready(lake, delivery, Dates(DAY, DAY))
 
 
@@ -394,7 +396,7 @@ def test_a_column_that_is_named_twice_is_told(lake: Lake, tmp_path: Path) -> Non
     place = tmp_path / "tx" / f"{DAY}.csv"
     place.write_text(place.read_text(encoding="utf-8").replace("risk,", "Amount,", 1))
     delivery = Delivery(str(tmp_path), "csv", mapping())
-    with pytest.raises(UsageProblem, match=f"more than once: amount in {place}"):
+    with pytest.raises(UsageError, match=f"more than once: amount in {place}"):
         check_ready(lake, delivery, Dates(DAY, DAY))
 
 
@@ -405,7 +407,7 @@ def test_a_place_with_signs_of_a_pattern_is_that_place(lake: Lake, tmp_path: Pat
         with (bank / "tx" / f"{DAY}.csv").open(encoding="utf-8", newline="") as file:
             rows = lake.spark.createDataFrame(list(csv.DictReader(file)))
         rows.write.partitionBy("day").parquet(f"{bank}/rows")
-    with pytest.raises(UsageProblem, match=r"1 CSV files.*deliver Parquet"):
+    with pytest.raises(UsageError, match=r"1 CSV files.*deliver Parquet"):
         run(lake, place, Dates(DAY, DAY))
     for bank in (place, other):
         shutil.rmtree(bank / "tx")
@@ -425,7 +427,7 @@ def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> 
     text = third.read_text(encoding="utf-8")
     for wrong in (text.replace("id,at", "at,id"), text.split("\n", 1)[1]):
         third.write_text(wrong, encoding="utf-8")
-        with pytest.raises(UsageProblem, match="1 of the 3 files") as raised:
+        with pytest.raises(UsageError, match="1 of the 3 files") as raised:
             check_ready(lake, delivery, Dates(DAY, DAY))
         assert str(third) in str(raised.value) and str(first) not in str(raised.value)
         assert "2024-03-03-1" not in str(raised.value)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,8 @@ def chores(lake: Lake) -> dict[str, Any]:
 
 
 def test_what_is_staged_is_judged_by_whose_it_is(filled_lake: Lake) -> None:
-    from jobs import staging
+    from jobs.lake import staging
+    from jobs.models.model_store import has_model_of
 
     change_nights(
         filled_lake,
@@ -92,32 +94,36 @@ def test_what_is_staged_is_judged_by_whose_it_is(filled_lake: Lake) -> None:
         "features-20240101T000000-abcdef": ("ended", True),
         "features-20240103T000000-abcdef": ("at work", False),
         "train-0123456789abcdef": ("can go on", False),
-        "train-fedcba9876543210": ("nobody took up", True),
+        "train-fedcba9876543210": ("not resumed for", True),
         "nobody knows": ("ended", True),
     }
     hold_night(filled_lake, LAST)
     for name in names:
         stage(filled_lake, name, 30 if name == "train-fedcba9876543210" else 3)
     stage(filled_lake, "features-20240101T000000-aaaaaa", 0.5)
-    found = {item.name: item for item in staging.examine(filled_lake)}
+    found = {
+        item.name: item for item in staging.examine(filled_lake, partial(has_model_of, filled_lake))
+    }
     assert not found["features-20240101T000000-aaaaaa"].dead
     for name, (why, dead) in names.items():
         assert (found[name].dead, why in found[name].why) == (dead, True), found[name]
     # The holder is gone: what may have been its own is dead too.
     change_nights(filled_lake, "holder = NULL, lease_until = NULL")
-    found = {item.name: item for item in staging.examine(filled_lake)}
+    found = {
+        item.name: item for item in staging.examine(filled_lake, partial(has_model_of, filled_lake))
+    }
     assert found["features-20240103T000000-abcdef"].dead
 
 
 @pytest.mark.slow
 def test_a_registered_training_is_dead(filled_lake: Lake) -> None:
-    from fraud_models.registry import Registration
-    from jobs import staging
-    from jobs.model_store import open_registry
+    from fraud_models.registry.mlflow_registry import Registration
+    from jobs.lake import staging
+    from jobs.models.model_store import has_model_of, open_registry
 
     stage(filled_lake, "train-0123456789abcdef", 3)
     open_registry(filled_lake).register(Registration("x", "y", "0123456789abcdef", {}, {}))
-    (found,) = staging.examine(filled_lake)
+    (found,) = staging.examine(filled_lake, partial(has_model_of, filled_lake))
     assert found.dead
     assert "registered" in found.why
 
@@ -136,7 +142,7 @@ def test_a_dry_run_changes_nothing_and_a_run_does_what_it_said(
     open_night = stage(lake, "features-20240103T000000-abcdef", 3)
     before, rows = versions(lake), lake.read(SCORES)
     planned = maintain.plan(lake)
-    maintain.show(maintain.foretell(planned))
+    maintain.show(maintain.preview(planned))
     assert "_staging/features-20240101T000000-abcdef: sweep" in capsys.readouterr().out
     assert versions(lake) == before
     assert dead.exists()
@@ -177,7 +183,7 @@ def test_nights_are_left_alone_while_a_run_is_at_work(filled_lake: Lake) -> None
 
 
 def test_records_that_were_never_copied_are_copied_once(filled_lake: Lake) -> None:
-    from jobs import night_checks
+    from jobs.health import night_checks
     from jobs.lake.tables import RUNS
 
     hold_night(filled_lake, LAST)
@@ -190,7 +196,7 @@ def test_records_that_were_never_copied_are_copied_once(filled_lake: Lake) -> No
 
 
 def test_tables_keep_their_files_at_least_for_the_audit_horizon(filled_lake: Lake) -> None:
-    from jobs.lake import upkeep
+    from jobs.lake import retention
     from jobs.lake.tables import ALERTS, SCORES
 
     for table, days in ((SCORES, 30), (ALERTS, 4000)):
@@ -198,37 +204,39 @@ def test_tables_keep_their_files_at_least_for_the_audit_horizon(filled_lake: Lak
             f"ALTER TABLE delta.`{filled_lake.uri}/{table.name}` SET TBLPROPERTIES ("
             f"'delta.deletedFileRetentionDuration' = 'interval {days} days')"
         )
-    assert upkeep.kept_days(filled_lake, SCORES) == 400
-    assert upkeep.kept_days(filled_lake, ALERTS) == 4000
-    assert upkeep.short_properties(filled_lake, ALERTS) == []
+    assert retention.kept_days(filled_lake, SCORES) == 400
+    assert retention.kept_days(filled_lake, ALERTS) == 4000
+    assert retention.short_properties(filled_lake, ALERTS) == []
     chores(filled_lake)["scores: keep"].do("maintain-1")
-    assert upkeep.short_properties(filled_lake, SCORES) == []
+    assert retention.short_properties(filled_lake, SCORES) == []
     filled_lake.spark.sql(
         f"ALTER TABLE delta.`{filled_lake.uri}/{ALERTS.name}` SET TBLPROPERTIES ("
         "'delta.deletedFileRetentionDuration' = 'interval 104 weeks 1 day 36 hours')"
     )
-    assert upkeep.kept_days(filled_lake, ALERTS) == 104 * 7 + 2
-    assert upkeep.short_properties(filled_lake, ALERTS) == []
+    assert retention.kept_days(filled_lake, ALERTS) == 104 * 7 + 2
+    assert retention.short_properties(filled_lake, ALERTS) == []
     filled_lake.spark.sql(
         f"ALTER TABLE delta.`{filled_lake.uri}/{ALERTS.name}` SET TBLPROPERTIES ("
         "'delta.deletedFileRetentionDuration' = 'interval 4000 days')"
     )
     # The longer one stays.
-    assert upkeep.expired(filled_lake, ALERTS, None).hours == 4000 * 24
+    assert retention.expired(filled_lake, ALERTS, None).hours == 4000 * 24
 
 
 def test_two_compactions_at_once_lose_nothing(filled_lake: Lake) -> None:
-    from jobs.lake import upkeep
+    from jobs.lake import compaction
     from jobs.lake.tables import SCORES
 
     scatter(filled_lake, "scores")
     before = filled_lake.read(SCORES).count()
-    work = upkeep.small_files(filled_lake, SCORES, DAYS)
+    work = compaction.small_files(filled_lake, SCORES, DAYS)
     assert work is not None
     assert work.num_files == 36
     with ThreadPool(2) as pool:
         # A result that was an error raises here.
-        pool.starmap(upkeep.compact, [(filled_lake, work, f"run-{number}") for number in range(2)])
+        pool.starmap(
+            compaction.compact, [(filled_lake, work, f"run-{number}") for number in range(2)]
+        )
     assert filled_lake.read(SCORES).count() == before
     assert files_of(filled_lake, "scores", LAST) == 1
 
@@ -252,7 +260,7 @@ def publish(lake: Lake, day: date, run_id: str) -> int:
 
 
 def test_a_publication_that_was_never_recorded(filled_lake: Lake) -> None:
-    from jobs import night_checks
+    from jobs.health import night_checks
 
     assert night_checks.publications(filled_lake).status == "ok"
     version = publish(filled_lake, LAST, "alerts-20180809T030000-dead00")
@@ -280,7 +288,7 @@ def test_a_publication_that_was_never_recorded(filled_lake: Lake) -> None:
 
 
 def test_gaps_between_finished_nights(filled_lake: Lake) -> None:
-    from jobs import night_checks
+    from jobs.health import night_checks
 
     assert night_checks.gaps(filled_lake).found == "no night is done yet"
     close(filled_lake)
@@ -299,21 +307,21 @@ def test_a_holder_whose_process_is_gone_is_dead_at_once(filled_lake: Lake) -> No
     import subprocess
     import sys
 
-    from jobs import night_checks
-    from jobs.lake import upkeep
+    from jobs.health import night_checks
+    from jobs.lake import night_state
 
-    code = "from jobs.lake.holders import new_holder; print(new_holder())"
+    code = "from jobs.lake.lease_owners import new_lease_owner; print(new_lease_owner())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     hold_night(filled_lake, LAST)
-    assert list(upkeep.held_nights(filled_lake)) == [LAST]
+    assert list(night_state.leased_nights(filled_lake)) == [LAST]
     assert "died" not in night_checks.nights(filled_lake).found
     change_nights(filled_lake, f"holder = '{done.stdout.strip()}'", "holder IS NOT NULL")
-    assert upkeep.held_nights(filled_lake) == {}
+    assert night_state.leased_nights(filled_lake) == {}
     assert f"died in {LAST}" in night_checks.nights(filled_lake).found
 
 
 def test_a_registry_that_is_gone(filled_lake: Lake) -> None:
-    from jobs import lake_checks
+    from jobs.health import lake_checks
 
     found = lake_checks.registry(filled_lake)
     assert found.status == "wrong"
@@ -322,9 +330,9 @@ def test_a_registry_that_is_gone(filled_lake: Lake) -> None:
 
 @pytest.mark.slow
 def test_a_champion_without_its_checkpoint(make_lake: Callable[..., Lake]) -> None:
-    from fraud_models.registry import CHAMPION, Registration
-    from jobs import lake_checks
-    from jobs.model_store import open_registry
+    from fraud_models.registry.mlflow_registry import CHAMPION, Registration
+    from jobs.health import lake_checks
+    from jobs.models.model_store import open_registry
 
     lake = make_lake()
     assert lake_checks.registry(lake).status == "warning"

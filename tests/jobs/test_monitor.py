@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs.drift import Compared, drift, level_of, population_stability_index
+from jobs.quality.drift import Compared, drift, level_of, population_stability_index
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -80,11 +80,11 @@ def test_below_seven_nights_there_is_no_verdict(spark: SparkSession) -> None:
 @pytest.mark.spark
 def test_a_night_among_others(filled_lake: Lake) -> None:
     from jobs import monitor
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import RUNS
 
-    with hold(filled_lake, Dates(DAY, DAY)) as night:
+    with lease_nights(filled_lake, Dates(DAY, DAY)) as night:
         monitor.run(night)
         figures, gates = night.finished["monitor"].figures, night.finished["monitor"].gates
     assert set(figures) == FIGURE_GROUPS

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from feature_defs.problems import GateFailed, InputMissing, UsageProblem
-from jobs.settings import load_settings
+from feature_defs.errors import GateFailed, InputMissing, UsageError
+from jobs.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,8 +38,8 @@ def open_at(spark: SparkSession, place: Path) -> Lake:
 
 
 def delivery_of(bank: Path) -> Any:
-    from jobs.mapping import load_mapping
-    from jobs.source import Delivery
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
 
     return Delivery(str(bank), "parquet", load_mapping("simulated"))
 
@@ -65,12 +65,12 @@ def bank(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def history(spark: SparkSession, bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with all nights but the last, ingested and with features; no model."""
     from jobs import features, ingest
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
 
     lake = open_at(spark, tmp_path_factory.mktemp("history") / "lake")
     lake.create()
-    with hold(lake, Dates(FIRST, HISTORY_LAST)) as night:
+    with lease_nights(lake, Dates(FIRST, HISTORY_LAST)) as night:
         ingest.run(night, delivery_of(bank))
         features.run(night)
     return Path(lake.uri)
@@ -78,7 +78,7 @@ def history(spark: SparkSession, bank: Path, tmp_path_factory: pytest.TempPathFa
 
 def small_plan(num_workers: int = 2, name: str = "lstm_autoencoder") -> Any:
     from fraud_models.recipes import recipe
-    from jobs.training_snapshot import TrainingPlan
+    from jobs.models.training_plan import TrainingPlan
 
     config = recipe(name)
     config = replace(
@@ -90,9 +90,9 @@ def small_plan(num_workers: int = 2, name: str = "lstm_autoencoder") -> Any:
 @pytest.fixture(scope="module")
 def trained(spark: SparkSession, history: Path) -> Path:
     """The same lake with a challenger, put into service by hand."""
-    from fraud_models.registry import CHAMPION
+    from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import train
-    from jobs.model_store import open_registry
+    from jobs.models.model_store import open_registry
 
     lake = open_at(spark, history)
     version = train.run(lake, small_plan())
@@ -125,8 +125,8 @@ def test_without_a_champion_ingest_and_features_run(
     spark: SparkSession, history: Path, tmp_path: Path
 ) -> None:
     from jobs import nightly
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.lineage import night_records
+    from jobs.lake.dates import Dates
+    from jobs.lake.run_history import night_records
 
     place = tmp_path / "lake"
     shutil.copytree(history, place, ignore=shutil.ignore_patterns("_registry", "_models"))
@@ -151,7 +151,7 @@ def test_a_night_without_delivery_is_not_begun(spark: SparkSession, trained: Pat
 
 def test_the_model_says_what_it_was_made_from(spark: SparkSession, trained: Path) -> None:
     from jobs import train
-    from jobs.model_store import open_registry, read_checkpoint
+    from jobs.models.model_store import open_registry, read_checkpoint
 
     lake = open_at(spark, trained)
     model = open_registry(lake).resolve("challenger")
@@ -234,9 +234,10 @@ def test_a_score_can_be_explained(spark: SparkSession, night_done: Path) -> None
 def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> None:
     """Sixty nights later, compacted and vacuumed, it is looked at in test_explain.py."""
     from jobs import explain
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.lineage import as_then, night_records
+    from jobs.lake.dates import Dates
+    from jobs.lake.run_history import night_records
     from jobs.lake.tables import SCORES
+    from jobs.lineage.provenance import lake_as_recorded
 
     lake = copied()
     row = lake.read(SCORES).orderBy("score", ascending=False).head()
@@ -249,9 +250,9 @@ def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> Non
         _, audit = explain.audit(stricter, late["transaction_id"])
         assert audit.holds
     records = night_records(lake, Dates(LAST, LAST))[LAST]
-    assert as_then(stricter, records["features"]).settings.late_days == 7
+    assert lake_as_recorded(stricter, records["features"]).settings.late_days == 7
     # Whatever a later delivery brings, a night's own scores have not seen it.
-    assert as_then(lake, records["score"]).settings.late_days == 0
+    assert lake_as_recorded(lake, records["score"]).settings.late_days == 0
     lake.delta_table(SCORES).update(
         f"transaction_id = '{row['transaction_id']}'",
         {"reconstruction_error": "reconstruction_error * 1.0001"},
@@ -267,8 +268,8 @@ def test_what_a_backfill_does_not_find_leaves_the_nights_in_order(
     bank: Path, copied: Callable[[], Lake]
 ) -> None:
     from jobs import backfill, nightly
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, RUNS
 
     lake = copied()
@@ -279,7 +280,7 @@ def test_what_a_backfill_does_not_find_leaves_the_nights_in_order(
         backfill.run(lake, backfill.BackfillPlan(eve, "typo", model="99"), delivery_of(bank))
     assert lake.read(NIGHTS).where(eve.sql).isEmpty()
     # A night that was taken and let go with nothing done is one that nobody has worked on.
-    with hold(lake, eve):
+    with lease_nights(lake, eve):
         pass
     assert not lake.read(NIGHTS).where(eve.sql).isEmpty()
     with pytest.raises(InputMissing, match="has not been worked on"):
@@ -292,7 +293,7 @@ def test_a_model_that_ranks_otherwise_serves_a_night(
     bank: Path, copied: Callable[[], Lake], name: str
 ) -> None:
     from jobs import backfill, explain, train
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import SCORES
 
     lake = copied()
@@ -319,10 +320,10 @@ def test_nights_scored_in_one_pass_equal_nights_scored_one_by_one(
 ) -> None:
     from pyspark.sql import functions as F
 
-    from jobs.contexts import score_nights
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import FEATURES_TABLE
-    from jobs.model_store import open_registry
+    from jobs.models.contexts import score_nights
+    from jobs.models.model_store import open_registry
 
     lake = open_at(spark, night_done)
     model = open_registry(lake).resolve("champion")
@@ -351,20 +352,20 @@ def test_nights_scored_in_one_pass_equal_nights_scored_one_by_one(
 
 def test_gate_4_shows_nothing_that_is_not_whole(copied: Callable[[], Lake]) -> None:
     from jobs import publish, score
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import SCORES
 
     lake = copied()
     before = lake.version(SCORES)
-    with hold(lake, Dates(LAST, LAST)) as night:
+    with lease_nights(lake, Dates(LAST, LAST)) as night:
         score.run(night)
         staged = Path(lake.path("_staging", night.finished["score"].run_id, SCORES.name))
         max(staged.glob("part-*.parquet"), key=lambda part: part.stat().st_size).unlink()
         with pytest.raises(GateFailed, match="Every accepted transaction has a score"):
             publish.run(night)
     assert lake.version(SCORES) == before
-    with hold(lake, Dates(LAST, LAST)) as night:
+    with lease_nights(lake, Dates(LAST, LAST)) as night:
         lake.discard_staged(night.finished["score"].run_id)
         with pytest.raises(InputMissing, match="not there any more"):
             publish.run(night)
@@ -374,16 +375,16 @@ def test_an_accepted_gate_lets_the_night_go_on(copied: Callable[[], Lake]) -> No
     from pyspark.sql import functions as F
 
     from jobs import nightly, publish, score
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.lineage import night_records
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
+    from jobs.lake.run_history import night_records
     from jobs.lake.tables import SCORES
-    from jobs.quality.acceptance import acceptance_of
+    from jobs.quality.overrides import override_from_options
 
     lake = copied()
     before = lake.version(SCORES)
-    wish = acceptance_of("publish", "scores", "known attack")
-    with hold(lake, Dates(LAST, LAST)) as night:
+    wish = override_from_options("publish", "scores", "known attack")
+    with lease_nights(lake, Dates(LAST, LAST)) as night:
         score.run(night)
         run_id = night.finished["score"].run_id
         staged = lake.stage(lake.read_staged(run_id, SCORES), run_id, "copy")
@@ -408,16 +409,16 @@ def test_an_accepted_gate_lets_the_night_go_on(copied: Callable[[], Lake]) -> No
 
 
 def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> None:
-    from fraud_models.registry import CHAMPION, Registration
+    from fraud_models.registry.mlflow_registry import CHAMPION, Registration
     from jobs import score
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
-    from jobs.model_store import open_registry, read_checkpoint
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
+    from jobs.models.model_store import open_registry, read_checkpoint
 
     lake = copied()
     registry = open_registry(lake)
     model = registry.resolve(CHAMPION)
-    from fraud_models.checkpoint import save_checkpoint
+    from fraud_models.registry.checkpoint import save_checkpoint
 
     trained = read_checkpoint(model)
     changed = dict(trained.columns)
@@ -428,7 +429,7 @@ def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> No
     version = registry.register(Registration(uri, sha256, "foreign", {}, {}))
 
     def score_with(number: int) -> None:
-        with hold(lake, Dates(LAST, LAST)) as night:
+        with lease_nights(lake, Dates(LAST, LAST)) as night:
             night.models = {LAST: str(number)}
             score.run(night)
 
@@ -443,9 +444,9 @@ def test_a_damaged_or_foreign_model_is_refused(copied: Callable[[], Lake]) -> No
 
 def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], Lake]) -> None:
     from jobs import backtest
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import METRICS
-    from jobs.model_store import open_registry, read_checkpoint
+    from jobs.models.model_store import open_registry, read_checkpoint
 
     lake = copied()
     aliases = open_registry(lake).list_aliases()
@@ -492,7 +493,7 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
 
 def test_a_model_that_was_damaged_is_trained_again(copied: Callable[[], Lake]) -> None:
     from jobs import train
-    from jobs.model_store import open_registry, read_checkpoint
+    from jobs.models.model_store import open_registry, read_checkpoint
 
     lake, plan = copied(), small_plan(num_workers=1)
     first = train.register(lake, plan)
@@ -506,21 +507,25 @@ def test_a_model_that_was_damaged_is_trained_again(copied: Callable[[], Lake]) -
 
 
 def test_weeks_without_a_fraud_have_no_curves_and_take_none_away() -> None:
-    from jobs.backtest import Backtest, BacktestPlan, Stretch
-    from jobs.figure_intervals import Resampled
-    from jobs.lake.delta_io import Dates
-    from jobs.ranking_figures import Figures
+    from jobs.backtest import Backtest, BacktestPlan, RetrainingPeriod
+    from jobs.evaluation.bootstrap import BootstrapMetrics
+    from jobs.evaluation.ranking_metrics import RankingMetrics
+    from jobs.lake.dates import Dates
 
-    def week(value: float) -> tuple[Figures, Resampled]:
+    def week(value: float) -> tuple[RankingMetrics, BootstrapMetrics]:
         drawn = np.full(200, value)
-        return Figures(9, 1, value, value, 0.5), Resampled((), drawn, drawn, drawn, ())
+        return RankingMetrics(9, 1, value, value, 0.5), BootstrapMetrics(
+            (), drawn, drawn, drawn, ()
+        )
 
     plan = BacktestPlan(Dates(AS_OF, AS_OF), "lstm_autoencoder", small_plan().config)
     weeks = [
         {"some": week(0.7), "none": week(np.nan)},
         {"some": week(np.nan), "none": week(np.nan)},
     ]
-    stretches = tuple(Stretch(plan.dates, 1, 0.0, 0.0, by_candidate) for by_candidate in weeks)
+    stretches = tuple(
+        RetrainingPeriod(plan.dates, 1, 0.0, 0.0, by_candidate) for by_candidate in weeks
+    )
     found = Backtest(plan, 10, stretches)
     assert found.mean("some", "roc_auc").value == pytest.approx(0.7)
     assert np.isnan(found.mean("none", "roc_auc").value)
@@ -530,12 +535,12 @@ def test_weeks_without_a_fraud_have_no_curves_and_take_none_away() -> None:
 
 def test_evaluation_decides_what_is_promoted(copied: Callable[[], Lake]) -> None:
     from jobs import evaluate, promote
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import METRICS
 
     lake = copied()
     judged = Dates(AS_OF, AS_OF + timedelta(days=6))
-    with pytest.raises(UsageProblem, match="has seen nights"):
+    with pytest.raises(UsageError, match="has seen nights"):
         evaluate.run(lake, Dates(AS_OF - timedelta(days=1), AS_OF), "challenger")
     with pytest.raises(InputMissing, match="too few labels are mature"):
         evaluate.run(lake, Dates(AS_OF, LAST), "challenger")

@@ -15,15 +15,15 @@ import pytest
 from every_function import EVERY_FUNCTION
 
 from feature_defs.catalogue import FEATURES
+from feature_defs.errors import InputMissing, NightHeld
 from feature_defs.feature import Kind
-from feature_defs.problems import InputMissing, NightHeld
 from jobs.backfill import BackfillPlan
-from jobs.lake.delta_io import Dates
+from jobs.lake.dates import Dates
 from jobs.lake.runs import Run
-from jobs.report_pages import page, words
-from jobs.report_pages.detection import Detected, Metric
-from jobs.report_pages.readings import NUM_BINS, Alert, Event, Refusal, Tails, Volume
-from jobs.report_pages.verdict import NightRecord, gates, verdict
+from jobs.report_pages import page, wording
+from jobs.report_pages.alert_outcomes import Detected, Metric
+from jobs.report_pages.night_status import NightRecord, gates, verdict
+from jobs.report_pages.page_data import NUM_BINS, Alert, Event, Refusal, Tails, Volume
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
@@ -271,18 +271,18 @@ def test_a_wish_that_changed_nothing_is_told(
 @pytest.mark.parametrize("name", sorted({*FEATURES, *EVERY_FUNCTION}))
 def test_every_feature_has_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     features = {**EVERY_FUNCTION, **FEATURES}
-    monkeypatch.setattr(words, "FEATURES", features)
+    monkeypatch.setattr(wording, "FEATURES", features)
     for observed, expected in ((3.0, 1.0), (None, 2.0), (0.4, None), (float("nan"), -1.0)):
-        text = words.sentence(name, observed, expected)
+        text = wording.sentence(name, observed, expected)
         assert text
         assert "nan" not in text.lower()
         assert "None" not in text
         assert "-1" not in text or features[name].kind in (Kind.AMOUNT, Kind.RATIO)
-    assert words.label(name)
+    assert wording.label(name)
 
 
 def test_words_say_what_a_function_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "FEATURES", EVERY_FUNCTION)
+    monkeypatch.setattr(wording, "FEATURES", EVERY_FUNCTION)
     said = {
         ("card_at_merchant_first_time_30d", 1.0, 0.0): (
             "the first transaction of the card at merchant over 30 days"
@@ -299,7 +299,7 @@ def test_words_say_what_a_function_does(monkeypatch: pytest.MonkeyPatch) -> None
         ),
     }
     for (name, observed, expected), sentence in said.items():
-        assert words.sentence(name, observed, expected) == sentence
+        assert wording.sentence(name, observed, expected) == sentence
 
 
 def test_words_by_kind() -> None:
@@ -325,12 +325,12 @@ def test_words_by_kind() -> None:
         ("card_long_gone_3d", 3.25, 1.0): "card_long_gone_3d was 3.25, expected about 1",
     }
     for reason, sentence in said.items():
-        assert words.sentence(*reason) == sentence
+        assert wording.sentence(*reason) == sentence
 
 
 @pytest.mark.parametrize("score", [-1.0, 0.0, 0.5, 0.9999999999, 1.0])
 def test_any_score_has_a_rarity(score: float) -> None:
-    assert words.tail(score)
+    assert wording.tail(score)
 
 
 # -- from the lake ---------------------------------------------------------------------------------
@@ -339,9 +339,9 @@ def test_any_score_has_a_rarity(score: float) -> None:
 @pytest.mark.spark
 def test_a_finished_night(filled_lake: Lake) -> None:
     from jobs import report
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import lease_nights
 
-    with hold(filled_lake, Dates(DAY, DAY)) as night:
+    with lease_nights(filled_lake, Dates(DAY, DAY)) as night:
         report.run(night)
         # Something before it is left to do.
         assert "report" not in night.finished
@@ -365,25 +365,25 @@ def test_a_finished_night(filled_lake: Lake) -> None:
 
 def _check_events(lake: Lake) -> None:
     """Recent events end with the alerted one, newest first, with their scores."""
-    from jobs.report_pages import readings
+    from jobs.report_pages import page_data
 
-    for found in readings.alerts(readings.Place(lake, DAY, {})):
+    for found in page_data.alerts(page_data.Place(lake, DAY, {})):
         assert found.event is not None
         assert (found.event.amount, found.event.score) == (found.amount, found.score)
         times = [event.event_time for event in found.events]
         assert times == sorted(times, reverse=True)
-        assert len(times) <= readings.EVENTS_PER_ALERT
+        assert len(times) <= page_data.EVENTS_PER_ALERT
 
 
 @pytest.mark.spark
 def test_a_night_that_is_being_run_again_stays_open_and_keeps_its_alerts(filled_lake: Lake) -> None:
     from jobs import report
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
     why = BackfillPlan(Dates(DAY, DAY), "a new delivery")
-    with hold(filled_lake, Dates(DAY, DAY)) as night:
-        night.begin_again((), {}, why.to_json())
+    with lease_nights(filled_lake, Dates(DAY, DAY)) as night:
+        night.restart_for_backfill((), {}, why.to_json())
     place = Path(report.write(filled_lake, DAY))
     assert "Not published again yet" in place.read_text(encoding="utf-8")
     rows = list(csv.DictReader(place.with_name("alerts.csv").open(encoding="utf-8")))
@@ -395,31 +395,31 @@ def test_a_night_that_is_being_run_again_stays_open_and_keeps_its_alerts(filled_
 @pytest.mark.spark
 def test_a_page_waits_for_the_run_that_works_on_its_night(filled_lake: Lake) -> None:
     from jobs import report
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import lease_nights
 
-    with hold(filled_lake, Dates(DAY, DAY)), pytest.raises(NightHeld, match="Another run"):
+    with lease_nights(filled_lake, Dates(DAY, DAY)), pytest.raises(NightHeld, match="Another run"):
         report.write(filled_lake, DAY)
 
 
 @pytest.mark.spark
 def test_a_smaller_budget_cuts_no_alerts_that_were_shown(filled_lake: Lake) -> None:
-    from jobs.report_pages import readings
+    from jobs.report_pages import page_data
 
     settings = filled_lake.settings.model_copy(update={"alert_budget": 2})
     today = replace(filled_lake, settings=settings)
-    assert len(readings.alerts(readings.Place(today, DAY, {}))) == 5
+    assert len(page_data.alerts(page_data.Place(today, DAY, {}))) == 5
 
 
 @pytest.mark.spark
 def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
-    from feature_defs.problems import GateFailed
+    from feature_defs.errors import GateFailed
     from jobs import report
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
     with (
         pytest.raises(GateFailed),
-        hold(lake, Dates(DAY, DAY)) as night,
+        lease_nights(lake, Dates(DAY, DAY)) as night,
         night.job("ingest") as record,
     ):
         record.gates.append(FAILED)
@@ -440,9 +440,9 @@ def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
 @pytest.mark.spark
 def test_a_night_without_a_champion_stays_open(lake: Lake) -> None:
     from jobs import report
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import lease_nights
 
-    with hold(lake, Dates(DAY, DAY)) as night:
+    with lease_nights(lake, Dates(DAY, DAY)) as night:
         with night.job("ingest"):
             pass
         with night.job("features"):

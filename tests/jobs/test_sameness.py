@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs.settings import load_settings
+from jobs.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from jobs.lake.delta_io import Dates, Lake
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
     from jobs.lake.tables import Table
 
 pytestmark = [
@@ -55,14 +56,14 @@ def open_at(spark: SparkSession, place: Path, **changes: Any) -> Lake:
 
 
 def delivery_of(bank: Path) -> Any:
-    from jobs.mapping import load_mapping
-    from jobs.source import Delivery
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
 
     return Delivery(str(bank), "parquet", load_mapping("simulated"))
 
 
 def nights() -> Dates:
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
 
     return Dates(FIRST_NIGHT, LAST)
 
@@ -71,14 +72,14 @@ def nights() -> Dates:
 def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """A bank in which nothing comes late, and one in which a single payment does."""
     from fraud_models.recipes import recipe
-    from fraud_models.registry import CHAMPION
+    from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, train
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
-    from jobs.model_store import open_registry
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
+    from jobs.models.model_store import open_registry
+    from jobs.models.training_plan import TrainingPlan
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
-    from jobs.training_snapshot import TrainingPlan
 
     home = tmp_path_factory.mktemp("sameness")
     plan = SimulationPlan(str(home / "bank"), NUM_CARDS, NUM_DAYS, seed=3, first_day=FIRST)
@@ -86,7 +87,7 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
     late = _with_one_late_row(spark, home / "bank", home / "late_bank")
     lake = open_at(spark, home / "lake")
     lake.create()
-    with hold(lake, Dates(FIRST, FIRST_NIGHT - timedelta(days=1))) as night:
+    with lease_nights(lake, Dates(FIRST, FIRST_NIGHT - timedelta(days=1))) as night:
         ingest.run(night, delivery_of(home / "bank"))
         features.run(night)
     config = recipe("lstm_autoencoder")
@@ -226,9 +227,9 @@ def test_one_backfill_equals_ten_nights(
 
 def _in_batches_of(lake: Lake, events_per_batch: int) -> int:
     """The champion again, scoring so many events at once; returns its version."""
-    from fraud_models.checkpoint import save_checkpoint
-    from fraud_models.registry import CHAMPION, Registration
-    from jobs.model_store import open_registry, read_checkpoint
+    from fraud_models.registry.checkpoint import save_checkpoint
+    from fraud_models.registry.mlflow_registry import CHAMPION, Registration
+    from jobs.models.model_store import open_registry, read_checkpoint
 
     registry = open_registry(lake)
     checkpoint = read_checkpoint(registry.resolve(CHAMPION))
@@ -245,15 +246,15 @@ def test_a_replay_at_the_recorded_pins_is_all_equal(
 ) -> None:
     """The jobs of finished nights again, also where a row came late afterwards."""
     from jobs import features, nightly, publish, score
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import FEATURES_TABLE, SCORES
 
     shutil.copytree(with_late_row, tmp_path / "lake")
     lake = open_at(spark, tmp_path / "lake")
     before = {table: lake.version(table) for table in (FEATURES_TABLE, SCORES)}
     for day in (HAPPENED, DELIVERED):
-        with shuffled_into(spark, 7), hold(lake, Dates(day, day)) as night:
+        with shuffled_into(spark, 7), lease_nights(lake, Dates(day, day)) as night:
             for job in (features.run, score.run, publish.run):
                 job(night)
         nightly.run(lake, day)
@@ -305,18 +306,20 @@ def test_a_finished_backfill_changes_nothing(
 ) -> None:
     """The same arguments are the same backfill; a killed one goes on with the model it had."""
     from jobs import backfill
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, RUNS, SCORES, TABLES
-    from jobs.model_store import open_registry
+    from jobs.models.model_store import open_registry
 
     shutil.copytree(with_late_row, tmp_path / "lake")
     lake = open_at(spark, tmp_path / "lake")
     plan = backfill.BackfillPlan(Dates(HAPPENED, LAST), "twice", starting_at="score")
     first = open_registry(lake).resolve("champion").version
-    with pytest.raises(KeyboardInterrupt), hold(lake, plan.dates) as night:
+    with pytest.raises(KeyboardInterrupt), lease_nights(lake, plan.dates) as night:
         # As far as a kill in its first moments would leave it.
-        night.begin_again(("ingest", "features"), backfill._models(lake, plan), plan.to_json())
+        night.restart_for_backfill(
+            ("ingest", "features"), backfill._models(lake, plan), plan.to_json()
+        )
         raise KeyboardInterrupt
     open_registry(lake).set_alias("champion", _in_batches_of(lake, 64))
     backfill.run(lake, plan, delivery_of(prepared.late_bank))

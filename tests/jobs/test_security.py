@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from feature_defs.problems import InputMissing, UsageProblem
-from jobs.logs import visible
+from feature_defs.errors import InputMissing, UsageError
+from jobs.runtime.logs import escape_control_characters
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -120,8 +120,8 @@ def test_neither_key_nor_raw_ids_are_anywhere(tmp_path: Path) -> None:
 
 
 def test_text_that_steers_a_terminal_is_shown_as_its_code() -> None:
-    assert visible("Café 卡 7\u00b0") == "Café 卡 7\u00b0"
-    shown = visible(f"a{STEERING}b")
+    assert escape_control_characters("Café 卡 7\u00b0") == "Café 卡 7\u00b0"
+    shown = escape_control_characters(f"a{STEERING}b")
     assert shown.isprintable() and shown.startswith("a\\x1b[2J") and shown.endswith("\\x08b")
 
 
@@ -129,14 +129,16 @@ def test_an_explanation_shows_no_control_signs(capsys: pytest.CaptureFixture[str
     from pyspark.sql import Row
 
     from jobs import explain
-    from jobs.audit import Recomputed
+    from jobs.lineage.audit import Recomputed
+    from jobs.lineage.explanation import Explanation
+    from jobs.models.executor_functions import FeatureContribution
 
     moment = datetime(2024, 3, 1, tzinfo=UTC)
     event = Row(event_time=moment, transaction_id=f"t{STEERING}", merchant_id=f"[red]{STEERING}",
                 amount=Decimal(1))  # fmt: skip
-    part = explain.FeatureContribution("transaction_amount", 1.0, 2.0, 0.5, 0.5)
+    part = FeatureContribution("transaction_amount", 1.0, 2.0, 0.5, 0.5)
     explain.show(
-        explain.Explanation(
+        Explanation(
             transaction_id=f"t{STEERING}", business_date=date(2024, 3, 1), event_time=moment,
             card_id=f"[bold]{STEERING}", merchant_id=STEERING, amount=Decimal(1), score=0.5,
             reconstruction_error=0.5, ranking_value=0.5, recomputed=Recomputed(0.5, 0.5),
@@ -160,9 +162,9 @@ def test_an_error_shows_no_control_signs() -> None:
 def test_a_password_in_an_address_is_nowhere_to_be_seen(tmp_path: Path) -> None:
     from jobs.lake.delta_io import Lake
     from jobs.lake.runs import Run
-    from jobs.logs import JsonLines
-    from jobs.model_store import open_registry
-    from jobs.settings import load_settings
+    from jobs.models.model_store import open_registry
+    from jobs.runtime.logs import JsonLines
+    from jobs.runtime.settings import load_settings
 
     address = "postgresql://fraud:S3cretPw9@127.0.0.1:1/mlflow"
     settings = load_settings(None, {"lake": str(tmp_path), "registry_uri": address})
@@ -172,17 +174,22 @@ def test_a_password_in_an_address_is_nowhere_to_be_seen(tmp_path: Path) -> None:
     run.finish(RuntimeError(f"no way to {address}"))
     record = logging.LogRecord("x", logging.INFO, "x", 1, f"trying {address}", None, None)
     record.fields = {"registry": address}
-    shown = (raised.value.found, run.error, visible(address), JsonLines().format(record))
+    shown = (
+        raised.value.found,
+        run.error,
+        escape_control_characters(address),
+        JsonLines().format(record),
+    )
     assert not any("S3cretPw9" in str(text) for text in shown)
     assert "127.0.0.1" in str(run.error)
 
 
 @pytest.mark.parametrize("place", ["s3a://key:secret@bank/day", "ftp://me:word@bank"])
 def test_a_place_with_a_password_is_refused(place: str) -> None:
-    from jobs.mapping import load_mapping
-    from jobs.source import Delivery
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
 
-    with pytest.raises(UsageProblem, match="has a password in it") as raised:
+    with pytest.raises(UsageError, match="has a password in it") as raised:
         Delivery(place, "csv", load_mapping("handbook")).arguments  # noqa: B018
     assert "secret" not in str(raised.value) and "word@" not in str(raised.value)
 
@@ -190,26 +197,26 @@ def test_a_place_with_a_password_is_refused(place: str) -> None:
 @pytest.mark.parametrize("sign", [*"\\[]{}*?%"])
 def test_a_lake_is_not_where_its_name_means_something_else(sign: str, tmp_path: Path) -> None:
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     settings = load_settings(None, {"lake": f"{tmp_path}/a{sign}b"})
-    with pytest.raises(UsageProblem, match="choose another place"):
+    with pytest.raises(UsageError, match="choose another place"):
         Lake(None, settings).path("scores")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["..", "../lake", "/etc", "a/../../b", "a\\b", "x\0", "", "."])
 def test_no_name_leads_out_of_the_lake(name: str, tmp_path: Path) -> None:
     from jobs.lake.delta_io import Lake
-    from jobs.settings import load_settings
+    from jobs.runtime.settings import load_settings
 
     lake = Lake(None, load_settings(None, {"lake": str(tmp_path)}))  # type: ignore[arg-type]
-    with pytest.raises(UsageProblem, match="no name of a file"):
+    with pytest.raises(UsageError, match="no name of a file"):
         lake.path("_reports", name)
 
 
 @pytest.mark.parametrize("version", ["../../x", "1/../2", "²", "٣", "9" * 30, "-1", "", "1; DROP"])
 def test_a_model_version_is_one_that_is_registered(version: str, tmp_path: Path) -> None:
-    from fraud_models.registry import Registry
+    from fraud_models.registry.mlflow_registry import Registry
 
     registry = Registry(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
     with pytest.raises(InputMissing):
@@ -218,9 +225,9 @@ def test_a_model_version_is_one_that_is_registered(version: str, tmp_path: Path)
 
 @pytest.mark.parametrize("day", ["../2024-03-01", "2024-03-01/..", "2024-03-01\n", "2024-3-1 "])
 def test_a_date_is_a_date(day: str) -> None:
-    from jobs.cli_options import parse_day
+    from jobs.cli.options import parse_day
 
-    with pytest.raises(UsageProblem):
+    with pytest.raises(UsageError):
         parse_day(day, "--date")
 
 

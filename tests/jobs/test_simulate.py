@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -285,7 +285,7 @@ def test_running_again_leaves_one_copy_and_no_older_days(
 
 
 def test_ingest_reads_it_with_the_mapping_of_its_name(bank: Bank) -> None:
-    from jobs.mapping import load_mapping
+    from jobs.deliveries.mapping import load_mapping
 
     mapping = load_mapping("simulated")
     wanted = {*mapping.transactions.columns.model_dump().values(), *mapping.transactions.attributes}
@@ -301,7 +301,7 @@ def test_what_simulate_did_not_make_is_left_alone(spark: SparkSession, tmp_path:
     from jobs.simulate import simulate
 
     (tmp_path / "accounts.csv").write_text("precious")
-    with pytest.raises(UsageProblem, match="was not made by simulate"):
+    with pytest.raises(UsageError, match="was not made by simulate"):
         simulate(spark, small_plan(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["accounts.csv"]
 
@@ -312,6 +312,6 @@ def test_another_bank_is_left_alone(spark: SparkSession, tmp_path: Path) -> None
     plan = small_plan(tmp_path / "bank", num_cards=20, num_days=12)
     simulate(spark, plan)
     other = replace(plan, num_cards=21, seed=plan.seed + 1, num_days=13)
-    with pytest.raises(UsageProblem, match="another bank: num_cards 20, not 21; seed"):
+    with pytest.raises(UsageError, match="another bank: num_cards 20, not 21; seed"):
         simulate(spark, other)
     assert (Path(plan.out) / "_complete" / str(plan.last_day)).exists()

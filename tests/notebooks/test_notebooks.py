@@ -22,16 +22,17 @@ FIRST, NUM_DAYS, NUM_CARDS, NUM_ALERTS = date(2024, 1, 1), 56, 60, 5
 def finished_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank's history, two models, and one night."""
     from fraud_models.recipes import recipe
-    from fraud_models.registry import CHAMPION
+    from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, nightly, train
-    from jobs.lake.delta_io import Dates, Lake
-    from jobs.lake.nights import hold
-    from jobs.mapping import load_mapping
-    from jobs.model_store import open_registry
-    from jobs.settings import load_settings
+    from jobs.deliveries.mapping import load_mapping
+    from jobs.deliveries.source import Delivery
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
+    from jobs.lake.nights import lease_nights
+    from jobs.models.model_store import open_registry
+    from jobs.models.training_plan import TrainingPlan
+    from jobs.runtime.settings import load_settings
     from jobs.simulate import SimulationPlan, simulate
-    from jobs.source import Delivery
-    from jobs.training_snapshot import TrainingPlan
 
     place = tmp_path_factory.mktemp("notebooks")
     bank, last = str(place / "bank"), FIRST + timedelta(days=NUM_DAYS - 1)
@@ -39,7 +40,7 @@ def finished_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
     named = {"lake": str(place / "lake"), "alert_budget": NUM_ALERTS}
     lake = Lake(spark, load_settings(None, named))
     lake.create()
-    with hold(lake, Dates(FIRST, last - timedelta(days=1))) as night:
+    with lease_nights(lake, Dates(FIRST, last - timedelta(days=1))) as night:
         ingest.run(night, Delivery(bank, "parquet", load_mapping("simulated")))
         features.run(night)
     for name in ("feed_forward_autoencoder", "lstm_autoencoder"):

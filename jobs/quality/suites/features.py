@@ -5,11 +5,11 @@ from __future__ import annotations
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Feature, Function, Kind
 from jobs.lake.tables import FEATURES_TABLE
-from jobs.quality.acceptance import GATES
-from jobs.quality.counts import Profile
 from jobs.quality.expectations import at_least, at_most, none_of
 from jobs.quality.gate import Expectation
-from jobs.quality.staged import StagedSuite
+from jobs.quality.overrides import GATES
+from jobs.quality.row_counts import Profile
+from jobs.quality.staged_rows import StagedSuite
 
 # No sum of a bank comes near; what does is an infinity or no number.
 LARGEST = 1e15

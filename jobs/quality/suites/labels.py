@@ -7,9 +7,9 @@ from pyspark.sql import functions as F
 
 from feature_defs.sources import LABELS as SOURCE
 from jobs.lake.tables import LABELS
-from jobs.quality.counts import NIGHT, Counted, Profile, copies
 from jobs.quality.expectations import none_of, required
 from jobs.quality.gate import Expectation
+from jobs.quality.row_counts import NIGHT, Counted, Profile, copies
 
 # A night's facts hold transactions too, so a label's go by names of their own.
 PREFIX = "label_"

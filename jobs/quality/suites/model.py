@@ -12,10 +12,10 @@ from typing import Any
 
 import great_expectations.expectations as gxe
 
-from fraud_models.promotion import JUDGED, margins
-from jobs.quality.acceptance import GATES
+from fraud_models.registry.promotion import JUDGED, margins
 from jobs.quality.expectations import none_of
 from jobs.quality.gate import Expectation, GateResult, validate
+from jobs.quality.overrides import GATES
 
 GATE = GATES["promote"]
 

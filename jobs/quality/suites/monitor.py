@@ -12,7 +12,7 @@ from typing import Any
 
 import great_expectations.expectations as gxe
 
-from jobs.drift import NOT_APPLICABLE, SHIFTED
+from jobs.quality.drift import NOT_APPLICABLE, SHIFTED
 from jobs.quality.expectations import none_of, warning
 from jobs.quality.gate import Expectation, GateResult, validate
 

@@ -12,11 +12,11 @@ from datetime import date
 import great_expectations.expectations as gxe
 
 from jobs.lake.tables import SCORES
-from jobs.quality.acceptance import GATES
-from jobs.quality.counts import Counted, Profile
 from jobs.quality.expectations import at_least, at_most, factors, steady
 from jobs.quality.gate import Expectation
-from jobs.quality.staged import StagedSuite
+from jobs.quality.overrides import GATES
+from jobs.quality.row_counts import Counted, Profile
+from jobs.quality.staged_rows import StagedSuite
 
 # In nats: no likelihood comes near; what does is an infinity or no number.
 LARGEST = 1e12

@@ -15,10 +15,9 @@ import great_expectations.expectations as gxe
 from pyspark.sql import DataFrame
 
 from feature_defs.sources import TRANSACTIONS as SOURCE
-from jobs.lake.delta_io import Dates
+from jobs.lake.dates import Dates
 from jobs.lake.tables import TRANSACTIONS
-from jobs.quality.acceptance import GATES
-from jobs.quality.counts import Counted, Profile, columns, copies, nights
+from jobs.quality.delivery_counts import NightCounts
 from jobs.quality.expectations import (
     at_least,
     at_most,
@@ -30,9 +29,10 @@ from jobs.quality.expectations import (
     steady,
     warning,
 )
-from jobs.quality.facts import NightFacts
 from jobs.quality.gate import Expectation, GateResult, validate
-from jobs.quality.parsing import MAX_AMOUNT
+from jobs.quality.overrides import GATES
+from jobs.quality.row_counts import Counted, Profile, columns, copies, nights
+from jobs.quality.rows.parsing import MAX_AMOUNT
 from jobs.quality.suites import labels
 
 GATE = GATES["ingest"]
@@ -135,7 +135,7 @@ def counted(transactions: DataFrame) -> list[Counted]:
 
 def judge(
     dates: Dates,
-    facts: Sequence[NightFacts],
+    facts: Sequence[NightCounts],
     counted: Sequence[Counted],
     checks: Sequence[Expectation],
 ) -> GateResult:
@@ -144,12 +144,12 @@ def judge(
     return validate(GATE, checks, rows, "business_date")
 
 
-def _told(facts: Sequence[NightFacts]) -> Counted:
+def _told(facts: Sequence[NightCounts]) -> Counted:
     by_night = {night.business_date: _of(night) for night in facts}
-    return Counted(by_night, _of(NightFacts(date.min)))
+    return Counted(by_night, _of(NightCounts(date.min)))
 
 
-def _of(night: NightFacts) -> dict[str, Any]:
+def _of(night: NightCounts) -> dict[str, Any]:
     told = asdict(night)
     del told["business_date"]
     return {
@@ -165,7 +165,7 @@ def _of(night: NightFacts) -> dict[str, Any]:
     }
 
 
-def volume(facts: Sequence[NightFacts], history: Mapping[date, int]) -> Counted:
+def volume(facts: Sequence[NightCounts], history: Mapping[date, int]) -> Counted:
     """Each night's accepted rows beside those of up to 28 nights before it; none for no rows."""
     accepted = {night.business_date: night.rows_accepted for night in facts if night.rows_read}
     return Counted(factors(accepted, history), {"factor": None, "usual": None})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -39,7 +39,7 @@ def freely(run_id: str) -> Any:
 
 
 def test_publishing_replaces_whole_dates(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import QUARANTINE
 
     one, two = date(2024, 3, 1), date(2024, 3, 2)
@@ -61,7 +61,7 @@ def test_rows_of_other_dates_cannot_be_published(lake: Lake) -> None:
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import AnalysisException
 
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import QUARANTINE
 
     one, two = date(2024, 3, 1), date(2024, 3, 2)
@@ -80,24 +80,24 @@ def test_a_place_that_is_no_lake_is_left_alone(
     stranger.mkdir()
     (stranger / "cat.png").write_text("a cat")
     other = Lake(there.spark, there.settings.model_copy(update={"lake": str(stranger)}))
-    with pytest.raises(UsageProblem, match="is not a lake: it has no table `nights`"):
+    with pytest.raises(UsageError, match="is not a lake: it has no table `nights`"):
         other.require()
-    with pytest.raises(UsageProblem, match=r"not empty: it holds cat\.png"):
+    with pytest.raises(UsageError, match=r"not empty: it holds cat\.png"):
         other.create()
     assert [path.name for path in stranger.iterdir()] == ["cat.png"]
     nowhere = Lake(there.spark, there.settings.model_copy(update={"lake": str(tmp_path / "no")}))
-    with pytest.raises(UsageProblem, match="there is nothing there"):
+    with pytest.raises(UsageError, match="there is nothing there"):
         nowhere.require()
 
 
 @pytest.mark.parametrize("part", ["..", "a/b", "", "a\\b", "a\0"])
 def test_names_cannot_lead_out_of_the_lake(lake: Lake, part: str) -> None:
-    with pytest.raises(UsageProblem, match="no name of a file"):
+    with pytest.raises(UsageError, match="no name of a file"):
         lake.path("_staging", part)
 
 
 def test_a_write_that_changes_nothing_is_not_taken_for_anothers_commit(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.tables import METRICS, QUARANTINE
 
     day = date(2024, 3, 1)

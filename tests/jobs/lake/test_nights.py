@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from feature_defs.problems import InputMissing, NightHeld, UsageProblem
+from feature_defs.errors import InputMissing, NightHeld, UsageError
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
@@ -30,16 +30,19 @@ def end_leases(lake: Lake) -> None:
 
 
 def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, RUNS
 
     dates = Dates(DAY, DAY)
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         assert night.pins == {"transactions": 0, "labels": 0, "features": 0, "scores": 0}
         with pytest.raises(InputMissing, match="`ingest` has not finished"):
-            night.need("ingest")
-        with pytest.raises(NightHeld, match="Another run holds 1 of the nights"), hold(lake, dates):
+            night.require_finished("ingest")
+        with (
+            pytest.raises(NightHeld, match="Another run holds 1 of the nights"),
+            lease_nights(lake, dates),
+        ):
             pass
         with night.job("ingest", {"source": "x"}) as run:
             run.versions_out["transactions"] = 5
@@ -47,7 +50,7 @@ def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
             run.versions_out["features"] = 6
         with pytest.raises(ValueError, match="boom"), night.job("score"):
             raise ValueError("boom")
-        assert night.need("ingest").arguments == {"source": "x"}
+        assert night.require_finished("ingest").arguments == {"source": "x"}
     row = lake.read(NIGHTS).collect()[0]
     assert (row["holder"], row["state"], row["epoch"]) == (None, "open", 1)
     assert row["pins"]["transactions"] == 5
@@ -64,7 +67,7 @@ def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
     assert lake.version(NIGHTS) == 4
     assert lake.version(RUNS) == 1
 
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         assert night.pins["features"] == 6
         assert set(night.finished) == {"ingest", "features"}
         # Ingested again: what was built on the old rows is no longer finished.
@@ -74,17 +77,17 @@ def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
 
 
 def test_the_records_of_a_killed_run_are_copied_by_the_next(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, RUNS
 
-    paused = hold(lake, Dates(DAY, DAY))
+    paused = lease_nights(lake, Dates(DAY, DAY))
     killed = paused.__enter__()
     with killed.job("ingest") as run:
         run.versions_out["transactions"] = 1
     assert lake.read(RUNS).count() == 0
     end_leases(lake)
-    with hold(lake, Dates(DAY, DAY)) as night:
+    with lease_nights(lake, Dates(DAY, DAY)) as night:
         assert set(night.finished) == {"ingest"}
     assert [row["run_id"] for row in lake.read(RUNS).collect()] == [run.run_id]
     # The dead run comes back: it holds the night no more, and changes nothing.
@@ -98,18 +101,19 @@ def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
     """Whether it wakes before its write begins, or within it."""
     from pyspark.sql import functions as F
 
-    from jobs.lake.delta_io import Commit, Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Commit
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import QUARANTINE
 
     dates = Dates(DAY, DAY)
     rows = lake.spark.createDataFrame([("s", "late", ["r"], "run", DAY)], QUARANTINE.ddl)
-    with pytest.raises(NightHeld, match="lost its lease"), hold(lake, dates) as slow:
+    with pytest.raises(NightHeld, match="lost its lease"), lease_nights(lake, dates) as slow:
         with slow.job("ingest") as run:
             slow.publish(QUARANTINE, rows, run)
         allowed = slow.lease.holds()
         end_leases(lake)
-        with hold(lake, dates) as quick, quick.job("ingest") as other:
+        with lease_nights(lake, dates) as quick, quick.job("ingest") as other:
             quick.publish(QUARANTINE, rows.withColumn("raw", F.lit("new")), other)
         before = lake.version(QUARANTINE)
         # Its lease looked up inside the write: nothing else would have stopped this one.
@@ -128,37 +132,37 @@ def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
 
 def test_nights_that_are_older_than_their_tables_are_told(lake: Lake) -> None:
     """As when `nights` was restored from a copy: nothing is recorded that was not written."""
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, QUARANTINE
 
     dates = Dates(DAY, DAY)
     rows = lake.spark.createDataFrame([("s", "first", ["r"], "run", DAY)], QUARANTINE.ddl)
     for _ in range(2):
-        with hold(lake, dates) as night, night.job("ingest") as run:
+        with lease_nights(lake, dates) as night, night.job("ingest") as run:
             night.publish(QUARANTINE, rows, run)
     lake.delta_table(NIGHTS).update(set={"epoch": "epoch - 1"})
     other = rows.selectExpr("source", "'second' AS raw", "reasons", "run_id", "business_date")
     with (
         pytest.raises(InputMissing, match="restored from a copy"),
-        hold(lake, dates) as night,
+        lease_nights(lake, dates) as night,
         night.job("ingest") as run,
     ):
         night.publish(QUARANTINE, other, run)
     # That attempt has counted one up.
-    with hold(lake, dates) as night, night.job("ingest") as run:
+    with lease_nights(lake, dates) as night, night.job("ingest") as run:
         night.publish(QUARANTINE, other, run)
     assert [row["raw"] for row in lake.read(QUARANTINE).collect()] == ["second"]
 
 
 def test_nights_of_a_range_publish_in_epochs_of_their_own(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import QUARANTINE
 
     often = DAY + timedelta(days=1)
     for _ in range(3):
-        with hold(lake, Dates(often, often)):
+        with lease_nights(lake, Dates(often, often)):
             pass
 
     def replace(night: Any, text: str) -> None:
@@ -167,10 +171,10 @@ def test_nights_of_a_range_publish_in_epochs_of_their_own(lake: Lake) -> None:
         with night.job("alerts") as run:
             night.publish(QUARANTINE, rows, run)
 
-    with hold(lake, Dates(DAY, often)) as range_of_two:
+    with lease_nights(lake, Dates(DAY, often)) as range_of_two:
         for night in range_of_two.each():
             replace(night, "in the range")
-    with hold(lake, Dates(DAY, DAY)) as alone:
+    with lease_nights(lake, Dates(DAY, DAY)) as alone:
         replace(alone, "alone")
     found = lake.read(QUARANTINE).orderBy("business_date").collect()
     assert [row["raw"] for row in found] == ["alone", "in the range"]
@@ -179,9 +183,9 @@ def test_nights_of_a_range_publish_in_epochs_of_their_own(lake: Lake) -> None:
 def test_a_night_that_is_not_ingested_reads_what_is_there_once_it_is_held(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.leases import Lease
-    from jobs.lake.nights import hold
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import LABELS
 
     take, moment = Lease.take, datetime.now(UTC)
@@ -192,21 +196,21 @@ def test_a_night_that_is_not_ingested_reads_what_is_there_once_it_is_held(
         return take(lease, pins)
 
     monkeypatch.setattr(Lease, "take", slowly)
-    with hold(lake, Dates(DAY, DAY)) as night:
+    with lease_nights(lake, Dates(DAY, DAY)) as night:
         assert night.pins["labels"] == lake.version(LABELS) == 1
 
 
 def test_what_people_were_shown_is_taken_back_by_nobody(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import JOBS, hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import JOBS, lease_nights
 
-    with hold(lake, Dates(DAY, DAY)) as night:
-        night.require_not_shown()
+    with lease_nights(lake, Dates(DAY, DAY)) as night:
+        night.require_alerts_unpublished()
         for name in JOBS[:4]:
             with night.job(name):
                 pass
             # Nobody has seen it: it may go on in any way.
-            night.require_not_shown()
+            night.require_alerts_unpublished()
         for name in JOBS[4:]:
             with night.job(name):
                 pass
@@ -214,27 +218,28 @@ def test_what_people_were_shown_is_taken_back_by_nobody(lake: Lake) -> None:
         with night.job("features"):
             pass
         assert set(night.finished) == set(JOBS)
-        with pytest.raises(UsageProblem, match=r"shown their alerts: 2024-03-01.*backfill"):
-            night.require_not_shown()
+        with pytest.raises(UsageError, match=r"shown their alerts: 2024-03-01.*backfill"):
+            night.require_alerts_unpublished()
         with night.job("score"):
             pass
         assert set(night.finished) == {"ingest", "features", "score", "alerts"}
-        night.begin_again((), {}, '{"reason": "again"}')
+        night.restart_for_backfill((), {}, '{"reason": "again"}')
         assert set(night.finished) == {"alerts"}
         # A backfill runs: its ingest may.
-        night.require_not_shown()
+        night.require_alerts_unpublished()
 
 
 def test_a_lease_is_renewed_while_its_run_lives(lake: Lake) -> None:
     from time import sleep
 
-    from jobs.lake.delta_io import Dates, Lake
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.delta_io import Lake
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
     short = lake.settings.model_copy(update={"lease_minutes": 0.05})
     quick = Lake(lake.spark, short)
-    with hold(quick, Dates(DAY, DAY)) as night:
+    with lease_nights(quick, Dates(DAY, DAY)) as night:
         first = lake.read(NIGHTS).collect()[0]["lease_until"]
         sleep(8)
         assert lake.read(NIGHTS).collect()[0]["lease_until"] > first
@@ -248,7 +253,7 @@ def test_of_two_that_ask_at_once_one_gets_the_night(
     from concurrent.futures import ThreadPoolExecutor
     from threading import Barrier
 
-    from jobs.lake.delta_io import Dates
+    from jobs.lake.dates import Dates
     from jobs.lake.leases import Lease
     from jobs.lake.tables import NIGHTS
 
@@ -266,7 +271,7 @@ def test_of_two_that_ask_at_once_one_gets_the_night(
 
     def ask(holder: str) -> str:
         try:
-            Lease(lake, Dates(DAY, DAY), holder).take({})
+            Lease(lake, Dates(DAY, DAY), holder).acquire({})
         except NightHeld:
             return ""
         return holder
@@ -281,30 +286,34 @@ def test_of_two_that_ask_at_once_one_gets_the_night(
 def test_a_process_that_is_hidden_from_us_is_not_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.lake import holders
+    from jobs.lake import lease_owners
 
-    holder = holders.new_holder()
-    monkeypatch.setattr(holders, "_PROC", tmp_path)
-    monkeypatch.setattr(holders, "_process_space", lambda: holder.rsplit(":", 2)[1])
-    assert holders.is_dead(holder)
+    holder = lease_owners.new_lease_owner()
+    monkeypatch.setattr(lease_owners, "_PROC", tmp_path)
+    monkeypatch.setattr(lease_owners, "_process_space", lambda: holder.rsplit(":", 2)[1])
+    assert lease_owners.is_dead(holder)
 
     def refuse(pid: int, signal: int) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(holders.os, "kill", refuse)
-    assert not holders.is_dead(holder)
+    monkeypatch.setattr(lease_owners.os, "kill", refuse)
+    assert not lease_owners.is_dead(holder)
 
 
 def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.holders import is_dead, new_holder
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.lease_owners import is_dead, new_lease_owner
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
-    mine = new_holder()
+    mine = new_lease_owner()
     assert not is_dead(mine)
     child = subprocess.run(
-        [sys.executable, "-c", "from jobs.lake.holders import new_holder; print(new_holder())"],
+        [
+            sys.executable,
+            "-c",
+            "from jobs.lake.lease_owners import new_lease_owner; print(new_lease_owner())",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -314,62 +323,62 @@ def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:
     # The same process id on another machine, or in another container, says nothing.
     assert not is_dead(gone.replace("@", "@other-"))
     assert not is_dead(re.sub(r"\.\d+:(\d+)$", r".1:\1", gone))
-    with pytest.raises(KeyError), hold(lake, Dates(DAY, DAY)):
+    with pytest.raises(KeyError), lease_nights(lake, Dates(DAY, DAY)):
         lake.delta_table(NIGHTS).update(set={"holder": f"'{gone}'"})
         raise KeyError
-    with hold(lake, Dates(DAY, DAY)) as night:
+    with lease_nights(lake, Dates(DAY, DAY)) as night:
         assert night.epoch == 2
 
 
 def test_a_night_waits_for_the_earlier_ones_that_are_at_work(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
 
     next_day, much_later = DAY + timedelta(days=1), DAY + timedelta(days=90)
-    with hold(lake, Dates(DAY, DAY)):
+    with lease_nights(lake, Dates(DAY, DAY)):
         with (
             pytest.raises(NightHeld, match=f"{DAY} by hold"),
-            hold(lake, Dates(next_day, next_day)),
+            lease_nights(lake, Dates(next_day, next_day)),
         ):
             pass
-        with hold(lake, Dates(much_later, much_later)):
+        with lease_nights(lake, Dates(much_later, much_later)):
             pass
-    with hold(lake, Dates(next_day, next_day)), hold(lake, Dates(DAY, DAY)):
+    with lease_nights(lake, Dates(next_day, next_day)), lease_nights(lake, Dates(DAY, DAY)):
         pass
 
 
 def test_a_record_from_the_future_is_called_that(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
     ahead = datetime.now(UTC) + timedelta(hours=30)
     text = f"TIMESTAMP'{ahead:%Y-%m-%d %H:%M:%S}'"
-    with pytest.raises(KeyError), hold(lake, Dates(DAY, DAY)):
+    with pytest.raises(KeyError), lease_nights(lake, Dates(DAY, DAY)):
         lake.delta_table(NIGHTS).update(
             set={"holder": "'a@b'", "updated_at": text, "lease_until": text}
         )
         raise KeyError
-    with pytest.raises(NightHeld, match="a clock is wrong"), hold(lake, Dates(DAY, DAY)):
+    with pytest.raises(NightHeld, match="a clock is wrong"), lease_nights(lake, Dates(DAY, DAY)):
         pass
 
 
 def test_a_range_is_held_as_a_whole_or_not_at_all(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
-    with hold(lake, Dates(DAY, DAY)):
+    with lease_nights(lake, Dates(DAY, DAY)):
         before = DAY - timedelta(days=2)
-        with pytest.raises(NightHeld, match=str(DAY)), hold(lake, Dates(before, DAY)):
+        with pytest.raises(NightHeld, match=str(DAY)), lease_nights(lake, Dates(before, DAY)):
             pass
         held = lake.read(NIGHTS).where("holder IS NOT NULL").collect()
         assert [row["business_date"] for row in held] == [DAY]
 
 
 def test_only_ingest_begins_a_night(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold, require_ingested
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights, require_ingested
     from jobs.lake.tables import LABELS, NIGHTS
 
     dates = Dates(DAY, DAY)
@@ -377,12 +386,12 @@ def test_only_ingest_begins_a_night(lake: Lake) -> None:
         require_ingested(lake, dates)
     assert lake.read(NIGHTS).count() == 0
     # An ingest that failed has pinned nothing: the next one reads what is there then.
-    with hold(lake, dates) as night, pytest.raises(ValueError), night.job("ingest"):
+    with lease_nights(lake, dates) as night, pytest.raises(ValueError), night.job("ingest"):
         raise ValueError("no")
     moment = datetime.now(UTC)
     label = ("t", True, moment, "source", moment, DAY)
     lake.append(LABELS, lake.spark.createDataFrame([label], LABELS.ddl), "run")
-    with hold(lake, dates) as night:
+    with lease_nights(lake, dates) as night:
         assert night.pin("labels") == lake.version(LABELS) > 0
         with night.job("ingest") as run:
             run.versions_out["transactions"] = 1
@@ -390,15 +399,15 @@ def test_only_ingest_begins_a_night(lake: Lake) -> None:
 
 
 def test_scores_that_are_staged_with_those_of_other_nights_are_made_again(lake: Lake) -> None:
-    from jobs.lake.delta_io import Dates
-    from jobs.lake.nights import hold
+    from jobs.lake.dates import Dates
+    from jobs.lake.nights import lease_nights
     from jobs.lake.tables import SCORES
-    from jobs.nightly import must_score_again
+    from jobs.score import staged_scores_unusable
 
     both = Dates(DAY, DAY + timedelta(days=1))
-    with hold(lake, both) as night:
+    with lease_nights(lake, both) as night:
         with night.job("score") as run:
             lake.stage(lake.read(SCORES), run.run_id, SCORES.name)
-        assert not must_score_again(night)
-    with hold(lake, Dates(DAY, DAY)) as night:
-        assert must_score_again(night)
+        assert not staged_scores_unusable(night)
+    with lease_nights(lake, Dates(DAY, DAY)) as night:
+        assert staged_scores_unusable(night)

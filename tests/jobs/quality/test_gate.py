@@ -8,15 +8,15 @@ from typing import Any
 import great_expectations.expectations as gxe
 import pytest
 
-from feature_defs.problems import GateFailed
-from jobs.lake.delta_io import Dates
+from feature_defs.errors import GateFailed
+from jobs.lake.dates import Dates
 from jobs.lake.runs import Run
-from jobs.quality.acceptance import GATES, Acceptance
 from jobs.quality.gate import Expectation, GateResult, judged, require, validate
+from jobs.quality.overrides import GATES, GateOverride
 
 GATE = GATES["ingest"]
 DAY = date(2024, 3, 1)
-WISH = Acceptance(GATE, "bank holiday", "ada")
+WISH = GateOverride(GATE, "bank holiday", "ada")
 
 
 def expectations(column: str = "v", **changes: Any) -> list[Expectation]:

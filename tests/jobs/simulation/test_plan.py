@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feature_defs.problems import UsageProblem
+from feature_defs.errors import UsageError
 from jobs.simulation.plan import SimulationPlan
 
 GOOD: dict[str, Any] = {"out": "bank", "num_cards": 400, "num_days": 75, "seed": 7}
@@ -46,11 +46,11 @@ def test_every_cause_has_an_incident_a_week_unless_none_are_wanted() -> None:
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
-    with pytest.raises(UsageProblem, match=name) as caught:
+    with pytest.raises(UsageError, match=name) as caught:
         SimulationPlan(**{**GOOD, name: value})
     assert caught.value.exit_code == 2
 
 
 def test_all_wrong_values_are_named_at_once() -> None:
-    with pytest.raises(UsageProblem, match=r"num_cards is 0.*seed is -1"):
+    with pytest.raises(UsageError, match=r"num_cards is 0.*seed is -1"):
         SimulationPlan(**{**GOOD, "num_cards": 0, "seed": -1})

@@ -18,13 +18,13 @@ import pytest
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import Feature, Function
-from jobs.lake.delta_io import Dates
+from jobs.lake.dates import Dates
 from jobs.lake.tables import FEATURES_TABLE, LABELS, SCORES, TRANSACTIONS, Table
-from jobs.quality import counts
-from jobs.quality.facts import NightFacts, Staged, night_facts
+from jobs.quality import row_counts
+from jobs.quality.delivery_counts import NightCounts, Staged, count_nights
 from jobs.quality.gate import Check, GateResult
-from jobs.quality.parsing import MAX_AMOUNT
-from jobs.quality.staged import StagedSuite, ToPublish
+from jobs.quality.rows.parsing import MAX_AMOUNT
+from jobs.quality.staged_rows import RowsToPublish, StagedSuite
 from jobs.quality.suites import features, labels, model, monitor, scores, transactions
 from jobs.quality.suites.catalogue import all_expectations
 
@@ -214,7 +214,7 @@ def judge_deliveries(spark: SparkSession, nights: dict[date, Night]) -> GateResu
     read = {day: night["rows_read"] for day, night in nights.items()}
     labels_read = {day: night["labels_read"] for day, night in nights.items()}
     dates = Dates(min(nights), max(nights))
-    facts = night_facts(dates, Staged(rows, told, read, labels_read))
+    facts = count_nights(dates, Staged(rows, told, read, labels_read))
     counted = [
         transactions.volume(facts, HISTORY),
         *transactions.counted(rows.where("accepted")),
@@ -332,8 +332,8 @@ def judge_staged(spark: SparkSession, suite: StagedSuite, nights: dict[date, Nig
     accepted = frame(spark, [row for n in nights.values() for row in n["accepted"]], types)
     types = types_of(suite.table)
     built = frame(spark, [row for night in nights.values() for row in night["staged"]], types)
-    keys = counts.AcceptedKeys(accepted, version=0)
-    rows = ToPublish(keys, built, dict(built.dtypes), Dates(min(nights), max(nights)))
+    keys = row_counts.AcceptedKeys(accepted, version=0)
+    rows = RowsToPublish(keys, built, dict(built.dtypes), Dates(min(nights), max(nights)))
     tonight = {day: night["cards"] for day, night in nights.items()}
     further = [scores.alert_volume(tonight, HISTORY)] if suite is scores.SUITE else []
     return suite.judge(rows, lambda: further)
@@ -504,7 +504,7 @@ def test_a_defect_of_figures_is_caught(gate: str, defect: Defect) -> None:
 @pytest.mark.parametrize("defect", COLUMNS, ids=lambda defect: defect.what)
 @pytest.mark.parametrize("table", [TRANSACTIONS, FEATURES_TABLE, SCORES], ids=lambda t: t.name)
 def test_a_wrong_column_is_caught_before_rows_are_counted(table: Table, defect: Defect) -> None:
-    declared = counts.declared_types(table)
+    declared = row_counts.declared_types(table)
     found = dict(declared)
     defect.seed(found)
     if table is TRANSACTIONS:
@@ -513,7 +513,7 @@ def test_a_wrong_column_is_caught_before_rows_are_counted(table: Table, defect: 
     else:
         suite = features.SUITE if table is FEATURES_TABLE else scores.SUITE
         # Neither frame is looked at.
-        rows = ToPublish(None, None, found, Dates(FIRST, FIRST))  # type: ignore[arg-type]
+        rows = RowsToPublish(None, None, found, Dates(FIRST, FIRST))  # type: ignore[arg-type]
         result = suite.judge(rows)
     (check,) = result.checks
     assert (check.name, check.status, check.severity) == (defect.caught_by, "failed", "fail")
@@ -559,7 +559,7 @@ def test_an_undecided_check_says_why_and_stops_nothing() -> None:
 def test_volume_is_judged_from_seven_earlier_nights_on() -> None:
     def judge(history: dict[date, int], *accepted: int) -> dict[str, str]:
         facts = [
-            NightFacts(FIRST + timedelta(days=nth), rows_read=n, rows_accepted=n)
+            NightCounts(FIRST + timedelta(days=nth), rows_read=n, rows_accepted=n)
             for nth, n in enumerate(accepted)
         ]
         dates = Dates(FIRST, FIRST + timedelta(days=len(accepted) - 1))

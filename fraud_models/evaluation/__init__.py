@@ -1,0 +1,1 @@
+"""Judging a model: splits out of time, metrics, bootstrap intervals, baselines."""

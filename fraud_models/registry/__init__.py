@@ -1,0 +1,1 @@
+"""Trained models as files and versions: checkpoint, MLflow, model card, ONNX, promotion."""

@@ -1,0 +1,1 @@
+"""From a trained model to scores: reconstruction, ranking, calibration, reasons."""

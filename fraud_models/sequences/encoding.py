@@ -1,0 +1,235 @@
+"""Feature values to the channels a network reads and describes, and back.
+
+Fitted on quantiles of the training data and kept in the checkpoint. Per kind of feature:
+
+- counts, durations: sign(x) log(1 + |x|), then centred on the median and divided by a robust
+  standard deviation ((q90 - q10) / 2.563), floored so that an almost constant column cannot blow
+  up;
+- amounts: the same without the logarithm: five times the usual amount is a small step in
+  logarithms and a large one in money, and in logarithms the smallest payments look oddest;
+- rates: divided by their root mean square (floored): a fraud rate is zero nearly always, so
+  quantile ranges say nothing about it;
+- probabilities (rates that begin with a prior, so never 0 or 1): log odds, then as counts;
+- hour of day and day of week: sine and cosine, two channels.
+
+A missing value encodes to 0, is told to the network by an indicator channel of its own and costs
+exactly 0 nats. Channels are ordered: one per plain column, all sines, all cosines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from feature_defs.catalogue import feature
+from feature_defs.errors import FraudScoringError, UsageError
+from feature_defs.feature import CYCLES, Kind
+from fraud_models.config import NetworkConfig
+
+NUM_QUANTILES = 101
+# Distance between the 10th and the 90th percentile of a normal distribution, in deviations.
+DEVIATIONS_Q10_TO_Q90 = 2.563
+LOG_SCALE_FLOOR = 0.1
+LINEAR_SCALE_FLOOR = 0.01
+RATE_SCALE_FLOOR = 0.01
+# Of log odds: odds within a factor of e look alike.
+ODDS_SCALE_FLOOR = 1.0
+
+LOGARITHMIC = frozenset({Kind.COUNT, Kind.DURATION_S, Kind.RATIO})
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """What the encoding needs to know of one column of the training events."""
+
+    num_rows: int
+    """Rows looked at, nulls included."""
+    num_null: int
+    """Nulls among them."""
+    quantiles: tuple[float, ...]
+    """101 values, of probability 0.00, 0.01, … 1.00; empty when every row is null."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantiles", tuple(float(value) for value in self.quantiles))
+        if len(self.quantiles) not in (0, NUM_QUANTILES):
+            raise UsageError(
+                f"A column comes with {len(self.quantiles)} quantiles.",
+                expected=f"{NUM_QUANTILES}, or none when all its values are null.",
+                remedy="ask for the probabilities 0.00, 0.01, … 1.00.",
+            )
+
+
+@dataclass(frozen=True)
+class FeatureScale:
+    """How one column is encoded."""
+
+    name: str
+    kind: Kind
+    centre: float
+    """Median, after the logarithm where there is one."""
+    scale: float
+    """One encoded unit, after the logarithm where there is one."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The fitted encoding of all columns that a model reads, in their order."""
+
+    features: tuple[FeatureScale, ...]
+
+    @classmethod
+    def fit(cls, features: Sequence[str], statistics: Mapping[str, ColumnStatistics]) -> Encoding:
+        """Fit on the statistics of the training events, one entry per feature column.
+
+        Raises:
+            FraudScoringError: statistics of a column are missing or not finite.
+        """
+        return cls(tuple(_fit(name, statistics.get(name)) for name in features))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the feature columns, in order."""
+        return tuple(scale.name for scale in self.features)
+
+    @property
+    def channel_owner(self) -> tuple[int, ...]:
+        """[C] column that each channel belongs to."""
+        cyclic = self._cyclic
+        plain = (i for i in range(len(self.features)) if i not in cyclic)
+        return (*plain, *cyclic, *cyclic)
+
+    def freedom(self, network: NetworkConfig) -> Tensor:
+        """[C] degrees of freedom of each channel's likelihood."""
+        of_kind = {Kind.AMOUNT: network.amount_degrees_of_freedom}
+        kinds = (self.features[owner].kind for owner in self.channel_owner)
+        return torch.tensor([of_kind.get(kind, network.degrees_of_freedom) for kind in kinds])
+
+    @property
+    def num_channels(self) -> int:
+        """C."""
+        return len(self.channel_owner)
+
+    @property
+    def num_inputs(self) -> int:
+        """Width of the network's input: channels and missing-indicators."""
+        return self.num_channels + len(self.features)
+
+    @property
+    def _cyclic(self) -> tuple[int, ...]:
+        return tuple(i for i, scale in enumerate(self.features) if scale.kind in CYCLES)
+
+    def encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., F] values, NaN for missing, to [..., C] channels and [..., F] presence (bool)."""
+        present = ~torch.isnan(values)
+        filled = torch.where(present, values, torch.zeros_like(values))
+        logarithmic = self._tensor([scale.kind in LOGARITHMIC for scale in self.features], values)
+        logged = torch.sign(filled) * torch.log1p(filled.abs())
+        plain = torch.where(logarithmic.bool(), logged, filled)
+        probability = self._tensor([s.kind is Kind.PROBABILITY for s in self.features], values)
+        plain = torch.where(probability.bool(), torch.logit(filled), plain)
+        centre = self._tensor([scale.centre for scale in self.features], values)
+        scale = self._tensor([scale.scale for scale in self.features], values)
+        plain = (plain - centre) / scale
+        owners = torch.tensor(self.channel_owner, device=values.device)
+        num_plain = len(self.features) - len(self._cyclic)
+        cyclic = torch.tensor(self._cyclic, device=values.device, dtype=torch.long)
+        period = self._tensor([CYCLES[self.features[i].kind] for i in self._cyclic], values)
+        angle = filled[..., cyclic] * (2 * math.pi / period)
+        parts = [plain[..., owners[:num_plain]], torch.sin(angle), torch.cos(angle)]
+        channels = torch.cat(parts, dim=-1)
+        return torch.where(present[..., owners], channels, torch.zeros_like(channels)), present
+
+    def inputs(self, channels: Tensor, present: Tensor, limit: float) -> Tensor:
+        """What the network reads, [..., C + F]: bounded channels, then missing-indicators.
+
+        Values beyond `limit` look alike to the network; the likelihood sees them whole.
+        """
+        bounded = channels.clamp(-limit, limit)
+        return torch.cat([bounded, (~present).to(channels.dtype)], dim=-1)
+
+    def decode(self, channels: Tensor) -> Tensor:
+        """[..., C] expected channels to [..., F] values in the columns' own units."""
+        num_plain = len(self.features) - len(self._cyclic)
+        num_cyclic = len(self._cyclic)
+        sine = channels[..., num_plain : num_plain + num_cyclic]
+        cosine = channels[..., num_plain + num_cyclic : num_plain + 2 * num_cyclic]
+        columns: list[Tensor] = []
+        plain = cyclic = 0
+        for scale in self.features:
+            if scale.kind in CYCLES:
+                turn = torch.atan2(sine[..., cyclic], cosine[..., cyclic]) / (2 * math.pi)
+                period = CYCLES[scale.kind]
+                # A turn just below 0 may round up to the whole period, which is 0 again.
+                turned = torch.remainder(turn, 1.0) * period
+                columns.append(torch.where(turned >= period, torch.zeros_like(turned), turned))
+                cyclic += 1
+                continue
+            value = channels[..., plain] * scale.scale + scale.centre
+            if scale.kind in LOGARITHMIC:
+                value = torch.sign(value) * torch.expm1(value.abs())
+            if scale.kind is Kind.PROBABILITY:
+                value = torch.sigmoid(value)
+            columns.append(value)
+            plain += 1
+        return torch.stack(columns, dim=-1)
+
+    @staticmethod
+    def _tensor(values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return {
+            "features": [{**asdict(scale), "kind": scale.kind.value} for scale in self.features]
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Encoding:
+        """The encoding that `to_dict` wrote."""
+        return cls(
+            tuple(
+                FeatureScale(
+                    name=item["name"],
+                    kind=Kind(item["kind"]),
+                    centre=float(item["centre"]),
+                    scale=float(item["scale"]),
+                )
+                for item in values["features"]
+            )
+        )
+
+
+def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
+    kind = feature(name).kind
+    if statistics is None or not all(math.isfinite(value) for value in statistics.quantiles):
+        raise FraudScoringError(
+            f"The statistics of {name} are missing or not finite.",
+            expected="quantiles of every column that the model reads.",
+            remedy="compute them from the training events; NaN and infinity are not values.",
+        )
+    quantiles = np.array(statistics.quantiles, dtype=np.float64)
+    if kind in CYCLES or len(quantiles) == 0:
+        return FeatureScale(name, kind, centre=0.0, scale=1.0)
+    if kind is Kind.RATE:
+        scale = max(float(np.sqrt(np.mean(quantiles**2))), RATE_SCALE_FLOOR)
+        return FeatureScale(name, kind, centre=0.0, scale=scale)
+    if kind is Kind.AMOUNT:
+        return FeatureScale(name, kind, *_robust(quantiles, LINEAR_SCALE_FLOOR))
+    if kind is Kind.PROBABILITY:
+        odds = np.log(quantiles / (1 - quantiles))
+        return FeatureScale(name, kind, *_robust(odds, ODDS_SCALE_FLOOR))
+    logged = np.sign(quantiles) * np.log1p(np.abs(quantiles))
+    return FeatureScale(name, kind, *_robust(logged, LOG_SCALE_FLOOR))
+
+
+def _robust(quantiles: npt.NDArray[np.float64], floor: float) -> tuple[float, float]:
+    """Median and robust standard deviation."""
+    spread = float(quantiles[90] - quantiles[10]) / DEVIATIONS_Q10_TO_Q90
+    return float(quantiles[50]), max(spread, floor)

@@ -1,0 +1,1 @@
+"""Training a model: snapshot, reader, phases, loop, and ranks under TorchDistributor."""

@@ -1,0 +1,230 @@
+"""A training snapshot: plain Parquet files that never change, and a manifest that pins them.
+
+    <uri>/data/*.parquet   rows of `event_batch.PACKED_SCHEMA`, one row group per file
+    <uri>/manifest.json    what is in them, and what they were made from
+
+Petastorm deals row groups to ranks and must not read a Delta folder (it would see deleted rows),
+so Spark writes the snapshot once: rows in random order, a multiple of the ranks of equal files.
+In order: write `data/`, `summarise(uri)`, `write_manifest(uri, Manifest(...))`; a training run
+calls `verify(uri, manifest)` before it starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_defs.errors import InputMissing
+from fraud_models.sequences.encoding import Encoding
+from fraud_models.storage import filesystem, join, names_in, read_bytes, write_bytes
+
+FORMAT_VERSION = 2
+DATA_FOLDER = "data"
+MANIFEST_FILE = "manifest.json"
+REWRITE = "write the snapshot again (the train job does)."
+
+
+@dataclass(frozen=True)
+class SnapshotFile:
+    """One Parquet file of a snapshot."""
+
+    name: str
+    num_rows: int
+    size_bytes: int
+    sha256: str
+    """Of its bytes."""
+
+
+@dataclass(frozen=True)
+class SnapshotSummary:
+    """What the files of a snapshot hold together."""
+
+    files: tuple[SnapshotFile, ...]
+    num_events: int
+    """Events in all rows, those that are only context included."""
+    num_train_events: int
+    """Events with role 1."""
+    num_validation_events: int
+    """Events with role 2."""
+
+    @property
+    def num_rows(self) -> int:
+        """Sequences in all files."""
+        return sum(file.num_rows for file in self.files)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a snapshot holds and what it was made from."""
+
+    summary: SnapshotSummary
+    columns: Mapping[str, str]
+    """Feature columns in the order of the packed values, with their fingerprints."""
+    encoding: Encoding
+    """Fitted on the snapshot's training events."""
+    data_versions: Mapping[str, int]
+    """Version of every input table."""
+    as_of: str
+    """Date (YYYY-MM-DD) before whose 00:00 UTC everything in here was known."""
+    world_size: int
+    """Most ranks that the snapshot was cut for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "num_rows": self.summary.num_rows,
+            "num_events": self.summary.num_events,
+            "num_train_events": self.summary.num_train_events,
+            "num_validation_events": self.summary.num_validation_events,
+            "files": [asdict(file) for file in self.summary.files],
+            "columns": dict(self.columns),
+            "encoding": self.encoding.to_dict(),
+            "data_versions": dict(self.data_versions),
+            "as_of": self.as_of,
+            "world_size": self.world_size,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Manifest:
+        """The manifest that `to_dict` wrote."""
+        return cls(
+            summary=SnapshotSummary(
+                files=tuple(SnapshotFile(**file) for file in values["files"]),
+                num_events=values["num_events"],
+                num_train_events=values["num_train_events"],
+                num_validation_events=values["num_validation_events"],
+            ),
+            columns=values["columns"],
+            encoding=Encoding.from_dict(values["encoding"]),
+            data_versions=values["data_versions"],
+            as_of=values["as_of"],
+            world_size=values["world_size"],
+        )
+
+
+def summarise(uri: str) -> SnapshotSummary:
+    """Look at the files that were written to `<uri>/data`.
+
+    Raises:
+        InputMissing: there is no file, a file has more than one row group, or no target event.
+    """
+    files: list[SnapshotFile] = []
+    totals = [0, 0, 0]
+    for name in names_in(join(uri, DATA_FOLDER)):
+        if not name.endswith(".parquet"):
+            continue
+        file, counts = _summarise_file(join(uri, DATA_FOLDER, name), name)
+        # Spark writes a file of no rows when it has nothing to write at all.
+        if file.num_rows:
+            files.append(file)
+            totals = [total + count for total, count in zip(totals, counts, strict=True)]
+    if totals[1] == 0 or totals[2] == 0:
+        raise InputMissing(
+            f"The snapshot {uri} has {totals[1]} training and {totals[2]} validation events.",
+            expected="events of both kinds.",
+            remedy="choose a later date, or ingest and build features of the days before it.",
+        )
+    return SnapshotSummary(tuple(files), *totals)
+
+
+def _summarise_file(uri: str, name: str) -> tuple[SnapshotFile, list[int]]:
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        parquet = pq.ParquetFile(opened)
+        num_groups = parquet.metadata.num_row_groups
+        if num_groups > 1:
+            raise InputMissing(
+                f"{uri} has {num_groups} row groups.",
+                expected="one row group per file, so that ranks get equal shares.",
+                remedy="write more and smaller files (below parquet.block.size each).",
+            )
+        table = parquet.read(columns=["num_events", "num_train", "num_validation"])
+    counts = [int(pc.sum(column).as_py() or 0) for column in table.columns]
+    return SnapshotFile(name, table.num_rows, int(fs.size(path)), digest), counts
+
+
+def write_manifest(uri: str, manifest: Manifest) -> None:
+    """Write `<uri>/manifest.json`; a snapshot without it does not exist."""
+    text = json.dumps(manifest.to_dict(), indent=1)
+    write_bytes(join(uri, MANIFEST_FILE), text.encode())
+
+
+def read_manifest(uri: str) -> Manifest:
+    """Read `<uri>/manifest.json`.
+
+    Raises:
+        InputMissing: it is not there, not readable, or of another format.
+    """
+    path = join(uri, MANIFEST_FILE)
+    content = read_bytes(path)
+    try:
+        values = json.loads(content)
+        if values["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"its format is {values['format_version']}")
+        return Manifest.from_dict(values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputMissing(
+            f"{path} is not a manifest: {error}.",
+            expected=f"the JSON of a snapshot's manifest, format {FORMAT_VERSION}.",
+            remedy=REWRITE,
+        ) from error
+
+
+def verify(uri: str, manifest: Manifest, num_ranks: int) -> None:
+    """Check that the files are those of the manifest and are enough for the ranks.
+
+    What is in them is not read, see `damage`.
+
+    Raises:
+        InputMissing: files are missing, or have another size or number of rows; all are named.
+    """
+    faults = [fault for file in manifest.summary.files if (fault := _fault(uri, file))]
+    if faults:
+        raise InputMissing(
+            f"The snapshot {uri} is damaged: {'; '.join(faults)}.",
+            expected=f"the {len(manifest.summary.files)} files of its manifest, unchanged.",
+            remedy=REWRITE,
+        )
+    if len(manifest.summary.files) < num_ranks:
+        raise InputMissing(
+            f"The snapshot {uri} has {len(manifest.summary.files)} files for {num_ranks} ranks.",
+            expected="at least one file per rank.",
+            remedy=f"train with fewer workers, or {REWRITE}",
+        )
+
+
+def _fault(uri: str, file: SnapshotFile) -> str | None:
+    fs, path = filesystem(join(uri, DATA_FOLDER, file.name))
+    if not fs.exists(path):
+        return f"{file.name} is missing"
+    size = int(fs.size(path))
+    if size != file.size_bytes:
+        return f"{file.name} has {size} bytes instead of {file.size_bytes}"
+    try:
+        with fs.open(path, "rb") as opened:
+            num_rows = pq.ParquetFile(opened).metadata.num_rows
+    except (OSError, pa.ArrowException) as error:
+        return f"{file.name} cannot be read ({error})"
+    if num_rows != file.num_rows:
+        return f"{file.name} has {num_rows} rows instead of {file.num_rows}"
+    return None
+
+
+def damage(uri: str, file: SnapshotFile) -> str | None:
+    """What is wrong with a file, its content included; nothing when it is as it was written."""
+    fault = _fault(uri, file)
+    if fault:
+        return fault
+    fs, path = filesystem(join(uri, DATA_FOLDER, file.name))
+    with fs.open(path, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return None if digest == file.sha256 else f"{file.name} has another content"

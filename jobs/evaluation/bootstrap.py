@@ -1,0 +1,151 @@
+"""How far a ranking's figures may be off by chance, over rows that stay in Spark.
+
+Each night's rows are counted into bins of their values, once per replicate of the bootstrap, by
+one task; what comes to the driver are counts per night, bin and replicate. The bins are quantiles,
+fine at the top, where the precision is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_defs.errors import InputMissing
+from fraud_models.evaluation import bootstrap
+from fraud_models.evaluation.bootstrap import NUM_REPLICATES, Floats
+from fraud_models.evaluation.card_precision import resampled_card_precision
+from jobs.evaluation.ranking_metrics import top_cards
+
+TAIL_FROM = 0.98
+BINS = (*np.arange(0, TAIL_FROM, 0.02), *np.arange(TAIL_FROM, 1.0, 0.0001))
+COUNTED = "business_date date, positives binary, negatives binary"
+# Beyond twice the k, so that even a k of 1 finds cards in every replicate.
+SPARE_CARDS = 20
+
+
+@dataclass(frozen=True)
+class BootstrapMetrics:
+    """Figures of one ranking, replicate by replicate; the first is the sample itself."""
+
+    nights: tuple[date, ...]
+    roc_auc: Floats
+    """[B]."""
+    average_precision: Floats
+    """[B]."""
+    cp_at_k: Floats
+    """[B] means over the nights."""
+    by_night: tuple[dict[str, float], ...]
+    """The sample's figures night by night; the curves' to the accuracy of the bins."""
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Runs on executors: the counts of all nights of one partition."""
+
+    edges: tuple[float, ...]
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        counts: dict[date, Floats] = {}
+        for batch in batches:
+            table = batch.to_pandas(date_as_object=True)
+            for night, rows in table.groupby("business_date"):
+                here = counts.setdefault(night, self._nothing())
+                here += self._counted(rows)
+        for night, (positives, negatives) in counts.items():
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "business_date": pa.array([night], pa.date32()),
+                    "positives": pa.array([positives.tobytes()], pa.binary()),
+                    "negatives": pa.array([negatives.tobytes()], pa.binary()),
+                }
+            )
+
+    def _nothing(self) -> Floats:
+        return np.zeros((2, NUM_REPLICATES, len(self.edges) + 1))
+
+    def _counted(self, rows: pd.DataFrame) -> Floats:
+        weights = bootstrap.card_weights(rows["card"].to_numpy(np.int64), NUM_REPLICATES)
+        bins = np.searchsorted(self.edges, rows["value"].to_numpy(np.float64), side="right")
+        frauds = rows["is_fraud"].to_numpy(bool)
+        counted = self._nothing()
+        for side, chosen in enumerate((frauds, ~frauds)):
+            order = np.argsort(bins[chosen], kind="stable")
+            own = bins[chosen][order]
+            if not len(own):
+                continue
+            first = np.flatnonzero(np.append(True, own[1:] != own[:-1]))
+            sums = np.add.reduceat(weights[chosen][order].astype(np.float64), first, axis=0)
+            counted[side][:, own[first]] = sums.T
+        return counted
+
+
+def resampled(rows: DataFrame, value: str, k: int) -> BootstrapMetrics:
+    """Figures of the column `value`, with cards and nights drawn again.
+
+    `rows` as in `ranking_figures.figures`.
+
+    Raises:
+        InputMissing: there are no rows.
+    """
+    seen = rows.select(
+        "business_date",
+        F.xxhash64("card_id").alias("card"),
+        F.col("is_fraud").cast("boolean").alias("is_fraud"),
+        F.col(value).cast("double").alias("value"),
+    )
+    wanted = F.array(*(F.lit(float(probability)) for probability in BINS))
+    quantiles = seen.agg(F.percentile_approx("value", wanted, 100_000)).collect()[0][0]
+    if quantiles is None:
+        raise InputMissing(
+            "No transaction is left to judge.",
+            expected="cards of which no fraud was known when the night began.",
+            remedy="judge other nights.",
+        )
+    edges = tuple(sorted(set(quantiles)))
+    per_night = seen.repartition("business_date").mapInArrow(_Count(edges), COUNTED)
+    found = sorted(per_night.collect(), key=lambda row: row["business_date"])
+    shape = (len(found), NUM_REPLICATES, len(edges) + 1)
+    positives, negatives = (
+        np.frombuffer(b"".join(row[side] for row in found)).reshape(shape)
+        for side in ("positives", "negatives")
+    )
+    nights = tuple(row["business_date"] for row in found)
+    drawn = bootstrap.night_weights(nights, NUM_REPLICATES)
+    together = [np.einsum("bd,dbv->bv", drawn, side) for side in (positives, negatives)]
+    precisions = _card_precision(rows, value, k)
+    figures = zip(
+        bootstrap.roc_auc(positives[:, 0], negatives[:, 0]),
+        bootstrap.average_precision(positives[:, 0], negatives[:, 0]),
+        precisions[0],
+        strict=True,
+    )
+    return BootstrapMetrics(
+        nights=nights,
+        roc_auc=bootstrap.roc_auc(*together),
+        average_precision=bootstrap.average_precision(*together),
+        cp_at_k=(drawn * precisions).sum(axis=1) / drawn.sum(axis=1),
+        by_night=tuple(
+            {"roc_auc": area, "average_precision": mean, "cp_at_k": precision}
+            for area, mean, precision in figures
+        ),
+    )
+
+
+def _card_precision(rows: DataFrame, value: str, k: int) -> Floats:
+    """[B, D] of the nights' few cards that can be looked at."""
+    # A replicate leaves out a third of the cards, so that it looks further down.
+    nights = top_cards(rows, value, 2 * k + SPARE_CARDS)
+    cards = pd.concat(nights).drop_duplicates("card_id")
+    ids = rows.sparkSession.createDataFrame(cards[["card_id"]])
+    hashes = ids.select("card_id", F.xxhash64("card_id").alias("card")).toPandas()
+    weights = bootstrap.card_weights(hashes["card"].to_numpy(np.int64), NUM_REPLICATES)
+    return resampled_card_precision(
+        nights, k, pd.DataFrame(weights, index=hashes["card_id"].to_numpy())
+    )

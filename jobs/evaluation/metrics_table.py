@@ -1,0 +1,41 @@
+"""The rows of the table `metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.runs import Run, now
+from jobs.lake.tables import METRICS
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a candidate, with its 95 % interval where there is one."""
+
+    candidate: str
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+def append_metrics(lake: Lake, run: Run, dates: Dates, k: int, metrics: Iterable[Metric]) -> None:
+    """Keep what a run has found about some nights."""
+    moment = now()
+    rows = [
+        (
+            run.run_id,
+            metric.candidate,
+            dates.first,
+            dates.last,
+            f"cp_at_{k}" if metric.name == "cp_at_k" else metric.name,
+            float(metric.value),
+            *(metric.interval or (None, None)),
+            moment,
+        )
+        for metric in metrics
+    ]
+    frame = lake.spark.createDataFrame(rows, METRICS.ddl)
+    run.versions_out[METRICS.name] = lake.append(METRICS, frame.coalesce(1), run.run_id)

@@ -1,0 +1,92 @@
+"""Functions that executors run over sorted streams with `mapInArrow`.
+
+They have a module of their own because an executor imports the module of the function that it
+unpickles. This one imports what scoring needs. It imports neither MLflow nor Great Expectations:
+loading those takes longer than scoring one executor's share of a night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+
+from feature_defs.sources import KEYS
+from fraud_models.config import ModelConfig
+from fraud_models.registry.scorer_cache import cached_scorer
+from fraud_models.scoring.scorer import Scorer
+from fraud_models.sequences.event_batch import ContextLimits, iter_contexts, pack_contexts
+
+Batches = Iterable[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A checkpoint in its folder."""
+
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelStream:
+    """Maps a sorted stream: one of `fraud_models.scoring.scorer`'s streams with a stored model."""
+
+    function: Callable[[Batches, Scorer, tuple[str, ...]], Iterator[pa.RecordBatch]]
+    model: StoredModel
+
+    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
+        """What the model says of one partition, with the transactions' keys."""
+        return self.function(batches, cached_scorer(self.model.uri, self.model.sha256), KEYS)
+
+
+@dataclass(frozen=True)
+class FeatureContribution:
+    """One feature's part in a score."""
+
+    feature: str
+    observed: float | None
+    expected: float | None
+    error: float
+    """Nats of the reconstruction error."""
+    contribution: float
+    """Share of the ranking value."""
+
+
+@dataclass(frozen=True)
+class ExplainStream:
+    """Maps the contexts of one target event to a row per feature that the model reads."""
+
+    model: StoredModel
+
+    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
+        """Return the contributions of one partition's target event."""
+        scorer = cached_scorer(self.model.uri, self.model.sha256)
+        for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+            events = scorer.score_events(batch)
+            for observed, expected, errors, contributions in zip(
+                events.observed, events.expected, events.errors, events.contributions, strict=True
+            ):
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        pa.array(scorer.reason_columns, pa.string()),
+                        pa.array(observed, mask=np.isnan(observed)),
+                        pa.array(expected, mask=np.isnan(expected)),
+                        pa.array(errors),
+                        pa.array(contributions),
+                    ],
+                    names=[item.name for item in fields(FeatureContribution)],
+                )
+
+
+@dataclass(frozen=True)
+class PackStream:
+    """Maps a sorted stream to the rows of a training snapshot: one per block of a context."""
+
+    config: ModelConfig
+
+    def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
+        """Return the packed contexts of one partition."""
+        return pack_contexts(batches, self.config.columns, ContextLimits.of(self.config))

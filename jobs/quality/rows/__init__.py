@@ -1,0 +1,1 @@
+"""From source rows to accepted or quarantined rows: parsing, row rules, duplicates."""

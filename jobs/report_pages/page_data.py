@@ -1,0 +1,277 @@
+"""What the page shows, read from the lake: Spark aggregates, only bounded rows come here.
+
+Bounds: one row per alert (at most the alert budget), ten events per alerted card on the page,
+one row per night and histogram bin, three examples per reason of refusal. Tables that a night
+pins are read at its pins; `alerts` and `quarantine` are read as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Lake
+from jobs.lake.nights import PINNED
+from jobs.lake.run_history import night_records
+from jobs.lake.runs import Run
+from jobs.lake.tables import ALERTS, QUARANTINE, SCORES, TRANSACTIONS, Table
+
+HISTORY_NIGHTS = 28
+ALERTS_ON_PAGE = 100
+EVENTS_PER_ALERT = 10
+RAW_CHARACTERS = 300
+# Scores are counted by -log10(1 - score), four bins to a power of ten, the last one open.
+BINS_PER_DECADE = 4
+NUM_BINS = 8 * BINS_PER_DECADE
+TIME_FORMAT = "yyyy-MM-dd HH:mm:ss"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a night's readings come from."""
+
+    lake: Lake
+    day: date
+    pins: Mapping[str, int]
+    # Tables opened so far: finding the files of a version costs more than reading a night.
+    _opened: dict[str, DataFrame] = field(default_factory=dict, init=False, repr=False)
+
+    def nights(self, table: Table, days_before: int) -> DataFrame:
+        """Rows of a table from `days_before` days before the night up to the night."""
+        dates = Dates(self.day - timedelta(days=days_before), self.day)
+        if table.name not in self._opened:
+            version = self.pins.get(table.name) if table in PINNED else None
+            self._opened[table.name] = self.lake.read(table, version)
+        return self._opened[table.name].where(dates.sql)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What one night delivered."""
+
+    day: date
+    accepted: int = 0
+    late: int = 0
+    quarantined: int = 0
+    alerts: int = 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Rows that one rule refused."""
+
+    reason: str
+    num_rows: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """A transaction of an alerted card; the score is unset where it was never scored."""
+
+    transaction_id: str
+    event_time: str
+    merchant_id: str
+    amount: Decimal
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A card sent to people, with its recent events, newest first."""
+
+    rank: int
+    card_id: str
+    transaction_id: str
+    num_transactions: int
+    score: float
+    amount: Decimal
+    reasons: tuple[tuple[str, float | None, float | None], ...]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def event(self) -> Event | None:
+        """The alerted transaction itself, when the lake still has it."""
+        first = self.events[0] if self.events else None
+        return first if first and first.transaction_id == self.transaction_id else None
+
+
+@dataclass(frozen=True)
+class Tails:
+    """How many scores fell into each bin, tonight and on the nights before; models per night."""
+
+    tonight: tuple[int, ...]
+    before: tuple[int, ...]
+    models: Mapping[date, tuple[str, ...]]
+    in_sample: bool
+
+
+def volumes(place: Place, ingest: Run | None) -> list[Volume]:
+    """One per night that delivered anything, the night itself always, oldest first.
+
+    Refused rows are counted by the record of each night's `ingest`; `ingest` is this night's,
+    also when a gate stopped it: then nothing of it is in the tables.
+    """
+    late = (F.to_date("event_time") < F.col("business_date")).cast("int")
+    found: dict[date, Volume] = {place.day: Volume(place.day)}
+    transactions = place.nights(TRANSACTIONS, HISTORY_NIGHTS).groupBy("business_date")
+    for row in transactions.agg(F.count("*").alias("n"), F.sum(late).alias("late")).collect():
+        found[row[0]] = Volume(row[0], accepted=row["n"], late=row["late"])
+    for row in place.nights(ALERTS, HISTORY_NIGHTS).groupBy("business_date").count().collect():
+        found[row[0]] = replace(found.get(row[0], Volume(row[0])), alerts=row["count"])
+    dates = Dates(place.day - timedelta(days=HISTORY_NIGHTS), place.day)
+    records = night_records(place.lake, dates)
+    for day in found:
+        run = ingest if day == place.day else records.get(day, {}).get("ingest")
+        found[day] = _with_record(found[day], run)
+    return [found[day] for day in sorted(found)]
+
+
+def _with_record(volume: Volume, ingest: Run | None) -> Volume:
+    """The volume with what `ingest` counted: rows read, accepted and quarantined, by night."""
+    counted = ingest.figures.get("by_night", {}).get(str(volume.day)) if ingest else None
+    if counted is None:
+        return volume
+    _, accepted, quarantined = counted
+    return replace(volume, accepted=volume.accepted or accepted, quarantined=quarantined)
+
+
+def refusals(place: Place) -> list[Refusal]:
+    """The night's refused rows by reason, most frequent first; a row counts under each of its."""
+    raw = F.substring("raw", 1, RAW_CHARACTERS)
+    rows = (
+        place.nights(QUARANTINE, 0)
+        .select(F.explode("reasons").alias("reason"), raw.alias("raw"))
+        .groupBy("reason")
+        .agg(
+            F.count("*").alias("n"),
+            # Three examples at no cost of sorting, the same ones at every run.
+            F.array_distinct(
+                F.array(F.min("raw"), F.max("raw"), F.min_by("raw", F.xxhash64("raw")))
+            ).alias("examples"),
+        )
+        .orderBy(F.desc("n"), "reason")
+        .collect()
+    )
+    return [Refusal(row["reason"], row["n"], tuple(row["examples"])) for row in rows]
+
+
+def refusals_recorded(ingest: Run) -> list[Refusal]:
+    """Refused rows by reason as a stopped `ingest` counted them; the rows themselves are gone."""
+    counts: dict[str, int] = {}
+    for name in ("quarantined_by_reason", "labels_quarantined_by_reason"):
+        for reason, num_rows in ingest.figures.get(name, {}).items():
+            counts[reason] = counts.get(reason, 0) + num_rows
+    return [Refusal(reason, n) for reason, n in sorted(counts.items(), key=lambda x: (-x[1], x[0]))]
+
+
+def alerts(place: Place) -> list[Alert]:
+    """The night's alerts by rank, each with its transaction and recent events of its card."""
+    frame = place.nights(ALERTS, 0).orderBy("rank")
+    rows = frame.collect()
+    if not rows:
+        return []
+    events = _events(place, frame)
+    return [
+        Alert(
+            rank=row["rank"],
+            card_id=row["card_id"],
+            transaction_id=row["transaction_id"],
+            num_transactions=row["num_transactions"],
+            score=row["score"],
+            amount=row["amount"],
+            reasons=tuple((r["feature"], r["observed"], r["expected"]) for r in row["reasons"]),
+            events=tuple(events.get(row["card_id"], ())),
+        )
+        for row in rows
+    ]
+
+
+def _events(place: Place, alerted: DataFrame) -> dict[str, list[Event]]:
+    """Recent events by card, up to the alerted one, newest first."""
+    history = place.nights(TRANSACTIONS, HISTORY_NIGHTS)
+    order = Window.partitionBy("card_id").orderBy(F.desc("event_time"), F.desc("transaction_id"))
+    moment = F.struct("event_time", "transaction_id")
+    keep = F.when(F.col("rank") <= ALERTS_ON_PAGE, EVENTS_PER_ALERT).otherwise(1)
+    own = F.col("transaction_id") == F.col("alerted_id")
+    recent = (
+        history.join(
+            F.broadcast(
+                alerted.select("card_id", "rank", F.col("transaction_id").alias("alerted_id"))
+            ),
+            "card_id",
+        )
+        .withColumn("until", F.max(F.when(own, moment)).over(Window.partitionBy("card_id")))
+        .where(moment <= F.col("until"))
+        .withColumn("nth", F.row_number().over(order))
+        .where(F.col("nth") <= keep)
+        .select(
+            "card_id",
+            "nth",
+            "transaction_id",
+            "business_date",
+            "merchant_id",
+            "amount",
+            F.date_format("event_time", TIME_FORMAT).alias("moment"),
+        )
+        .collect()
+    )
+    score_of = _scores(place, [(row["business_date"], row["transaction_id"]) for row in recent])
+    events: dict[str, list[Event]] = {}
+    for row in sorted(recent, key=lambda row: (row["card_id"], row["nth"])):
+        event = Event(
+            transaction_id=row["transaction_id"],
+            event_time=row["moment"],
+            merchant_id=row["merchant_id"],
+            amount=row["amount"],
+            score=score_of.get(row["transaction_id"]),
+        )
+        events.setdefault(row["card_id"], []).append(event)
+    return events
+
+
+def _scores(place: Place, keys: list[tuple[date, str]]) -> dict[str, float]:
+    """Scores of a few transactions: the short list travels to the table, not the reverse."""
+    if not keys:
+        return {}
+    wanted = place.lake.spark.createDataFrame(keys, "business_date date, transaction_id string")
+    rows = (
+        place.nights(SCORES, HISTORY_NIGHTS)
+        .join(F.broadcast(wanted), ["business_date", "transaction_id"])
+        .select("transaction_id", "score")
+        .collect()
+    )
+    return {row["transaction_id"]: row["score"] for row in rows}
+
+
+def _bin(score: Column) -> Column:
+    rarity = -F.log10(F.greatest(1 - score, F.lit(1e-12)))
+    return F.least(F.floor(rarity * BINS_PER_DECADE).cast("int"), F.lit(NUM_BINS - 1))
+
+
+def tails(place: Place) -> Tails:
+    """How the scores of the night and of the nights before it are spread."""
+    rows = (
+        place.nights(SCORES, HISTORY_NIGHTS)
+        .groupBy("business_date", "model_version", "in_sample", _bin(F.col("score")).alias("bin"))
+        .count()
+        .collect()
+    )
+    tonight, before = [0] * NUM_BINS, [0] * NUM_BINS
+    models: dict[date, set[str]] = {}
+    for row in rows:
+        counts = tonight if row["business_date"] == place.day else before
+        counts[max(0, row["bin"])] += row["count"]
+        models.setdefault(row["business_date"], set()).add(row["model_version"])
+    return Tails(
+        tuple(tonight),
+        tuple(before),
+        {day: tuple(sorted(versions)) for day, versions in models.items()},
+        any(row["in_sample"] for row in rows if row["business_date"] == place.day),
+    )

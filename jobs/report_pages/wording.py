@@ -1,0 +1,256 @@
+"""Figures in the words of a risk analyst: one pure function per kind of feature.
+
+>>> sentence("transaction_amount", 412.0, 38.0)
+'paid 412.00, expected about 38.00'
+>>> sentence("transaction_hour_of_day", 3.2, 14.0)
+'at 03:12, expected around 14:00'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+
+from feature_defs.catalogue import FEATURES
+from feature_defs.feature import Feature, Function, Kind, Window
+from fraud_models.scoring.reasons import CARD_HISTORY
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+# Beyond this a tail is a matter of extrapolation, and a number would pretend to know it.
+RAREST = 1e9
+
+
+def money(value: Decimal | float) -> str:
+    """An amount with two digits, or three where the third says something.
+
+    >>> money(Decimal("1412.500")), money(Decimal("0.125"))
+    ('1,412.50', '0.125')
+    """
+    text = f"{value:,.3f}"
+    return text[:-1] if text.endswith("0") else text
+
+
+def number(value: float) -> str:
+    """A count or mean of counts: whole where it is whole, else with one digit.
+
+    >>> number(1200.0), number(3.14)
+    ('1,200', '3.1')
+    """
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent with as many digits as it takes to see it.
+
+    >>> percent(0.62), percent(0.0), percent(0.0042)
+    ('62 %', '0 %', '0.42 %')
+    """
+    hundredfold = 100 * share
+    if hundredfold == 0 or abs(hundredfold) >= 10:
+        return f"{hundredfold:.0f} %"
+    return f"{hundredfold:.2g} %"
+
+
+def duration(seconds: float) -> str:
+    """A time span in its natural unit.
+
+    >>> duration(42), duration(240), duration(32400), duration(200000)
+    ('42 s', '4 min', '9 h', '2.3 days')
+    """
+    if seconds < MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR_S:
+        return f"{seconds / MINUTE_S:.0f} min"
+    if seconds < DAY_S:
+        return f"{seconds / HOUR_S:.1f}".removesuffix(".0") + " h"
+    count = f"{seconds / DAY_S:.1f}".removesuffix(".0")
+    return f"{count} day" if count == "1" else f"{count} days"
+
+
+def clock(hours: float) -> str:
+    """Hours since midnight as a time of day.
+
+    >>> clock(3.2), clock(23.999)
+    ('03:12', '00:00')
+    """
+    minutes = round(hours * 60) % (24 * 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def tail(score: float) -> str:
+    """How rare a score is among ordinary transactions.
+
+    >>> tail(0.99996), tail(0.9), tail(0.2)
+    ('1 in 25,000', '1 in 10', 'common')
+    """
+    share = 1.0 - score
+    if share <= 1 / RAREST:
+        return "rarer than 1 in 1,000,000,000"
+    times = 1 / share
+    if times < 2:
+        return "common"
+    digits = max(0, math.floor(math.log10(times)) - 1)
+    return f"1 in {round(times, -digits):,.0f}"
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _over(window: Window | None) -> str:
+    """The window in words: ` over 7 days (delayed by 7 days)`."""
+    if window is None:
+        return ""
+    delayed = f" (delayed by {_days(window.delay_days)})" if window.delay_days else ""
+    return f" over {_days(window.length_days)}{delayed}"
+
+
+def _days(number_of_days: int) -> str:
+    return "1 day" if number_of_days == 1 else f"{number_of_days} days"
+
+
+def _what(feature: Feature) -> str:
+    """What a feature measures, without whose and when."""
+    measure = (feature.measure or "").removesuffix("_id").replace("_", " ")
+    words = {
+        Function.COUNT: "number of transactions",
+        Function.SUM: f"total {measure}",
+        Function.MEAN: f"mean {measure}",
+        Function.MIN: f"least {measure}",
+        Function.MAX: f"greatest {measure}",
+        Function.STD: f"spread of the {measure}",
+        Function.SHARE: "share of transactions",
+        Function.DISTINCT: f"number of different {measure}s",
+        Function.FRAUD_RATE: "fraud rate",
+        Function.FRAUD_COUNT: "number of known frauds",
+        Function.LABEL_COUNT: "number of transactions with a label",
+        Function.SECONDS_SINCE_LAST: "quiet before the transaction",
+        Function.SECONDS_BETWEEN: "usual gap between transactions",
+        Function.FIRST_TIME: "first transaction",
+    }
+    assert feature.function is not None
+    condition = f" ({feature.where.name.replace('_', ' ')})" if feature.where else ""
+    return words[feature.function] + condition
+
+
+def _whom(feature: Feature) -> str:
+    return feature.entity.name.replace("_", " ") if feature.entity else ""
+
+
+def _chance(feature: Feature) -> tuple[str, Feature]:
+    """What a rate with a prior says, and the count it is made from, which knows whose and when."""
+    part = feature.parts[0]
+    is_fraud = part.function is Function.FRAUD_COUNT
+    return "chance of fraud" if is_fraud else f"smoothed share of the {_what(part)}", part
+
+
+def _subject(feature: Feature) -> str:
+    """A feature as the subject of a sentence."""
+    if feature.function is Function.SMOOTHED:
+        what, part = _chance(feature)
+        return f"the {_whom(part)}'s {what}{_over(part.window)}"
+    if feature.entity is None:
+        return f"the {label(feature.name)}"
+    return f"the {_whom(feature)}'s {_what(feature)}{_over(feature.window)}"
+
+
+def _amount(feature: Feature, observed: float | None, expected: float | None) -> str:
+    about = "" if expected is None else f", expected about {money(round(expected, 2))}"
+    if feature.function is None:
+        paid = "paid an unknown amount" if observed is None else f"paid {money(observed)}"
+        return paid + about
+    was = "is not known" if observed is None else f"was {money(round(observed, 2))}"
+    return f"{_subject(feature)} {was}{about}"
+
+
+def _count(feature: Feature, observed: float | None, expected: float | None) -> str:
+    was = "is not known" if observed is None else f"was {number(observed)}"
+    about = "" if expected is None else f", expected about {number(max(expected, 0.0))}"
+    return f"{_subject(feature)} {was}{about}"
+
+
+def _rate(feature: Feature, observed: float | None, expected: float | None) -> str:
+    if feature.function is Function.FIRST_TIME and observed is not None:
+        is_it = "" if observed else "not "
+        return f"{is_it}the first transaction of the {_whom(feature)}{_over(feature.window)}"
+    was = "is not known" if observed is None else f"was {percent(observed)}"
+    about = "" if expected is None else f", expected {percent(min(max(expected, 0.0), 1.0))}"
+    return f"{_subject(feature)} {was}{about}"
+
+
+def _ratio(feature: Feature, observed: float | None, expected: float | None) -> str:
+    part, whole = feature.parts
+    about = "" if expected is None else f", expected about {expected:,.3g} times"
+    was = "is not known against" if observed is None else f"was {observed:,.3g} times"
+    return f"{_subject(part)} {was} {_subject(whole)}{about}"
+
+
+def _duration(feature: Feature, observed: float | None, expected: float | None) -> str:
+    about = "" if expected is None else f", expected {duration(max(expected, 0.0))}"
+    if feature.function is Function.SECONDS_BETWEEN:
+        was = "is not known" if observed is None else f"was {duration(observed)}"
+        return f"{_subject(feature)} {was}{about}"
+    if observed is None:
+        within = f" within {feature.window.length_days} days" if feature.window else ""
+        return f"no earlier transaction{within}{about}"
+    return f"{duration(observed)} after the last transaction{about}"
+
+
+def _hour(feature: Feature, observed: float | None, expected: float | None) -> str:
+    at = "at an unknown time" if observed is None else f"at {clock(observed)}"
+    return at if expected is None else f"{at}, expected around {clock(expected)}"
+
+
+def _weekday(feature: Feature, observed: float | None, expected: float | None) -> str:
+    on = "on an unknown day" if observed is None else f"on a {WEEKDAYS[round(observed) % 7]}"
+    return on if expected is None else f"{on}, expected a {WEEKDAYS[round(expected) % 7]}"
+
+
+SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
+    Kind.AMOUNT: _amount,
+    Kind.COUNT: _count,
+    Kind.RATE: _rate,
+    Kind.PROBABILITY: _rate,
+    Kind.RATIO: _ratio,
+    Kind.DURATION_S: _duration,
+    Kind.HOUR_OF_DAY: _hour,
+    Kind.DAY_OF_WEEK: _weekday,
+}
+
+
+def sentence(feature_name: str, observed: float | None, expected: float | None) -> str:
+    """Why a transaction stands out by one feature; null and NaN mean "not known".
+
+    A feature that the catalogue no longer has is called by its name.
+    """
+    observed, expected = _known(observed), _known(expected)
+    if feature_name == CARD_HISTORY:
+        return "what the card did before"
+    feature = FEATURES.get(feature_name)
+    if feature is not None:
+        return SENTENCES[feature.kind](feature, observed, expected)
+    was = "is not known" if observed is None else f"was {observed:,.4g}"
+    return f"{feature_name} {was}" + (
+        "" if expected is None else f", expected about {expected:,.4g}"
+    )
+
+
+def label(feature_name: str) -> str:
+    """A feature's name in words, for tables.
+
+    >>> label("merchant_fraud_rate_7d_delay_7d")
+    'fraud rate of the merchant over 7 days (delayed by 7 days)'
+    """
+    feature = FEATURES.get(feature_name)
+    if feature is not None and feature.function is Function.SMOOTHED:
+        what, part = _chance(feature)
+        return f"{what} of the {_whom(part)}{_over(part.window)}"
+    if feature is not None and feature.kind is Kind.RATIO:
+        numerator, denominator = (label(part.name) for part in feature.parts)
+        return f"{numerator}, against {denominator}"
+    if feature is None or feature.function is None or feature.entity is None:
+        return feature_name.replace("_", " ")
+    what = "transactions" if feature.function is Function.COUNT else _what(feature)
+    return f"{what} of the {_whom(feature)}{_over(feature.window)}"

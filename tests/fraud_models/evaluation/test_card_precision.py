@@ -1,0 +1,95 @@
+"""Card precision by the protocol, written out; days, promotion, the forest."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fraud_models.evaluation.baselines import fit_isolation_forest, forest_scores
+from fraud_models.evaluation.card_precision import (
+    card_precision_at_k,
+    card_precision_per_night,
+)
+from fraud_models.evaluation.splits import (
+    is_out_of_sample,
+    training_days,
+)
+from fraud_models.recipes import lstm_autoencoder
+from fraud_models.registry.promotion import margins
+
+
+def test_without_nights_nothing_is_known() -> None:
+    assert np.isnan(card_precision_at_k([], 5))
+
+
+def night(*events: tuple[str, float, bool, str]) -> pd.DataFrame:
+    return pd.DataFrame(events, columns=["card_id", "score", "is_fraud", "transaction_id"])
+
+
+def test_detected_cards_are_gone_from_later_nights() -> None:
+    first = night(("a", 0.9, True, "1"), ("b", 0.8, False, "2"), ("c", 0.7, True, "3"))
+    second = night(("a", 0.9, True, "4"), ("b", 0.8, False, "5"), ("c", 0.7, True, "6"))
+    assert card_precision_per_night([first, second], 2) == [0.5, 0.5]
+    assert card_precision_at_k([first, second], 2) == 0.5
+
+
+def test_a_card_counts_once_with_its_highest_score_and_any_fraud() -> None:
+    events = night(("a", 0.9, False, "1"), ("a", 0.1, True, "2"), ("b", 0.8, False, "3"))
+    assert card_precision_per_night([events], 1) == [1.0]
+
+
+def test_ties_go_to_the_smaller_transaction() -> None:
+    events = night(("b", 0.9, False, "1"), ("a", 0.9, True, "2"))
+    assert card_precision_per_night([events], 1) == [0.0]
+
+
+def test_fewer_cards_than_k_still_divide_by_k() -> None:
+    assert card_precision_per_night([night(("a", 0.9, True, "1"))], 4) == [0.25]
+
+
+def test_days() -> None:
+    config = lstm_autoencoder()
+    days = training_days(date(2018, 7, 4), config)
+    assert (days.as_of - days.train_from).days == config.train_days
+    assert (days.as_of - days.validation_from).days == config.validation_days
+    assert is_out_of_sample(date(2018, 7, 4), date(2018, 7, 4))
+    assert not is_out_of_sample(date(2018, 7, 4), date(2018, 7, 3))
+
+
+FIGURES: dict[str, float | None] = {"average_precision": 0.6, "cp_at_k": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("challenger", "promoted"),
+    [
+        ({"average_precision": 0.6, "cp_at_k": 0.3}, True),
+        ({"average_precision": 0.7, "cp_at_k": 0.29}, False),
+        ({"average_precision": 0.59, "cp_at_k": 0.4}, False),
+        ({"average_precision": float("nan"), "cp_at_k": 0.4}, False),
+        ({"average_precision": None, "cp_at_k": 0.4}, False),
+        ({"cp_at_k": 0.4}, False),
+    ],
+)
+def test_margins(challenger: dict[str, float | None], promoted: bool) -> None:
+    found = margins(challenger, FIGURES)
+    assert set(found) == {"average_precision", "cp_at_k"}
+    assert all(margin is not None and margin >= 0 for margin in found.values()) is promoted
+
+
+@pytest.mark.parametrize("unknown", [{}, {"average_precision": float("nan"), "cp_at_k": 0.1}])
+def test_an_unknown_incumbent_gives_no_margin(unknown: dict[str, float | None]) -> None:
+    assert None in margins(FIGURES, unknown).values()
+
+
+def test_the_forest_finds_what_is_far_off() -> None:
+    values = np.random.default_rng(1).normal(size=(500, 3))
+    values[0], values[1, 1] = 9.0, np.nan
+    forest = fit_isolation_forest(values, seed=4)
+    scores = forest_scores(forest, values)
+    assert scores.argmax() == 0
+    assert np.array_equal(scores, forest_scores(fit_isolation_forest(values, seed=4), values))
+    assert np.isfinite(scores).all()
+    assert len(forest_scores(forest, np.empty((0, 3)))) == 0

@@ -1,0 +1,84 @@
+"""Checkpoints: round trip, and every way in which one can be damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from feature_defs.errors import InputMissing
+from fraud_models.registry.checkpoint import load_checkpoint, save_checkpoint
+from fraud_models.scoring.trained_model import TrainedModel
+from tests.fraud_models.conftest import FINGERPRINTS
+
+
+def test_round_trip(checkpoint: TrainedModel, tmp_path: Path) -> None:
+    digest = save_checkpoint(str(tmp_path), checkpoint)
+    loaded = load_checkpoint(str(tmp_path), digest)
+    assert replace(loaded, weights={}) == replace(checkpoint, weights={})
+    assert all(loaded.weights[name].equal(w) for name, w in checkpoint.weights.items())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.json", "weights.safetensors"]
+
+
+def test_an_uncalibrated_checkpoint_keeps_that(checkpoint: TrainedModel, tmp_path: Path) -> None:
+    save_checkpoint(str(tmp_path), replace(checkpoint, calibration=None))
+    assert load_checkpoint(str(tmp_path)).calibration is None
+
+
+def test_other_stores_work(checkpoint: TrainedModel) -> None:
+    digest = save_checkpoint("memory://models/one", checkpoint)
+    assert load_checkpoint("memory://models/one", digest).columns == FINGERPRINTS
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def cut_in_half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("damage", [flip_last_byte, cut_in_half, Path.unlink])
+@pytest.mark.parametrize("name", ["weights.safetensors", "checkpoint.json"])
+def test_damage_is_found_and_the_file_named(
+    checkpoint: TrainedModel, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    digest = save_checkpoint(str(tmp_path), checkpoint)
+    damage(tmp_path / name)
+    with pytest.raises(InputMissing, match=name):
+        load_checkpoint(str(tmp_path), digest)
+
+
+def test_both_digests_are_shown(checkpoint: TrainedModel, tmp_path: Path) -> None:
+    save_checkpoint(str(tmp_path), checkpoint)
+    expected = json.loads((tmp_path / "checkpoint.json").read_text())["weights_sha256"]
+    flip_last_byte(tmp_path / "weights.safetensors")
+    with pytest.raises(InputMissing, match=r"SHA-256 is [0-9a-f]{64}") as caught:
+        load_checkpoint(str(tmp_path))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"format_version": 99}, {"encoding": {}}, {"config": {"x": 1}}])
+def test_unknown_formats_are_refused(
+    checkpoint: TrainedModel, tmp_path: Path, change: dict[str, object]
+) -> None:
+    save_checkpoint(str(tmp_path), checkpoint)
+    path = tmp_path / "checkpoint.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputMissing, match="format"):
+        load_checkpoint(str(tmp_path))
+
+
+def test_all_unfitting_columns_are_named(checkpoint: TrainedModel) -> None:
+    checkpoint.check_columns({**FINGERPRINTS, "another": "mark"})
+    available = {**FINGERPRINTS, "card_count_7d": "changed", "transaction_amount": "changed"}
+    del available["transaction_hour_of_day"], available["merchant_fraud_rate_7d_delay_7d"]
+    with pytest.raises(InputMissing) as caught:
+        checkpoint.check_columns(available)
+    assert all(name in str(caught.value) for name in FINGERPRINTS)

@@ -1,0 +1,97 @@
+"""Values to channels and back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_defs.errors import FraudScoringError, UsageError
+from fraud_models.networks import build
+from fraud_models.scoring.likelihood import channel_nats, feature_nats, weighted_sum
+from fraud_models.sequences.encoding import ColumnStatistics, Encoding
+from tests.fraud_models.conftest import COLUMNS, small_config, small_encoding
+
+amounts = st.floats(-1e6, 1e6)
+hours = st.floats(0, 23.99)
+rates = st.floats(0, 1)
+
+
+@given(amounts, hours, st.integers(0, 5000), rates)
+def test_decoding_undoes_encoding(amount: float, hour: float, count: int, rate: float) -> None:
+    values = torch.tensor([[amount, hour, float(count), rate]], dtype=torch.float64)
+    encoding = small_encoding()
+    channels, present = encoding.encode(values)
+    assert present.all()
+    decoded = encoding.decode(channels)
+    np.testing.assert_allclose(decoded.numpy(), values.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_missing_values_are_zero_told_apart_and_free() -> None:
+    encoding = small_encoding()
+    values = torch.tensor([[20.0, 3.0, 2.0, 0.1], [torch.nan] * 4])
+    channels, present = encoding.encode(values)
+    assert (channels[1] == 0).all()
+    inputs = encoding.inputs(channels, present, limit=8.0)
+    assert inputs.shape == (2, encoding.num_inputs)
+    assert inputs[:, encoding.num_channels :].tolist() == [[0.0] * 4, [1.0] * 4]
+    nats = channel_nats(
+        channels,
+        torch.full_like(channels, 3.0),
+        torch.ones(encoding.num_channels),
+        torch.tensor(3.0),
+    )
+    features = feature_nats(nats, present, torch.tensor(encoding.channel_owner))
+    assert (features[1] == 0).all()
+    assert (features[0] > 0).all()
+    np.testing.assert_allclose(features[0].sum(), nats[0].sum(), rtol=1e-6)
+
+
+def test_midnight_is_near_midnight() -> None:
+    encoding = small_encoding()
+    late, early = (
+        encoding.encode(torch.tensor([[20.0, hour, 2.0, 0.0]]))[0] for hour in (23.99, 0.01)
+    )
+    np.testing.assert_allclose(late, early, atol=0.01)
+
+
+def test_constant_columns_do_not_blow_up() -> None:
+    statistics = {name: ColumnStatistics(10, 0, (0.0,) * 101) for name in COLUMNS}
+    encoding = Encoding.fit(COLUMNS, statistics)
+    channels, _ = encoding.encode(torch.tensor([[1.0, 0.0, 1.0, 1.0]]))
+    assert torch.isfinite(channels).all() and channels.abs().max() <= 1000
+
+
+def test_a_column_that_is_always_missing() -> None:
+    statistics = {name: ColumnStatistics(10, 10, ()) for name in COLUMNS}
+    assert Encoding.fit(COLUMNS, statistics).columns == COLUMNS
+
+
+def test_round_trip() -> None:
+    encoding = small_encoding()
+    assert Encoding.from_dict(json.loads(json.dumps(encoding.to_dict()))) == encoding
+
+
+def test_bad_statistics_are_refused() -> None:
+    with pytest.raises(UsageError, match="3 quantiles"):
+        ColumnStatistics(10, 0, (1.0, 2.0, 3.0))
+    nan = ColumnStatistics(10, 0, (float("nan"),) * 101)
+    for statistics in ({}, {COLUMNS[0]: nan}):
+        with pytest.raises(FraudScoringError, match="transaction_amount are missing or not finite"):
+            Encoding.fit(COLUMNS, statistics)
+
+
+def test_scales_never_fall_below_the_floor() -> None:
+    config = small_config().network
+    network = build(config, num_inputs=9, num_channels=5)
+    torch.nn.init.constant_(network.raw_scale, -1000.0)
+    assert (network.scale() >= config.scale_floor).all()
+
+
+def test_events_without_weight_do_not_count_even_when_they_are_no_numbers() -> None:
+    nats = torch.tensor([1.0, torch.nan, 3.0])
+    assert weighted_sum(nats, torch.tensor([1.0, 0.0, 2.0])).item() == 7.0

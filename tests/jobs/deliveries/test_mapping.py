@@ -1,0 +1,102 @@
+"""Mappings: what is shipped loads, what is wrong is listed whole."""
+
+from pathlib import Path
+
+import pytest
+
+from feature_defs.errors import UsageError
+from feature_defs.labels import LabelPolicy
+from jobs.deliveries.mapping import Mapping, load_mapping, shipped_mappings
+
+GOOD = """
+name = "bank"
+currency = "CHF"
+refunds = "negative"
+zone = "Europe/Zurich"
+pseudonymise = ["card_id"]
+[transactions]
+path = "tx"
+business_date = "day"
+[transactions.columns]
+transaction_id = "id"
+event_time = "time"
+card_id = "card"
+merchant_id = "shop"
+amount = "chf"
+[transactions.attributes]
+channel = "categorical"
+[labels]
+completeness = "frauds_only"
+maturity_days = 30
+label_delay_days = 7
+[labels.columns]
+is_fraud = "fraud"
+"""
+
+
+def written(place: Path, text: str) -> str:
+    place.write_text(text, encoding="utf-8")
+    return str(place)
+
+
+def test_every_shipped_mapping_loads_under_its_own_name() -> None:
+    assert {"handbook", "simulated"} <= set(shipped_mappings())
+    for name in shipped_mappings():
+        assert load_mapping(name).name == name
+
+
+def test_a_file_loads_and_survives_being_recorded(tmp_path: Path) -> None:
+    mapping = load_mapping(written(tmp_path / "bank.toml", GOOD))
+    assert mapping.pseudonymise == ("card_id",)
+    assert mapping.label_policy == LabelPolicy(maturity_days=30)
+    assert Mapping.model_validate_json(mapping.model_dump_json()) == mapping
+
+
+def test_complete_labels_leave_absence_open() -> None:
+    assert load_mapping("handbook").label_policy == LabelPolicy()
+
+
+@pytest.mark.parametrize("name", ["nobody", "../mappings/handbook", "handbook.toml", ""])
+def test_an_unknown_name_lists_the_shipped_ones(name: str) -> None:
+    with pytest.raises(UsageError, match="handbook, simulated"):
+        load_mapping(name)
+
+
+def test_all_errors_are_listed_at_once(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace('"CHF"', '"francs"')
+        .replace("Europe/Zurich", "Mars/Olympus")
+        .replace('path = "tx"', 'path = "../tx"')
+        .replace('channel = "categorical"', 'amount = "numeric"')
+        .replace("maturity_days = 30", "maturitydays = 30")
+    )
+    with pytest.raises(UsageError) as raised:
+        load_mapping(written(tmp_path / "bank.toml", text))
+    for part in ("currency", "Mars/Olympus", "under the source", "attributes", "maturitydays"):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("maturity_days = 30\n", "", "frauds_only needs maturity_days"),
+        ("label_delay_days = 7\n", "", "either columns.label_time or label_delay_days"),
+        ('[labels]\n', '[labels]\npath = "labels"\n', "needs columns.transaction_id"),
+        ('refunds = "negative"', 'refunds = "maybe"', "refunds"),
+        ('name = "bank"', 'name = "../bank"', "name"),
+        ('channel = ', '"a;b" = ', "cannot have"),
+        ("[labels]", '[readiness]\nmarker = "done"\n[labels]', "{business_date}"),
+    ],
+)  # fmt: skip
+def test_what_does_not_hang_together_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(UsageError) as raised:
+        load_mapping(written(tmp_path / "bank.toml", GOOD.replace(old, new)))
+    assert said in str(raised.value)
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not hold"):
+        load_mapping(written(tmp_path / "bank.toml", "name = "))

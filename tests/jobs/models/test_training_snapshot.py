@@ -1,0 +1,143 @@
+"""What each event is for in a training: by its time, and by labels that were mature."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from feature_defs.errors import InputMissing
+from fraud_models.config import ModelConfig
+from fraud_models.recipes import recipe
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.lake.delta_io import Lake
+
+pytestmark = pytest.mark.spark
+
+AS_OF = date(2018, 7, 11)
+# By name: when it happened, and each of its labels as (when it became known, whether a fraud).
+EVENTS: dict[str, tuple[str, list[tuple[str, bool]]]] = {
+    "before training": ("2018-06-26T23:59:59", [("2018-07-03", False)]),
+    "first instant": ("2018-06-27", [("2018-07-04", False)]),
+    "fraud": ("2018-06-28", [("2018-07-05", True)]),
+    "known just in time": ("2018-07-01", [("2018-07-11", True)]),
+    "known a second late": ("2018-07-01", [("2018-07-11T00:00:01", True)]),
+    "fraud, then cleared": ("2018-06-29", [("2018-07-06", True), ("2018-07-09", False)]),
+    "cleared too late": ("2018-06-29", [("2018-07-06", True), ("2018-07-12", False)]),
+    "never labelled": ("2018-07-03T23:59:59", []),
+    "validation": ("2018-07-04", []),
+    "fraud in validation": ("2018-07-05", [("2018-07-08", True)]),
+    "too late for all": ("2018-07-11", []),
+}
+CONTEXT, TARGET, VALIDATION, GENUINE, FRAUD = 0, 1, 2, 4, 8
+BY_TIME = {
+    "before training": CONTEXT,
+    "first instant": TARGET,
+    "fraud": TARGET,
+    "known just in time": TARGET,
+    "known a second late": TARGET,
+    "fraud, then cleared": TARGET,
+    "cleared too late": TARGET,
+    "never labelled": TARGET,
+    "validation": VALIDATION,
+    "fraud in validation": VALIDATION,
+}
+KNOWN_FRAUDS = ("fraud", "known just in time", "cleared too late", "fraud in validation")
+KNOWN_GENUINE = ("before training", "first instant", "fraud, then cleared")
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(empty_lake: Path, tmp_path: Path, spark: SparkSession) -> Lake:
+    """One card's events and labels."""
+    from jobs.lake.delta_io import Lake
+    from jobs.lake.tables import FEATURES_TABLE, LABELS
+    from jobs.runtime.settings import load_settings
+
+    place = tmp_path / "lake"
+    shutil.copytree(empty_lake, place)
+    lake = Lake(spark, load_settings(None, {"lake": str(place)}))
+    features, labels = [], []
+    for name, (happened, known) in EVENTS.items():
+        row = dict.fromkeys(FEATURES_TABLE.column_names)
+        row |= {
+            "transaction_id": name,
+            "event_time": moment(happened),
+            "business_date": moment(happened).date(),
+            "card_id": "card",
+            "merchant_id": "merchant",
+            "amount": Decimal(1),
+        }
+        features.append(tuple(row.values()))
+        for told, is_fraud in known:
+            label = dict.fromkeys(LABELS.column_names)
+            label |= {
+                "transaction_id": name,
+                "is_fraud": is_fraud,
+                "label_time": moment(told),
+                "source": "chargeback",
+                "ingest_time": moment(told),
+                "business_date": moment(told).date(),
+            }
+            labels.append(tuple(label.values()))
+    for table, rows in ((FEATURES_TABLE, features), (LABELS, labels)):
+        frame = spark.createDataFrame(rows, table.ddl)
+        lake.append(table, frame.coalesce(1), "filled")
+    return lake
+
+
+def config_of(name: str) -> ModelConfig:
+    return replace(recipe(name), train_days=14, validation_days=7)
+
+
+def roles(lake: Lake, config: ModelConfig) -> dict[str, int]:
+    from jobs.lake.tables import FEATURES_TABLE, LABELS
+    from jobs.models.training_plan import TrainingInputs, TrainingPlan
+    from jobs.models.training_snapshot import events_with_role
+
+    plan = TrainingPlan(AS_OF, config.recipe, config, num_workers=1)
+    inputs = TrainingInputs(plan, lake.versions((FEATURES_TABLE, LABELS)), {})
+    rows = events_with_role(lake, inputs).select("transaction_id", "role_of_event").collect()
+    return {row["transaction_id"]: row["role_of_event"] for row in rows}
+
+
+def test_without_labels_only_time_counts(lake: Lake) -> None:
+    assert roles(lake, config_of("unsupervised_autoencoder")) == BY_TIME
+
+
+def test_what_was_known_to_be_fraud_is_no_target(lake: Lake) -> None:
+    expected = BY_TIME | dict.fromkeys(KNOWN_FRAUDS, CONTEXT)
+    assert roles(lake, config_of("lstm_autoencoder")) == expected
+
+
+def test_a_head_learns_from_labels_that_were_mature_and_no_others(lake: Lake) -> None:
+    expected = (
+        BY_TIME
+        | dict.fromkeys(KNOWN_FRAUDS, FRAUD)
+        | {name: BY_TIME[name] + GENUINE for name in KNOWN_GENUINE}
+    )
+    assert roles(lake, config_of("semi_supervised_autoencoder")) == expected
+
+
+def test_a_head_is_not_trained_on_one_kind_of_labels(lake: Lake, tmp_path: Path) -> None:
+    from jobs.lake.tables import FEATURES_TABLE, LABELS
+    from jobs.models.training_plan import TrainingInputs, TrainingPlan
+    from jobs.models.training_snapshot import write_snapshot
+
+    as_of = date(2018, 7, 4)
+    config = replace(config_of("semi_supervised_autoencoder"), train_days=8, validation_days=1)
+    plan = TrainingPlan(as_of, config.recipe, config, num_workers=1)
+    inputs = TrainingInputs(plan, lake.versions((FEATURES_TABLE, LABELS)), {})
+    with pytest.raises(InputMissing, match="0 are known to be frauds and 2 to be genuine"):
+        write_snapshot(lake, inputs, str(tmp_path / "snapshot"))
