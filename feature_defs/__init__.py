@@ -1,4 +1,4 @@
-"""What the bank knows about an entity, and when: definitions, not computation.
+"""Definitions of the sources, features and labels. Nothing here computes anything.
 
-Importing this package needs neither Spark nor torch.
+The package `point_in_time` computes; importing any other module needs neither Spark nor torch.
 """

@@ -1,4 +1,6 @@
-"""All features there are, by unique name.
+"""The catalogue: all features by unique name, their fingerprints and their lookback.
+
+A new view is added to `VIEWS`, a derived feature to `DERIVED`.
 
 >>> feature("card_count_7d").window.length_days
 7
@@ -20,38 +22,40 @@ from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.errors import DefinitionError
 from feature_defs.feature import Feature
 from feature_defs.merchant import (
-    MERCHANT_CHANCE_BEFORE,
-    MERCHANT_FRAUD_CHANCES,
-    MERCHANT_JUDGED,
-    MERCHANT_NEWLY_RISKY,
+    MERCHANT_EARLIER_FRAUD_RATE,
+    MERCHANT_LABELS,
     MERCHANT_RISK,
+    MERCHANT_RISK_INCREASES,
+    MERCHANT_SMOOTHED_FRAUD_RATES,
 )
-from feature_defs.sequences import CARD_EVENTS, EVENT_FEATURES
+from feature_defs.sequences import CARD_EVENTS
+from feature_defs.transaction import EVENT_FEATURES
 
 VIEWS: tuple[FeatureView, ...] = (
     CARD_SPEND,
     CARD_USUAL_SPEND,
     CARD_RHYTHM,
     MERCHANT_RISK,
-    MERCHANT_JUDGED,
+    MERCHANT_LABELS,
 )
-# Made from features of the views, or from those before.
+# Made from features of the views, or from derived features above in this list.
 DERIVED: tuple[Ratio | SmoothedRate, ...] = (
     AMOUNT_AGAINST_USUAL,
     WEEK_AGAINST_USUAL,
-    *MERCHANT_FRAUD_CHANCES,
-    MERCHANT_CHANCE_BEFORE,
-    *MERCHANT_NEWLY_RISKY,
+    *MERCHANT_SMOOTHED_FRAUD_RATES,
+    MERCHANT_EARLIER_FRAUD_RATE,
+    *MERCHANT_RISK_INCREASES,
 )
 
 
 def collect(
     views: tuple[FeatureView, ...], derived: tuple[Ratio | SmoothedRate, ...] = ()
 ) -> dict[str, Feature]:
-    """All features by name: what transactions say, the views', those made from features.
+    """Return all features by name: of the transaction, of the views, and derived ones.
 
     Raises:
-        DefinitionError: two are called the same, or one is made from a feature that is not there.
+        DefinitionError: two features have the same name, or a derived feature needs one that does
+            not exist.
     """
     by_name: dict[str, Feature] = {}
 
@@ -59,7 +63,7 @@ def collect(
         if feature.name in by_name:
             both = f"“{by_name[feature.name].description}” and “{feature.description}”"
             raise DefinitionError(
-                f"two features are called {feature.name}, {both}; rename or remove one"
+                f"two features have the name {feature.name}: {both}; rename or remove one"
             )
         by_name[feature.name] = feature
 
@@ -71,43 +75,45 @@ def collect(
 
 
 def check_columns(columns: tuple[str, ...], features: dict[str, Feature]) -> None:
-    """Check that what models read is there.
+    """Check that every column that models read is a feature.
 
     Raises:
-        DefinitionError: names all that is not.
+        DefinitionError: columns are missing; the message lists them.
     """
     missing = [name for name in columns if name not in features]
     if missing:
         raise DefinitionError(
-            f"CARD_EVENTS reads {', '.join(missing)}, which no view and no derived feature is; "
-            f"there are: {', '.join(features)}"
+            f"CARD_EVENTS reads {', '.join(missing)}, but the catalogue has no such feature; "
+            f"its features are: {', '.join(features)}"
         )
 
 
 FEATURES: dict[str, Feature] = collect(VIEWS, DERIVED)
 check_columns(CARD_EVENTS.columns, FEATURES)
 
-# Days of input before a transaction that the whole catalogue needs.
+# Lookback of the whole catalogue: days of input before a transaction.
 LOOKBACK_DAYS = max(feature.lookback_days for feature in FEATURES.values())
 
 
 def feature(name: str) -> Feature:
-    """Look a feature up.
+    """Return a feature by name.
 
     Raises:
-        KeyError: no such feature; the message lists all there are.
+        KeyError: the catalogue has no such feature; the message lists all features.
     """
     if name not in FEATURES:
-        raise KeyError(f"no feature is called {name!r}; there are: {', '.join(sorted(FEATURES))}")
+        raise KeyError(
+            f"the catalogue has no feature {name!r}; it has: {', '.join(sorted(FEATURES))}"
+        )
     return FEATURES[name]
 
 
 def fingerprints() -> dict[str, str]:
-    """Fingerprint per feature name."""
+    """Return the fingerprint of each feature, by name."""
     return {name: feature.fingerprint for name, feature in FEATURES.items()}
 
 
 def fingerprint() -> str:
-    """Fingerprint of the whole catalogue."""
+    """Return the fingerprint of the whole catalogue."""
     text = ",".join(f"{name}={value}" for name, value in sorted(fingerprints().items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
-"""Errors that a person can act on: what was found, what was expected, what to do.
+"""The error classes of the project, and helpers for their texts.
 
-Every layer raises these, and only the command line turns them into an exit code, so a problem
-reads the same in a log, in the table of runs and on a terminal.
+Every error says what was found, what was expected and what to do. All layers raise these classes;
+only the command line turns them into exit codes. So an error reads the same in a log, in the table
+`runs` and in a terminal.
 """
 
 from __future__ import annotations
@@ -10,62 +11,64 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-# Of many things that a problem is about, so many are named.
+# An error message lists at most this many items by name.
 MAX_NAMED = 5
 
-# The name and password of `scheme://name:password@host`, and those that follow a `?`.
-_USER = re.compile(r"(?<=://)[^@\s]*:[^@\s]*(?=@)|(?i:(?<=[?&]password=)|(?<=[?&]pwd=))[^&\s]+")
+# Credentials in a URL: `user:password@`, and the value of `password=` or `pwd=` in its query.
+_CREDENTIALS = re.compile(
+    r"(?<=://)[^@\s]*:[^@\s]*(?=@)|(?i:(?<=[?&]password=)|(?<=[?&]pwd=))[^&\s]+"
+)
 
 
 def without_passwords(text: str) -> str:
-    """Text in which no address shows who logs in with what.
+    """Replace user names and passwords in URLs with `***`.
 
     >>> without_passwords("postgresql://fraud:secret@db/mlflow cannot be read")
     'postgresql://***@db/mlflow cannot be read'
     >>> without_passwords("postgresql://u:pa/ss@db and postgresql://db/mlflow?password=secret&ssl=1")
     'postgresql://***@db and postgresql://db/mlflow?password=***&ssl=1'
     """
-    return _USER.sub("***", text)
+    return _CREDENTIALS.sub("***", text)
 
 
-def holds_password(text: str) -> bool:
-    """Whether an address in a text says who logs in with what."""
-    return _USER.search(text) is not None
+def contains_password(text: str) -> bool:
+    """Return whether a URL in the text contains a password."""
+    return _CREDENTIALS.search(text) is not None
 
 
-def join_first(things: Sequence[object]) -> str:
-    """The first of some names, and how many more there are.
+def join_first(items: Sequence[object]) -> str:
+    """Join the first items with commas and add how many more there are.
 
-    >>> named([1, 2, 3, 4, 5, 6, 7])
+    >>> join_first([1, 2, 3, 4, 5, 6, 7])
     '1, 2, 3, 4, 5 and 2 more'
     """
-    more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
-    return ", ".join(map(str, things[:MAX_NAMED])) + more
+    more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
+    return ", ".join(map(str, items[:MAX_NAMED])) + more
 
 
 class DefinitionError(ValueError):
-    """A feature is defined as it cannot be meant; raised where the definition stands."""
+    """A feature definition is invalid; raised when its module is imported."""
 
 
 class FraudScoringError(Exception):
-    """One readable paragraph; the subclass says which exit code a command ends with."""
+    """Base class: one readable paragraph, and the exit code of the command that it ends."""
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, found: str, *, expected: str, remedy: str) -> None:
-        # Whatever raised it may have quoted an address; a problem is shown and kept.
+        # The text is printed and stored, and it may quote a URL with credentials.
         self.found, self.expected, self.remedy = map(without_passwords, (found, expected, remedy))
         super().__init__(f"{self.found} Expected: {self.expected} What to do: {self.remedy}")
 
 
 class UsageError(FraudScoringError):
-    """Bad usage, settings or definitions."""
+    """Arguments, settings or definitions are invalid."""
 
     exit_code = 2
 
 
 class GateFailed(FraudScoringError):
-    """A gate said no, or could not decide, which is the same."""
+    """A gate failed, or could not decide, which counts as failed."""
 
     exit_code = 3
 
@@ -77,6 +80,6 @@ class InputMissing(FraudScoringError):
 
 
 class NightHeld(FraudScoringError):
-    """Another run holds this night."""
+    """Another run holds the lease of a night, or is running the same training."""
 
     exit_code = 5

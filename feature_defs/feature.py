@@ -1,8 +1,8 @@
-"""What one feature is: an entity, a function of a window's events, and a name that follows.
+"""What a feature is: an entity, a window, a function of the window's events, a derived name.
 
-A window for a transaction at `t` is `(t - delay - length, t - delay]`: open at its start, closed
-at its end. Events of the same key and instant are ordered by `transaction_id`, and a window with
-no delay ends at the transaction itself, included.
+The window of a transaction at `t` is `(t - delay - length, t - delay]`: open at its start, closed
+at its end. Events of the same key and instant are ordered by `transaction_id`. A window without
+a delay includes the transaction itself and nothing after it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from feature_defs.sources import AMOUNT_DIGITS, MONEY_SCALE
 
 
 class Kind(Enum):
-    """What a feature's values are; the model's encoding and the report's words follow from it."""
+    """Kind of a feature's values; it decides the encoding for models and the report's wording."""
 
     AMOUNT = "amount"
     COUNT = "count"
@@ -30,12 +30,12 @@ class Kind(Enum):
     DAY_OF_WEEK = "day_of_week"
 
 
-# Kinds that go round, with the length of a turn: none of their values is a multiple of another.
+# Cyclic kinds and their period; a ratio of their values has no meaning.
 CYCLES = {Kind.HOUR_OF_DAY: 24.0, Kind.DAY_OF_WEEK: 7.0}
 
 
 class Function(Enum):
-    """How a window's events become one value."""
+    """How the events of a window become one value."""
 
     COUNT = "count"
     SUM = "sum"
@@ -51,7 +51,7 @@ class Function(Enum):
     SECONDS_SINCE_LAST = "seconds_since_last"
     SECONDS_BETWEEN = "seconds_between"
     FIRST_TIME = "first_time"
-    # Made from other features, not from events.
+    # Derived from other features, not from events.
     RATIO = "over"
     SMOOTHED = "smoothed"
 
@@ -61,27 +61,27 @@ MONEY_FUNCTIONS = frozenset({Function.SUM, Function.MEAN, Function.MIN, Function
 LAST_FUNCTIONS = frozenset({Function.SECONDS_SINCE_LAST, Function.FIRST_TIME})
 
 
-def _is_word(name: str) -> bool:
-    """Whether it can be a part of a feature's name."""
+def _is_name_part(name: str) -> bool:
+    """Return whether the text may be part of a feature's name."""
     return isinstance(name, str) and name.isidentifier() and name == name.lower()
 
 
 @dataclass(frozen=True)
 class Entity:
-    """Whom a feature is about; the columns `keys` together identify one."""
+    """What a feature describes; the columns `keys` together identify one card, merchant or pair."""
 
     name: str
     keys: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not _is_word(self.name):
+        if not _is_name_part(self.name):
             raise DefinitionError(
-                f"entity {self.name!r}: its name begins names of features, so it is a word of "
-                "small letters, digits and _"
+                f"entity {self.name!r}: its name starts feature names; use lower-case letters, "
+                "digits and _"
             )
         if not isinstance(self.keys, tuple) or not self.keys:
             raise DefinitionError(
-                f'entity {self.name}: its keys are a tuple of columns, such as ("card_id",), not '
+                f'entity {self.name}: keys must be a tuple of columns, such as ("card_id",), not '
                 f"{self.keys!r}"
             )
 
@@ -93,7 +93,7 @@ CARD_AT_MERCHANT = Entity("card_at_merchant", ("card_id", "merchant_id"))
 
 @dataclass(frozen=True)
 class Window:
-    """`(t - delay - length, t - delay]` in days."""
+    """The window `(t - delay - length, t - delay]` of a transaction at `t`, in whole days."""
 
     length_days: int
     delay_days: int = 0
@@ -101,15 +101,15 @@ class Window:
     def __post_init__(self) -> None:
         for value in (self.length_days, self.delay_days):
             if not isinstance(value, int) or isinstance(value, bool):
-                raise DefinitionError(f"a window is made of whole days, and {value!r} is none")
+                raise DefinitionError(f"a window has whole days: {value!r} is not an integer")
         if self.length_days < 1:
-            raise DefinitionError(f"a window is at least 1 day long, not {self.length_days}")
+            raise DefinitionError(f"a window must be at least 1 day long, not {self.length_days}")
         if self.delay_days < 0:
-            raise DefinitionError(f"a delay is 0 days or more, not {self.delay_days}")
+            raise DefinitionError(f"a delay must be 0 days or more, not {self.delay_days}")
 
     @property
     def suffix(self) -> str:
-        """The part of a feature's name that this window gives.
+        """Return the part of a feature's name that stands for this window.
 
         >>> Window(7).suffix, Window(30, delay_days=7).suffix
         ('7d', '30d_delay_7d')
@@ -119,7 +119,7 @@ class Window:
 
     @property
     def lookback_days(self) -> int:
-        """Days of input before a transaction that the window reaches into."""
+        """Return how many days before the transaction the window starts."""
         return self.length_days + self.delay_days
 
 
@@ -127,7 +127,7 @@ OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
 
 
 def _is_amount(value: Decimal) -> bool:
-    """Whether an amount could be this, to the last digit."""
+    """Return whether an amount can have exactly this value."""
     if not value.is_finite() or value.adjusted() >= AMOUNT_DIGITS:
         return False
     return value == round(value, MONEY_SCALE)
@@ -135,9 +135,9 @@ def _is_amount(value: Decimal) -> bool:
 
 @dataclass(frozen=True)
 class Condition:
-    """Which events count: those whose `column` compares like this; a null never does.
+    """A filter of the events in a window: `column operator value`; a null never matches.
 
-    `name` is the part of a feature's name that says so.
+    `name` becomes part of the feature's name.
     """
 
     name: str
@@ -146,30 +146,29 @@ class Condition:
     value: str | int | Decimal
 
     def __post_init__(self) -> None:
-        if not _is_word(self.name):
+        if not _is_name_part(self.name):
             raise DefinitionError(
-                f"condition {self.name!r}: its name is a word of small letters, digits and _, such "
-                "as above_100"
+                f"condition {self.name!r}: use lower-case letters, digits and _, such as above_100"
             )
         if self.operator not in OPERATORS:
             raise DefinitionError(
-                f"condition {self.name}: there is no operator {self.operator!r}; "
-                f"there are {' '.join(OPERATORS)}"
+                f"condition {self.name}: {self.operator!r} is not a valid operator; "
+                f"use one of {' '.join(OPERATORS)}"
             )
         if isinstance(self.value, bool) or not isinstance(self.value, str | int | Decimal):
             raise DefinitionError(
-                f"condition {self.name}: {self.value!r} is not exact; compare with a text, a whole "
-                "number or a Decimal"
+                f"condition {self.name}: {self.value!r} is not exact; use a text, an integer or a "
+                "Decimal"
             )
         if not isinstance(self.value, str) and not _is_amount(Decimal(self.value)):
             raise DefinitionError(
-                f"condition {self.name}: no amount can be {self.value}; they have up to "
+                f"condition {self.name}: {self.value} is not a valid amount; amounts have up to "
                 f"{AMOUNT_DIGITS} digits before the decimal point and {MONEY_SCALE} after it"
             )
 
     @property
     def exact_value(self) -> str:
-        """The value as text, alike for numbers that are equal.
+        """Return the value as text; equal numbers give equal text.
 
         >>> Condition("large", "amount", ">", Decimal("100.00")).exact_value
         '100'
@@ -183,8 +182,8 @@ class Condition:
 class Feature:
     """One column of the table `features`.
 
-    `window` is unset for what the transaction itself says (its amount, its hour) and for what is
-    made from other features, its `parts`.
+    `window` is `None` for features of the transaction itself (its amount, its hour) and for
+    features derived from other features, their `parts`.
     """
 
     name: str
@@ -198,33 +197,36 @@ class Feature:
     empty: float | None = None
     where: Condition | None = None
     parts: tuple[Feature, ...] = ()
-    # Rate and weight (in observations) that a smoothed rate begins with.
+    # Prior of a smoothed rate: its rate, and its weight in transactions.
     prior: tuple[float, float] | None = None
 
     @property
     def type(self) -> str:
-        """Spark SQL type of the column."""
+        """Return the Spark SQL type of the column."""
         return "bigint" if self.kind is Kind.COUNT else "double"
 
     @property
     def lookback_days(self) -> int:
-        """Days of input before a transaction that this feature needs."""
+        """Return how many days of input before a transaction this feature needs."""
         own = self.window.lookback_days if self.window else 0
         return max([own, *(part.lookback_days for part in self.parts)])
 
     @property
     def reads_labels(self) -> bool:
-        """Whether a label could change its value."""
+        """Return whether a label can change the feature's value."""
         own = self.function in LABEL_FUNCTIONS
         return own or any(part.reads_labels for part in self.parts)
 
     @property
     def fingerprint(self) -> str:
-        """Changes when, and only when, a value of this feature could change."""
-        meaning: dict[str, object] = {
+        """Return a hash that changes when, and only when, the feature's values may change.
+
+        Descriptions and the name of a condition are not part of it.
+        """
+        identity: dict[str, object] = {
             "name": self.name,
             "kind": self.kind.value,
-            "entity": _entity_meaning(self.entity),
+            "entity": _entity_identity(self.entity),
             "source": self.source,
             "function": self.function.value if self.function else None,
             "measure": self.measure,
@@ -232,18 +234,18 @@ class Feature:
             "empty": self.empty,
             "money_scale": MONEY_SCALE,
         }
-        # What only some features have is left out of the others, whose fingerprints stay.
+        # Unset options stay out, so adding an option keeps the fingerprints of other features.
         if self.where:
-            meaning["where"] = [self.where.column, self.where.operator, self.where.exact_value]
+            identity["where"] = [self.where.column, self.where.operator, self.where.exact_value]
         if self.parts:
-            meaning["parts"] = [part.fingerprint for part in self.parts]
+            identity["parts"] = [part.fingerprint for part in self.parts]
         if self.prior:
-            meaning["prior"] = list(self.prior)
-        text = json.dumps(meaning, sort_keys=True)
+            identity["prior"] = list(self.prior)
+        text = json.dumps(identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _entity_meaning(entity: Entity | None) -> dict[str, object] | None:
+def _entity_identity(entity: Entity | None) -> dict[str, object] | None:
     if entity is None:
         return None
     (key, *more) = entity.keys

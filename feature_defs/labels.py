@@ -1,7 +1,19 @@
-"""When a label counts: the clocks that separate what is known from what will be.
+"""How labels mature: from which moment a label may be used.
 
-A label is mature at `T` when its `label_time` is not after `T`; the label of a transaction at
-`T` is the latest mature one. Only mature labels train or judge.
+Every label has a `label_time`, the moment at which it became known. A label is mature at a moment
+`T` when its `label_time` is not after `T`. The label of a transaction at `T` is its latest mature
+label; of two labels with the same `label_time` the fraud label counts. Training, evaluation and
+label features use mature labels only, so no result depends on what was learned later.
+
+What a missing label means depends on the completeness that the mapping of a delivery declares:
+
+- `complete`: every transaction gets a label in the end, so a missing label means "not known yet".
+- `frauds_only` with `maturity_days`: only frauds get labels. A transaction without a label counts
+  as genuine from `maturity_days` after its `event_time` on.
+
+Labels of the last days are rarely complete. So the windows of label features end `LABEL_DELAY_DAYS`
+before the transaction. A label that takes longer than the delay is used from its own `label_time`
+on, for as long as the window contains its transaction.
 """
 
 from __future__ import annotations
@@ -11,20 +23,21 @@ from datetime import UTC, date, datetime
 
 
 def known_before(day: date) -> datetime:
-    """The moment up to which a job that runs "as of" a day may know things: its 00:00 UTC."""
+    """Return the latest `label_time` that a job "as of" this day may use: 00:00 UTC of the day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class LabelPolicy:
-    """What the absence of a label means.
+    """What a missing label means.
 
-    With `maturity_days` unset absence means "not known yet" (labels are complete); otherwise
-    a transaction without a label counts as genuine that many days after it happened.
+    `maturity_days` is `None` for `complete` labels: a missing label means "not known yet". For
+    `frauds_only` it is the number of days after which a transaction without a label counts as
+    genuine.
     """
 
     maturity_days: int | None = None
 
 
-# Labels of the last week are rarely complete, so the windows end a week before the transaction.
+# Days between the end of a label window and the transaction.
 LABEL_DELAY_DAYS = 7

@@ -1,4 +1,7 @@
-"""What we know about a merchant: delayed, because labels come late."""
+"""Features of a merchant. Their windows end days before the transaction, as labels come late.
+
+Views over a card at a merchant are in `card.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from feature_defs.feature import MERCHANT
 from feature_defs.labels import LABEL_DELAY_DAYS
 from feature_defs.sources import TRANSACTIONS
 
-JUDGED_OVER_DAYS = (1, 3, 7, 30)
-# Whoever broke into a merchant's terminal is found and gone in the end, and labels that are known
-# by then say that for weeks to come. Four weeks and ten days were chosen on the handbook's nights
-# before 2018-07-18.
-BEFORE_DAYS, BEFORE_DELAY_DAYS = 10, 28
+LABEL_WINDOW_DAYS = (1, 3, 7, 30)
+# A compromised terminal is found and replaced in the end, but its mature labels stay in the windows
+# for weeks. An earlier window tells a merchant that became risky from one that was. Four weeks and
+# ten days were chosen on the nights of the handbook data before 2018-07-18.
+EARLIER_DAYS, EARLIER_DELAY_DAYS = 10, 28
 
 MERCHANT_RISK = FeatureView(
     entity=MERCHANT,
@@ -28,49 +31,49 @@ MERCHANT_RISK = FeatureView(
         count(days(1, 7, 30, delay=LABEL_DELAY_DAYS)),
         fraud_rate(days(1, 7, 30, delay=LABEL_DELAY_DAYS), empty=0.0),
     ),
-    description="How busy the merchant was, and how much of that turned out to be fraud.",
+    description="Number of the merchant's transactions, and the share that was fraud.",
 )
 
-MERCHANT_JUDGED = FeatureView(
+MERCHANT_LABELS = FeatureView(
     entity=MERCHANT,
     source=TRANSACTIONS,
     aggregations=(
-        fraud_count(days(*JUDGED_OVER_DAYS, delay=LABEL_DELAY_DAYS)),
-        label_count(days(*JUDGED_OVER_DAYS, delay=LABEL_DELAY_DAYS)),
-        fraud_count(days(BEFORE_DAYS, delay=BEFORE_DELAY_DAYS)),
-        label_count(days(BEFORE_DAYS, delay=BEFORE_DELAY_DAYS)),
+        fraud_count(days(*LABEL_WINDOW_DAYS, delay=LABEL_DELAY_DAYS)),
+        label_count(days(*LABEL_WINDOW_DAYS, delay=LABEL_DELAY_DAYS)),
+        fraud_count(days(EARLIER_DAYS, delay=EARLIER_DELAY_DAYS)),
+        label_count(days(EARLIER_DAYS, delay=EARLIER_DELAY_DAYS)),
     ),
-    description="How many of the merchant's transactions were known to be frauds, or genuine.",
+    description="Number of the merchant's known frauds, and of its labelled transactions.",
 )
 
-# A rate says the same of one fraud in two and of ten in twenty. Begun with a prior of two
-# transactions at half a percent, the second says more, and one fraud among many little.
-MERCHANT_FRAUD_CHANCES = tuple(
+# A plain rate treats one fraud in two like ten in twenty. The prior, two transactions at 0.5 %,
+# ranks ten in twenty higher, and makes one fraud among many transactions count little.
+MERCHANT_SMOOTHED_FRAUD_RATES = tuple(
     SmoothedRate(
         part=f"merchant_fraud_count_{length}d_delay_{LABEL_DELAY_DAYS}d",
         whole=f"merchant_label_count_{length}d_delay_{LABEL_DELAY_DAYS}d",
         prior_rate=0.005,
         prior_weight=2.0,
-        description="The chance that a transaction at the merchant is a fraud, as its labels say.",
+        description="Probability of fraud at the merchant, estimated from its mature labels.",
     )
-    for length in JUDGED_OVER_DAYS
+    for length in LABEL_WINDOW_DAYS
 )
 
-# With a prior of twenty transactions: it takes several frauds to say that a merchant had many
-# before, and one that had none is no better than one that nobody knew.
-MERCHANT_CHANCE_BEFORE = SmoothedRate(
-    part=f"merchant_fraud_count_{BEFORE_DAYS}d_delay_{BEFORE_DELAY_DAYS}d",
-    whole=f"merchant_label_count_{BEFORE_DAYS}d_delay_{BEFORE_DELAY_DAYS}d",
+# The prior of twenty transactions has two effects: only several frauds show that a merchant was
+# risky before, and a merchant without frauds counts about the same as one without labels.
+MERCHANT_EARLIER_FRAUD_RATE = SmoothedRate(
+    part=f"merchant_fraud_count_{EARLIER_DAYS}d_delay_{EARLIER_DELAY_DAYS}d",
+    whole=f"merchant_label_count_{EARLIER_DAYS}d_delay_{EARLIER_DELAY_DAYS}d",
     prior_rate=0.05,
     prior_weight=20.0,
-    description="The chance that a transaction at the merchant was a fraud four weeks before.",
+    description="Probability of fraud at the merchant four weeks before.",
 )
 
-MERCHANT_NEWLY_RISKY = tuple(
+MERCHANT_RISK_INCREASES = tuple(
     Ratio(
         numerator=f"merchant_fraud_count_{length}d_delay_{LABEL_DELAY_DAYS}d_smoothed",
-        denominator=f"{MERCHANT_CHANCE_BEFORE.part}_smoothed",
-        description="How many times as likely a fraud at the merchant is as four weeks before.",
+        denominator=f"{MERCHANT_EARLIER_FRAUD_RATE.part}_smoothed",
+        description="Probability of fraud at the merchant, as a multiple of four weeks before.",
     )
     for length in (3, 7)
 )

@@ -1,37 +1,51 @@
-"""What a transaction itself says, and the event sequence that models read."""
+"""The event sequence that models read: its entity, its length and its default columns.
+
+A recipe may name other columns of the catalogue (`fraud_models/recipes.py`).
+"""
 
 from __future__ import annotations
 
-from feature_defs.definitions import SequenceView
-from feature_defs.feature import CARD, Feature, Kind
+from dataclasses import dataclass
 
-TRANSACTION_AMOUNT = Feature(
-    name="transaction_amount",
-    kind=Kind.AMOUNT,
-    description="What this transaction paid.",
-    measure="amount",
-)
-TRANSACTION_HOUR_OF_DAY = Feature(
-    name="transaction_hour_of_day",
-    kind=Kind.HOUR_OF_DAY,
-    description="Hours since midnight UTC, with minutes and seconds as a fraction.",
-    measure="event_time",
-)
-TRANSACTION_DAY_OF_WEEK = Feature(
-    name="transaction_day_of_week",
-    kind=Kind.DAY_OF_WEEK,
-    description="0 is Monday, 6 is Sunday, UTC.",
-    measure="event_time",
-)
+from feature_defs.errors import DefinitionError
+from feature_defs.feature import CARD, Entity
 
-EVENT_FEATURES = (TRANSACTION_AMOUNT, TRANSACTION_HOUR_OF_DAY, TRANSACTION_DAY_OF_WEEK)
+
+@dataclass(frozen=True)
+class SequenceView:
+    """The event sequence of an entity, as models read it.
+
+    The context of a night is the entity's events since its context start, ordered by (`event_time`,
+    `transaction_id`). The context start is the first day of the period before the night's own;
+    periods have `period_days` days and are counted from 1970-01-01 (`context_periods.py`). A
+    context of more than `max_events` events is split into blocks, counted from its start. Each
+    block is preceded by the last `warm_up_events` events of the block before.
+    """
+
+    entity: Entity
+    period_days: int
+    max_events: int
+    warm_up_events: int
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.period_days < 1:
+            raise DefinitionError(f"a period must be at least 1 day long, not {self.period_days}")
+        if not 0 < self.warm_up_events < self.max_events:
+            raise DefinitionError(
+                f"warm_up_events ({self.warm_up_events}) must be at least 1 and below "
+                f"max_events ({self.max_events})"
+            )
+        if len(set(self.columns)) != len(self.columns):
+            raise DefinitionError("a sequence has the same column more than once")
+
 
 CARD_EVENTS = SequenceView(
     entity=CARD,
     period_days=28,
     max_events=4096,
     warm_up_events=256,
-    # Named one by one: what a model reads does not grow with the catalogue.
+    # An explicit list: a new feature in the catalogue does not change what models read.
     columns=(
         "transaction_amount",
         "transaction_hour_of_day",

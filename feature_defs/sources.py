@@ -1,23 +1,23 @@
-"""The tables that features are made from: columns, keys and clocks.
+"""The source tables of the features: their columns, keys and clocks.
 
-The lake derives its schemas from here (`jobs/lake/tables.py`), so a column is named once.
+`jobs/lake/tables.py` derives the schemas of the lake from here, so each column is declared once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Digits after the decimal point of every amount. Sums are taken in integer units of
-# 10**-MONEY_SCALE, so neither order nor partitioning can change one.
+# Digits after the decimal point of an amount. Sums are computed in integer units of
+# 10**-MONEY_SCALE, so they do not depend on the order or the partitions of the rows.
 MONEY_SCALE = 3
-# Digits before it: every amount lies below 10**AMOUNT_DIGITS.
+# Digits before the decimal point: every amount is below 10**AMOUNT_DIGITS.
 AMOUNT_DIGITS = 15
 MONEY = f"decimal({AMOUNT_DIGITS + MONEY_SCALE},{MONEY_SCALE})"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a source: `type` is a Spark SQL type name."""
+    """A column of a source; `type` is the name of a Spark SQL type."""
 
     name: str
     type: str
@@ -26,20 +26,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """A table whose rows become known at the column `clock` (UTC)."""
+    """A table; a row is known from the time in its column `clock` (UTC)."""
 
     name: str
     key: tuple[str, ...]
     clock: str
     columns: tuple[Column, ...]
-    # No window may need more days: the cost of a night follows from it.
+    # Upper limit for the lookback of a window; it bounds what a night has to read.
     max_lookback_days: int = 90
 
     def column(self, name: str) -> Column:
-        """Look a column up.
+        """Return a column by name.
 
         Raises:
-            KeyError: the source has no such column; the message lists those it has.
+            KeyError: the source does not have this column; the message lists its columns.
         """
         for column in self.columns:
             if column.name == name:
@@ -78,5 +78,5 @@ LABELS = Source(
 )
 
 
-# What identifies and describes a transaction wherever it is carried along.
+# Columns that identify and describe a transaction in every table derived from `transactions`.
 KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id", "amount")

@@ -1,1 +1,1 @@
-"""Tensors in, scores out: encoding, networks, training, calibration and the model registry."""
+"""Models from events to scores: encoding, networks, training, calibration, model registry."""

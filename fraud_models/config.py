@@ -1,7 +1,7 @@
-"""What a model is made of and how it learns: frozen dataclasses, checked on construction.
+"""Model configuration: frozen dataclasses that are checked on construction.
 
-A checkpoint carries its config as JSON, so a model never depends on today's defaults. Unknown
-keys are refused: a misspelt setting must not be a silent default.
+A checkpoint stores its config as JSON, so a stored model never depends on today's defaults.
+Unknown keys are rejected: a misspelt setting must not silently become a default.
 
     >>> from fraud_models.recipes import lstm_autoencoder
     >>> ModelConfig.from_dict(lstm_autoencoder().to_dict()) == lstm_autoencoder()
@@ -28,33 +28,40 @@ BY_ERROR, BY_RARITY, BY_HEAD = "reconstruction_error", "rarity", "fraud_head"
 RANKINGS = (BY_ERROR, BY_RARITY, BY_HEAD)
 
 
-def _refuse(what: str, value: object, expected: str) -> None:
-    raise UsageError(
-        f"{what} is {value!r}.", expected=expected, remedy="correct it in the recipe or settings."
-    )
+def _require(is_valid: bool, name: str, value: object, expected: str) -> None:
+    """Raise a `UsageError` that names a setting and its value, unless it is valid."""
+    if not is_valid:
+        raise UsageError(
+            f"{name} is {value!r}.",
+            expected=f"{expected}.",
+            remedy="correct it in the recipe or settings.",
+        )
 
 
-def _check_whole(config: object, *names: str) -> None:
+def _require_whole(config: object, *names: str, prefix: str = "") -> None:
     for name in names:
-        value = getattr(config, name.removeprefix("head."))
-        if type(value) is not int or value < 1:
-            _refuse(name, value, "a whole number, 1 or more.")
+        value = getattr(config, name)
+        is_valid = type(value) is int and value >= 1
+        _require(is_valid, f"{prefix}{name}", value, "a whole number, 1 or more")
 
 
-def _check_positive(config: object, *names: str) -> None:
+def _require_positive(config: object, *names: str, prefix: str = "") -> None:
     for name in names:
-        value = getattr(config, name.removeprefix("head."))
-        if not 0 < value < math.inf:
-            _refuse(name, value, "a number above 0.")
+        value = getattr(config, name)
+        _require(0 < value < math.inf, f"{prefix}{name}", value, "a number above 0")
+
+
+def _require_one_of(name: str, value: str, options: tuple[str, ...]) -> None:
+    _require(value in options, name, value, f"one of: {', '.join(options)}")
 
 
 def _from_dict(cls: type[T], values: dict[str, Any], **nested: Any) -> T:
-    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
+    settings = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - settings)
     if unknown:
         raise UsageError(
             f"{cls.__name__} has no setting {', '.join(unknown)}.",
-            expected=f"only: {', '.join(sorted(known))}.",
+            expected=f"only: {', '.join(sorted(settings))}.",
             remedy="correct the name, or use the version that wrote this config.",
         )
     return cls(**{**values, **nested})
@@ -67,119 +74,121 @@ class NetworkConfig:
     architecture: str = "lstm_autoencoder"
     """Name of a file in `fraud_models/networks`."""
     hidden_width: int = 64
-    """Units of each layer of the memory and of the decoder's hidden layer."""
+    """Units per layer of the history encoder, and of the decoder's hidden layers."""
     code_width: int = 4
-    """Z: numbers per event between encoder and decoder; at most half the number of columns."""
+    """Z: width of the code between encoder and decoder; at most half the number of columns."""
     num_layers: int = 1
-    """Layers of the memory."""
+    """Layers of the history encoder."""
     dropout: float = 0.0
-    """Share of the memory's outputs that is dropped in training, 0 to below 1."""
+    """Share of the history encoder's outputs that training drops, 0 to below 1."""
     kernel_width: int = 3
-    """Events that one convolution looks at; convolutions only."""
+    """Events per convolution; convolutions only."""
     num_heads: int = 4
     """Attention heads, a divisor of `hidden_width`; transformers only."""
     adversarial_weight: float = 0.0
-    """Of the discriminator on codes, in nats per nat of the description; 0 for none."""
+    """Weight of the discriminator's loss on codes, relative to the reconstruction loss; 0: none."""
     input_limit: float = 8.0
-    """Encoded units (about standard deviations) beyond which inputs look alike to the network: a
-    small one keeps what is odd out of the code, so that it costs where it is."""
+    """Encoded units (about standard deviations) at which the network's inputs are clipped. A low
+    limit keeps anomalous values out of the code, so that they show as reconstruction error."""
     scale_floor: float = 0.4
-    """Least likelihood scale of a channel, in encoded units (about standard deviations)."""
+    """Smallest likelihood scale of a channel, in encoded units (about standard deviations)."""
     degrees_of_freedom: float = 3.0
-    """Of the Student-t likelihood; fewer means heavier tails."""
+    """Degrees of freedom of the Student-t likelihood; fewer means heavier tails."""
     amount_degrees_of_freedom: float = 30.0
-    """The same for amounts: nearly Gaussian, so that a very large payment is very odd."""
+    """The same for amounts: nearly Gaussian, so that a very large payment has a large error."""
 
     def __post_init__(self) -> None:
-        _check_whole(self, "hidden_width", "code_width", "num_layers", "kernel_width", "num_heads")
-        _check_positive(
+        _require_whole(
+            self, "hidden_width", "code_width", "num_layers", "kernel_width", "num_heads"
+        )
+        _require_positive(
             self, "input_limit", "scale_floor", "degrees_of_freedom", "amount_degrees_of_freedom"
         )
-        if self.hidden_width % self.num_heads:
-            _refuse("num_heads", self.num_heads, f"a divisor of {self.hidden_width}.")
-        if not 0 <= self.dropout < 1:
-            _refuse("dropout", self.dropout, "0 to below 1.")
-        if not 0 <= self.adversarial_weight < float("inf"):
-            _refuse("adversarial_weight", self.adversarial_weight, "0 or more.")
+        divides = self.hidden_width % self.num_heads == 0
+        _require(divides, "num_heads", self.num_heads, f"a divisor of {self.hidden_width}")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
+        weight = self.adversarial_weight
+        _require(0 <= weight < math.inf, "adversarial_weight", weight, "0 or more")
 
 
 @dataclass(frozen=True)
 class OptimisationConfig:
-    """How the network learns."""
+    """How the network is trained."""
 
     epochs: int = 6
-    """Most passes over the snapshot."""
+    """Maximum number of passes over the snapshot."""
     batch_size: int = 64
     """Sequences per step, over all ranks together."""
     events_per_batch: int = 65_536
-    """Most events per step and rank, padding included; bounds memory."""
+    """Maximum events per step and rank, padding included; bounds memory."""
     learning_rate: float = 3e-3
-    """Of Adam at the start; it falls along a half cosine to a twentieth."""
+    """Initial learning rate of Adam; decays along a half cosine to a twentieth."""
     patience: int = 2
     """Epochs without a better validation loss before training stops."""
     seed: int = 7
-    """Of weights, shuffling and dropout, and of the baselines that are fitted beside the model."""
+    """Seed of weights, shuffling and dropout, and of the baselines fitted beside the model."""
     gradient_clip: float = 1.0
-    """Largest norm of a step's gradient."""
+    """Maximum norm of a step's gradient."""
 
     def __post_init__(self) -> None:
-        _check_whole(self, "epochs", "batch_size", "events_per_batch", "patience")
-        _check_positive(self, "learning_rate", "gradient_clip")
-        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
-            _refuse("seed", self.seed, "a whole number from 0 to below 2**32.")
+        _require_whole(self, "epochs", "batch_size", "events_per_batch", "patience")
+        _require_positive(self, "learning_rate", "gradient_clip")
+        is_seed = type(self.seed) is int and 0 <= self.seed < 2**32
+        _require(is_seed, "seed", self.seed, "a whole number from 0 to below 2**32")
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """The supervised head of a semi-supervised model, and how it learns."""
+    """The supervised head of a semi-supervised model, and how it is trained."""
 
     hidden_width: int = 32
-    """Units of each of its two hidden layers."""
+    """Units in each of its two hidden layers."""
     epochs: int = 12
-    """Passes over the labelled events, after the autoencoder has learned; none is held out."""
+    """Passes over the labelled events, after the autoencoder is trained; no event is held out."""
     batch_size: int = 4096
     """Labelled events per step, over all ranks together."""
     learning_rate: float = 1e-2
-    """Of AdamW at the start; it falls as the autoencoder's does."""
+    """Initial learning rate of AdamW; decays as the autoencoder's does."""
     weight_decay: float = 1e-3
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     knots: tuple[float, ...] = ()
-    """Where the pieces that a value is read in end, in encoded units; none: it is read whole."""
+    """Knots of the piecewise linear encoding, in encoded units; empty: values are not split."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "knots", tuple(float(knot) for knot in self.knots))
         rising = all(low < high for low, high in pairwise(self.knots))
-        if len(self.knots) == 1 or not rising or not all(map(math.isfinite, self.knots)):
-            _refuse("head.knots", self.knots, "none, or two or more finite numbers that rise.")
-        _check_whole(self, "head.hidden_width", "head.epochs", "head.batch_size")
-        _check_positive(self, "head.learning_rate")
-        if not self.weight_decay >= 0:
-            _refuse("head.weight_decay", self.weight_decay, "0 or more.")
+        are_knots = len(self.knots) != 1 and rising and all(map(math.isfinite, self.knots))
+        _require(
+            are_knots, "head.knots", self.knots, "empty, or two or more finite, increasing numbers"
+        )
+        _require_whole(self, "hidden_width", "epochs", "batch_size", prefix="head.")
+        _require_positive(self, "learning_rate", prefix="head.")
+        _require(self.weight_decay >= 0, "head.weight_decay", self.weight_decay, "0 or more")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides what a trained model is, but the data."""
+    """Everything that determines a trained model, except the data."""
 
     recipe: str
     """Name of the recipe that this config came from."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """Shape of the network."""
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
-    """How it learns."""
+    """How the network is trained."""
     supervision: str = ONE_CLASS
-    """What labels are for. `unsupervised`: nothing, and no column may be made of them;
-    `one_class`: known frauds are no targets; `semi_supervised`: known frauds are no targets of the
-    autoencoder, and a head learns from all mature labels."""
+    """How labels are used. `unsupervised`: not at all, and no column may be derived from them;
+    `one_class`: known frauds are not targets; `semi_supervised`: known frauds are not targets of
+    the autoencoder, and a head is trained on all mature labels."""
     ranking: str = BY_ERROR
     """What orders transactions: the sum of their columns' errors (`reconstruction_error`), how
     rare the rarest of their errors are (`rarity`), or the head (`fraud_head`)."""
     ranked_columns: tuple[str, ...] = ()
-    """Columns whose errors are ranked by; none named means all. The head reads all."""
+    """Columns whose errors count in the ranking; empty means all. The head reads all columns."""
     rarity_weights: Mapping[str, float] = field(default_factory=dict)
-    """How much a ranked column counts in a `rarity`, where that is not 1."""
+    """Weight of a ranked column in a `rarity` ranking, where it is not 1."""
     head: HeadConfig = field(default_factory=HeadConfig)
-    """Of a semi-supervised model."""
+    """The head of a semi-supervised model."""
     train_days: int = 35
     """Days before `as_of` whose events are targets, the validation days included."""
     validation_days: int = 7
@@ -189,70 +198,81 @@ class ModelConfig:
     context_period_days: int = CARD_EVENTS.period_days
     """Length of a context period in days, counted from 1970-01-01."""
     max_context_events: int = CARD_EVENTS.max_events
-    """Events of a block of a context."""
+    """Maximum events per block of a context."""
     warm_up_events: int = CARD_EVENTS.warm_up_events
-    """Events of the block before that a block starts with, unscored."""
+    """Unscored events that a block repeats from the end of the previous block."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
         object.__setattr__(self, "ranked_columns", tuple(self.ranked_columns))
-        _check_whole(self, "train_days", "validation_days", "context_period_days")
-        if not 1 <= self.validation_days < self.train_days:
-            _refuse("validation_days", self.validation_days, f"1 to below {self.train_days}.")
-        if not self.columns or len(set(self.columns)) != len(self.columns):
-            _refuse("columns", self.columns, "at least one column and none twice.")
-        if self.network.code_width * 2 > len(self.columns):
-            _refuse(
-                "code_width",
-                self.network.code_width,
-                f"at most half of the {len(self.columns)} columns, or the code copies them.",
-            )
-        if not 0 < self.warm_up_events < self.max_context_events:
-            _refuse("warm_up_events", self.warm_up_events, "1 to below max_context_events.")
+        _require_whole(self, "train_days", "validation_days", "context_period_days")
+        _require(
+            self.validation_days < self.train_days,
+            "validation_days",
+            self.validation_days,
+            f"1 to below {self.train_days}",
+        )
+        is_unique = len(self.columns) > 0 and len(set(self.columns)) == len(self.columns)
+        _require(is_unique, "columns", self.columns, "at least one column, without duplicates")
+        _require(
+            self.network.code_width * 2 <= len(self.columns),
+            "code_width",
+            self.network.code_width,
+            f"at most half of the {len(self.columns)} columns: a wider code could copy them",
+        )
+        is_shorter = 0 < self.warm_up_events < self.max_context_events
+        _require(is_shorter, "warm_up_events", self.warm_up_events, "1 to below max_context_events")
         self._check_supervision()
         self._check_ranking()
 
     def _check_supervision(self) -> None:
-        if self.supervision not in SUPERVISIONS:
-            _refuse("supervision", self.supervision, f"one of: {', '.join(SUPERVISIONS)}.")
-        # A column that the catalogue has no more is an old model's, which was checked then.
-        known = [FEATURES[name] for name in self.columns if name in FEATURES]
-        told = [feature.name for feature in known if feature.reads_labels]
-        if self.supervision == UNSUPERVISED and told:
-            _refuse("columns", ", ".join(told), "no column that is made of labels: unsupervised.")
+        _require_one_of("supervision", self.supervision, SUPERVISIONS)
+        # A column that has left the catalogue belongs to an old model, which was checked then.
+        features = [FEATURES[name] for name in self.columns if name in FEATURES]
+        label_columns = [feature.name for feature in features if feature.reads_labels]
+        _require(
+            self.supervision != UNSUPERVISED or not label_columns,
+            "columns",
+            ", ".join(label_columns),
+            f"no column derived from labels, because supervision is {UNSUPERVISED}",
+        )
 
     def _check_ranking(self) -> None:
-        if self.ranking not in RANKINGS:
-            _refuse("ranking", self.ranking, f"one of: {', '.join(RANKINGS)}.")
-        if (self.ranking == BY_HEAD) != (self.supervision == SEMI_SUPERVISED):
-            _refuse(
-                "ranking",
-                self.ranking,
-                f"{BY_HEAD} with {SEMI_SUPERVISED} and nothing else; this is {self.supervision}.",
-            )
-        unread = [name for name in self.ranked_columns if name not in self.columns]
-        if unread or len(set(self.ranked_columns)) != len(self.ranked_columns):
-            _refuse("ranked_columns", self.ranked_columns, "columns of the model, none twice.")
-        odd = [
-            name
+        _require_one_of("ranking", self.ranking, RANKINGS)
+        _require(
+            (self.ranking == BY_HEAD) == (self.supervision == SEMI_SUPERVISED),
+            "ranking",
+            self.ranking,
+            f"{BY_HEAD} if and only if supervision is {SEMI_SUPERVISED}; "
+            f"here it is {self.supervision}",
+        )
+        are_columns = set(self.ranked_columns) <= set(self.columns)
+        is_unique = len(set(self.ranked_columns)) == len(self.ranked_columns)
+        _require(
+            are_columns and is_unique,
+            "ranked_columns",
+            self.ranked_columns,
+            "columns of the model, without duplicates",
+        )
+        are_weights = all(
+            name in self.ranked and 0 < weight < math.inf
             for name, weight in self.rarity_weights.items()
-            if name not in self.ranked or not 0 < weight < math.inf
-        ]
-        if odd or (self.rarity_weights and self.ranking != BY_RARITY):
-            _refuse(
-                "rarity_weights",
-                dict(self.rarity_weights),
-                f"numbers above 0 for ranked columns, where the ranking is {BY_RARITY}.",
-            )
+        )
+        _require(
+            are_weights and (not self.rarity_weights or self.ranking == BY_RARITY),
+            "rarity_weights",
+            dict(self.rarity_weights),
+            f"numbers above 0 for ranked columns, and only with the ranking {BY_RARITY}",
+        )
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """Columns whose errors are ranked by, in the order of `columns`."""
-        chosen = self.ranked_columns or self.columns
-        return tuple(name for name in self.columns if name in chosen)
+        """Columns whose errors count in the ranking, in the order of `columns`."""
+        ranked = self.ranked_columns or self.columns
+        return tuple(name for name in self.columns if name in ranked)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Return the config as plain values for JSON."""
         values = asdict(self)
         values["head"]["knots"] = list(self.head.knots)
         lists = {"columns": list(self.columns), "ranked_columns": list(self.ranked_columns)}
@@ -260,10 +280,11 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """The config that `to_dict` wrote.
+        """Return the config that `to_dict` wrote.
 
         Raises:
-            UsageError: a key that no config has, or a value out of its range.
+            UsageError: a key is unknown, or a value is out of range; correct it, or use the
+                version that wrote the config.
         """
         return _from_dict(
             cls,

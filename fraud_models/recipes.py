@@ -10,8 +10,8 @@
         columns = (*base.columns, *AMOUNTS_AGAINST_USUAL)
         return replace(base, recipe="usual_amount_autoencoder", columns=columns)
 
-A new recipe is also entered in `RECIPES`. A column that no feature is called yet is declared first,
-and the features of the nights built again.
+A new recipe also needs an entry in `RECIPES`. A new column first needs a feature of that name, and
+the features of the nights must be rebuilt.
 """
 
 from __future__ import annotations
@@ -23,97 +23,94 @@ from feature_defs.catalogue import FEATURES
 from feature_defs.errors import UsageError
 from feature_defs.sequences import CARD_EVENTS
 from fraud_models.config import (
-    BY_ERROR,
     BY_HEAD,
     BY_RARITY,
-    ONE_CLASS,
     SEMI_SUPERVISED,
     UNSUPERVISED,
     HeadConfig,
     ModelConfig,
 )
 
-# How busy a merchant is, and which day it is, say nothing odd about a card; describing them only
-# adds noise to the sum of errors (on the handbook's data about 0.01 AUC ROC).
-NOT_DESCRIBED = ("merchant_count_", "transaction_day_of_week")
-# What the card paid, now and in the last week, over what it used to pay before.
+# A busy merchant or the day of the week is no anomaly of a card: reconstructing these columns only
+# adds noise to the sum of errors (about 0.01 AUC ROC on the handbook data).
+NOT_RECONSTRUCTED = ("merchant_count_", "transaction_day_of_week")
+# The amount of this payment, and the mean of the last week, over the card's earlier mean.
 AMOUNTS_AGAINST_USUAL = tuple(
     f"{amount}_over_card_amount_mean_30d_delay_14d"
     for amount in ("transaction_amount", "card_amount_mean_7d")
 )
-# In log odds one fraud among many transactions is near the usual, and two of two are far from it.
+# Smoothed: one fraud among many transactions stays near the prior, two of two are far from it.
 FRAUD_CHANCES = tuple(f"merchant_fraud_count_{d}d_delay_7d_smoothed" for d in (1, 3, 7, 30))
-# A merchant that has been cleaned keeps its known frauds for weeks: those before tell it apart.
+# A merchant that is safe again keeps its known frauds in the windows for weeks. The ratio to the
+# frauds before these windows separates it from a merchant that is newly compromised.
 NEWLY_RISKY = tuple(
     f"{name}_over_merchant_fraud_count_10d_delay_28d_smoothed" for name in FRAUD_CHANCES[1:3]
 )
-
-
-# A head sees a step wherever a value passes another half of a standard deviation.
+# The head reads values piecewise, in steps of half a standard deviation.
 KNOTS = tuple(half / 2 for half in range(-16, 17))
 
 
 def lstm_autoencoder() -> ModelConfig:
-    """Causal LSTM autoencoder over a card's events, ranked by reconstruction error."""
-    columns = tuple(name for name in CARD_EVENTS.columns if not name.startswith(NOT_DESCRIBED))
+    """Return the causal LSTM autoencoder over a card's events, ranked by reconstruction error."""
+    columns = tuple(name for name in CARD_EVENTS.columns if not name.startswith(NOT_RECONSTRUCTED))
     return ModelConfig(recipe="lstm_autoencoder", columns=columns)
 
 
 def gru_autoencoder() -> ModelConfig:
-    """The same with gated recurrent units."""
+    """Return the lstm_autoencoder with gated recurrent units instead."""
     return _of_architecture("gru_autoencoder")
 
 
 def convolution_autoencoder() -> ModelConfig:
-    """The same with dilated convolutions, which see 126 events back."""
+    """Return the lstm_autoencoder with dilated convolutions, which read 126 events back."""
     return _of_architecture("convolution_autoencoder", num_layers=6)
 
 
 def transformer_autoencoder() -> ModelConfig:
-    """The same with attention over at least the last 128 events."""
+    """Return the lstm_autoencoder with attention over at least the last 128 events."""
     return _of_architecture("transformer_autoencoder", num_layers=2)
 
 
 def feed_forward_autoencoder() -> ModelConfig:
-    """The same without a memory: what the features of the event alone are worth."""
+    """Return the lstm_autoencoder without a memory: it reads the event's own features only."""
     return _of_architecture("feed_forward_autoencoder")
 
 
 def adversarial_autoencoder() -> ModelConfig:
-    """The same with a discriminator that keeps the codes of ordinary events close together."""
+    """Return the lstm_autoencoder with a discriminator that keeps codes of normal events close."""
     base = lstm_autoencoder()
     network = replace(base.network, adversarial_weight=0.5)
     return replace(base, recipe="adversarial_autoencoder", network=network)
 
 
 def rarity_autoencoder() -> ModelConfig:
-    """Ranked by how rare the rarest of a few errors is, instead of by the sum of all."""
+    """Return an autoencoder ranked by the rarest of a few errors instead of the sum of all."""
     base = lstm_autoencoder()
     return replace(
         base,
         recipe="rarity_autoencoder",
-        # Chances of fraud as such are left out: beside one that is high, an ordinary ratio of it to
-        # what it was before would look odd.
+        # The fraud probabilities themselves are excluded: where one is high, a normal ratio of it
+        # to its earlier value would look anomalous.
         columns=(*_without_labels(base.columns), *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
         network=replace(
             base.network,
             architecture="convolution_autoencoder",
             num_layers=6,
-            # What is odd stays out of the code: beyond this all inputs look alike.
+            # Inputs are clipped here, so that an anomaly is not encoded.
             input_limit=0.5,
         ),
         ranking=BY_RARITY,
-        # An odd hour or a busy day is rare as often as a fraud is, and says little: chosen on weeks
-        # before those that are reported.
+        # An unusual hour or a busy day is as rare as a fraud and predicts little. The columns were
+        # chosen on weeks before the reported ones.
         ranked_columns=("transaction_amount", *AMOUNTS_AGAINST_USUAL, *NEWLY_RISKY),
-        # A week that costs more than usual is mostly an honest one: alone it makes no alert, and
-        # orders what else looks alike.
+        # A week of higher spending is mostly genuine. With this weight it raises no alert alone; it
+        # only orders transactions that otherwise tie.
         rarity_weights={AMOUNTS_AGAINST_USUAL[1]: 0.1},
     )
 
 
 def unsupervised_autoencoder() -> ModelConfig:
-    """The same without any label: neither in its columns nor in the choice of its targets."""
+    """Return the rarity_autoencoder without labels: neither in columns nor in the target choice."""
     base = rarity_autoencoder()
     return replace(
         base,
@@ -125,7 +122,7 @@ def unsupervised_autoencoder() -> ModelConfig:
 
 
 def semi_supervised_autoencoder() -> ModelConfig:
-    """With a head that learns from all mature labels of seven weeks."""
+    """Return the rarity_autoencoder with a head trained on all mature labels of seven weeks."""
     base = rarity_autoencoder()
     return replace(
         base,
@@ -140,41 +137,10 @@ def semi_supervised_autoencoder() -> ModelConfig:
     )
 
 
-# -- what a part of the rarity_autoencoder is worth: the same without it ---------------------------
-
-
-def without_history() -> ModelConfig:
-    """Without a memory of the card's earlier events."""
-    base = rarity_autoencoder()
-    network = replace(base.network, architecture="feed_forward_autoencoder", num_layers=1)
-    return replace(base, recipe="without_history", network=network)
-
-
-def without_label_columns() -> ModelConfig:
-    """Without columns that are made of labels; known frauds are still no targets."""
-    base = unsupervised_autoencoder()
-    return replace(base, recipe="without_label_columns", supervision=ONE_CLASS)
-
-
-def without_likelihoods() -> ModelConfig:
-    """With plain squared errors: nearly Gaussian, and scales that stay at one encoded unit."""
-    base = rarity_autoencoder()
-    network = replace(
-        base.network, scale_floor=1.0, degrees_of_freedom=1e6, amount_degrees_of_freedom=1e6
-    )
-    return replace(base, recipe="without_likelihoods", network=network)
-
-
-def without_rarities() -> ModelConfig:
-    """Ranked by the plain sum of the same columns' errors."""
-    base = rarity_autoencoder()
-    return replace(base, recipe="without_rarities", ranking=BY_ERROR, rarity_weights={})
-
-
 def _without_labels(columns: tuple[str, ...]) -> tuple[str, ...]:
-    known = (FEATURES.get(name) for name in columns)
-    of_labels = {feature.name for feature in known if feature and feature.reads_labels}
-    return tuple(name for name in columns if name not in of_labels)
+    features = (FEATURES.get(name) for name in columns)
+    label_features = {feature.name for feature in features if feature and feature.reads_labels}
+    return tuple(name for name in columns if name not in label_features)
 
 
 def _of_architecture(name: str, num_layers: int = 1) -> ModelConfig:
@@ -193,19 +159,14 @@ RECIPES: dict[str, Callable[[], ModelConfig]] = {
     "rarity_autoencoder": rarity_autoencoder,
     "unsupervised_autoencoder": unsupervised_autoencoder,
     "semi_supervised_autoencoder": semi_supervised_autoencoder,
-    "without_history": without_history,
-    "without_label_columns": without_label_columns,
-    "without_likelihoods": without_likelihoods,
-    "without_rarities": without_rarities,
 }
 
 
 def recipe(name: str) -> ModelConfig:
-    """The config of a recipe.
+    """Return the config of a recipe.
 
     Raises:
-        UsageError: no such recipe, the message lists all there are; or one that reads columns
-            which no feature is.
+        UsageError: there is no such recipe, or it reads a column without a feature of that name.
     """
     if name not in RECIPES:
         raise UsageError(
@@ -217,8 +178,8 @@ def recipe(name: str) -> ModelConfig:
     unknown = [column for column in config.columns if column not in FEATURES]
     if unknown:
         raise UsageError(
-            f"The recipe {name} reads {', '.join(unknown)}, which no feature is called.",
+            f"The recipe {name} reads columns without a feature: {', '.join(unknown)}.",
             expected=f"columns among: {', '.join(FEATURES)}.",
-            remedy="correct the recipe in fraud_models/recipes.py, or declare the feature.",
+            remedy="correct the recipe in fraud_models/recipes.py, or define the feature.",
         )
     return config

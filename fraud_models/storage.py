@@ -1,8 +1,8 @@
-"""Small files by URI: a local path or anything fsspec reaches.
+"""Read and write small files by URI: a local path or any store that fsspec supports.
 
-A file is either there whole or not at all: locally it is written under another name, flushed and
-renamed; an object store's put is atomic by itself. There is no append (object stores have none):
-what grows, such as the progress of a training run, is written whole each time.
+Writes are atomic: locally a file is written under a temporary name, flushed and renamed; in an
+object store a put is atomic. There is no append, because object stores have none: a growing file,
+such as the progress of a training run, is rewritten each time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from feature_defs.errors import InputMissing
 
 
 def join(uri: str, *parts: str) -> str:
-    """Path of something below a URI.
+    """Return the URI of a path below a URI.
 
     >>> join("s3://bucket/models/", "a", "b.json")
     's3://bucket/models/a/b.json'
@@ -28,25 +28,25 @@ def join(uri: str, *parts: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URI, and the path inside it."""
+    """Return the fsspec file system of a URI and the path inside it."""
     fs, path = fsspec.core.url_to_fs(uri)
     return fs, str(path)
 
 
 def is_local(uri: str) -> bool:
-    """Whether the URI names a place on this machine's file system."""
+    """Return whether the URI is on the local file system."""
     protocol = filesystem(uri)[0].protocol
     return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or folder at the URI."""
+    """Return whether a file or folder exists at the URI."""
     fs, path = filesystem(uri)
     return bool(fs.exists(path))
 
 
 def names_in(uri: str) -> list[str]:
-    """Names of the files directly in a folder, sorted; none when there is no such folder."""
+    """Return the sorted names of the entries of a folder; empty if the folder does not exist."""
     fs, path = filesystem(uri)
     if not fs.exists(path):
         return []
@@ -54,10 +54,10 @@ def names_in(uri: str) -> list[str]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Content of a file.
+    """Return the content of a file.
 
     Raises:
-        InputMissing: there is no such file.
+        InputMissing: the file does not exist; check the path, or rerun the step that writes it.
     """
     fs, path = filesystem(uri)
     try:
@@ -66,12 +66,12 @@ def read_bytes(uri: str) -> bytes:
         raise InputMissing(
             f"There is no file {uri}.",
             expected="the file that an earlier step wrote there.",
-            remedy="check the path; if the file was deleted, run the step that writes it again.",
+            remedy="check the path; if the file was deleted, rerun the step that writes it.",
         ) from error
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Write a file whole, in place of any that is there."""
+    """Write a file atomically; replace it if it exists."""
     fs, path = filesystem(uri)
     if not is_local(uri):
         fs.pipe_file(path, content)
@@ -90,12 +90,12 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def delete(uri: str) -> None:
-    """Delete a file if it is there."""
+    """Delete a file if it exists."""
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm_file(path)
 
 
 def sha256_of(content: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the SHA-256 as hexadecimal text."""
     return hashlib.sha256(content).hexdigest()

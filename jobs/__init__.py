@@ -1,1 +1,1 @@
-"""One file, one sub-command: each reads tables, chains domain verbs and writes tables."""
+"""The batch jobs: one module per sub-command reads tables, calls the packages and writes tables."""

@@ -1,6 +1,7 @@
-"""The command `fraud-scoring`, also `python -m jobs`: says in words when a definition is wrong.
+"""The command `fraud-scoring`, also `python -m jobs`: explains an invalid feature definition.
 
-Definitions are checked where they stand, which is when the command's modules are read.
+Definitions are checked when their modules are imported, which the command line does first. An
+error that comes from the folder `feature_defs` is printed as one paragraph with its file and line.
 """
 
 import sys
@@ -14,23 +15,23 @@ DEFINITIONS = Path(feature_defs.__file__).parent
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line (entry point of the console script)."""
     try:
         from jobs.cli.main import main as run
     except Exception as error:
-        read = [at for at in traceback.extract_tb(error.__traceback__) if at.name == "<module>"]
-        file, line = read[-1].filename, read[-1].lineno
+        frames = [at for at in traceback.extract_tb(error.__traceback__) if at.name == "<module>"]
+        file, line = frames[-1].filename, frames[-1].lineno
         if isinstance(error, SyntaxError):
-            # What cannot be read never ran: the traceback ends where it was imported.
+            # A file with a syntax error never ran: the traceback ends at the import statement.
             file, line = error.filename or file, error.lineno or line
-        defines = Path(file).parent == DEFINITIONS
-        if "--debug" in sys.argv or not (defines or isinstance(error, DefinitionError)):
+        is_definition = Path(file).parent == DEFINITIONS
+        if "--debug" in sys.argv or not (is_definition or isinstance(error, DefinitionError)):
             raise
-        # What Python itself refuses, such as a missing argument, is told with its own name.
+        # Python's own errors, such as a missing argument, need their class name to be understood.
         kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
         sys.stderr.write(
-            f"A definition of features does not hold: {kind}{error}. It stands in "
-            f"{file}, line {line}. What to do: correct it there.\n"
+            f"Invalid feature definition in {file}, line {line}: {kind}{error}. "
+            "What to do: correct this definition.\n"
         )
         sys.exit(2)
     run()

@@ -1,10 +1,11 @@
-"""Choose the cards that people look at this morning.
+"""Select the cards that investigators check in the morning.
 
 Reads   scores[business_date] at the night's pin
 Writes  alerts[business_date] (one commit that replaces the date)
 
-One alert per card, its top transaction, when the score passes the model's threshold for the
-alert budget and its rank is at most the budget. Ties are broken by `transaction_id`.
+Each card has at most one alert, for its transaction with the highest score. A card is selected
+when this score reaches the model's threshold for the alert budget and its rank is within the
+budget. Ties are broken by `transaction_id`.
 
     fraud-scoring alerts --lake L --date 2018-08-08
 """
@@ -21,41 +22,41 @@ from jobs.runtime.logs import log_event
 
 
 def run(night: Night) -> None:
-    """Choose and publish the alerts of a night; those that were shown stay as they are.
+    """Select and publish the alerts of a night; alerts that are published already never change.
 
     Raises:
         InputMissing: the night has no published scores.
     """
     night.require_finished("publish")
     if "alerts" in night.finished:
-        log_event(f"the alerts of {night.dates} were shown and stay; nothing changes")
+        log_event(f"the alerts of {night.dates} are already published and stay unchanged")
         return
     lake, dates = night.lake, night.dates
     budget = lake.settings.alert_budget
     with night.job("alerts", {"alert_budget": budget}) as run:
-        assert night.model_version is not None, "scores were published, so a model made them"
+        assert night.model_version is not None, "published scores have a model"
         model = open_registry(lake).resolve(night.model_version)
         calibration = read_checkpoint(model).calibration
-        assert calibration is not None, "scores were published, so the model is calibrated"
+        assert calibration is not None, "a model with published scores is calibrated"
         threshold = calibration.threshold_for(budget)
         run.model_version = night.model_version
         run.versions_in[SCORES.name] = night.pin(SCORES.name)
         scores = lake.read(SCORES, night.pin(SCORES.name)).where(F.expr(dates.sql))
-        chosen = choose(scores, threshold, budget)
-        night.publish(ALERTS, chosen.coalesce(1), run)
+        selected = select_alerts(scores, threshold, budget)
+        night.publish(ALERTS, selected.coalesce(1), run)
         run.rows["alerts"] = (
             lake.read(ALERTS, run.versions_out[ALERTS.name]).where(F.expr(dates.sql)).count()
         )
         run.figures = {"threshold": threshold, "alert_budget": budget}
 
 
-def choose(scores: DataFrame, threshold: float, budget: int) -> DataFrame:
-    """The alerts of each night of `scores`, in the order of the table.
+def select_alerts(scores: DataFrame, threshold: float, budget: int) -> DataFrame:
+    """Return the alerts of each night in `scores`, with the columns of `alerts`.
 
-    Cards are aggregated before they are ranked, and only the budget's worth of each night is
-    ever sorted in one place.
+    Transactions are aggregated per card before cards are ranked, so no single task ever sorts
+    more than the alert budget of a night.
     """
-    # A struct compares field by field; the smaller id wins a tie, hence the separate minimum.
+    # The minimum of this struct is the highest score; a tie goes to the smallest transaction id.
     top = (
         scores.where(F.col("score") >= threshold)
         .groupBy("business_date", "card_id")

@@ -1,13 +1,14 @@
-"""Run nights again for their tables, for a reason that is kept.
+"""Process nights again and replace their tables, with a recorded reason.
 
-Reads   the deliveries of the nights, and every table as it is now: what came late is seen
+Reads   the deliveries of the nights, and the current version of every table, which has rows that
+        arrived after the nights were first processed
 Writes  transactions, features, scores of all nights in one commit each; each night's report
-Fails   as the jobs do; one failing night fails all, and what was published stays
+Fails   as the jobs do; one failing night fails all nights, and commits made before it remain
 
-A correction comes as a re-delivery and a backfill of its nights. The model is resolved once and
-kept, also when the backfill is killed and started again with the same arguments. Scores by a
-model that was trained on a night or later are marked `in_sample`. Alerts that people were shown
-stay; a night that had none gets its own.
+A correction of data is a new delivery and a backfill of its nights. The model is resolved once and
+recorded, so a backfill that was killed and is started again with the same arguments uses the same
+model. Scores of a model that was trained on the night or on later nights are marked `in_sample`.
+Published alerts stay; a night without published alerts gets its own.
 
     fraud-scoring backfill --lake L --from 2018-08-01 --to 2018-08-07 --reason "re-delivery 4711"
 """
@@ -39,7 +40,7 @@ FirstJob = Literal["ingest", "features", "score"]
 
 @dataclass(frozen=True)
 class BackfillPlan:
-    """What is asked for; the same plan again goes on with the same backfill."""
+    """Arguments of a backfill; the same plan resumes the same backfill."""
 
     dates: Dates
     reason: str
@@ -50,8 +51,8 @@ class BackfillPlan:
         if not self.reason.strip():
             raise UsageError(
                 "The backfill has no reason.",
-                expected="a sentence that tells an auditor why nights were run again.",
-                remedy="give --reason TEXT.",
+                expected="a sentence that tells an auditor why these nights are processed again.",
+                remedy="add --reason TEXT.",
             )
         if self.starting_at not in JOBS[:3]:
             raise UsageError(
@@ -61,7 +62,7 @@ class BackfillPlan:
             )
 
     def to_json(self) -> str:
-        """What `nights` keeps of it."""
+        """Return the plan as the JSON text that `nights` stores."""
         return json.dumps(
             {**asdict(self), "dates": [str(self.dates.first), str(self.dates.last)]},
             sort_keys=True,
@@ -69,53 +70,54 @@ class BackfillPlan:
 
 
 def run(lake: Lake, plan: BackfillPlan, delivery: Delivery) -> list[str]:
-    """Run the nights again; returns the places of their reports.
+    """Process the nights again and return the paths of their reports.
 
     Raises:
-        InputMissing: a delivery, a night's ingest or a model is not there; nothing was begun.
-        GateFailed: a gate said no.
-        NightHeld: another run works on one of the nights.
+        InputMissing: a delivery, a night's ingest or a model is missing; nothing has changed.
+        GateFailed: a gate failed.
+        NightHeld: another run holds the lease of one of the nights.
     """
     reports = [lake.path(report.FOLDER, str(day), "report.html") for day in plan.dates.days]
     states = _states(lake, plan)
     if states == {"done"}:
-        log_event(f"this backfill of {plan.dates} is done already; nothing changes")
+        log_event(f"this backfill of {plan.dates} is already done; nothing changes")
         return reports
     if plan.starting_at == "ingest":
         check_ready(lake, delivery, plan.dates)
     else:
         require_ingested(lake, plan.dates)
-    # Before any night is taken: what is not there must leave no trace in `nights`.
-    models = _models(lake, plan) if None in states else {}
+    # Resolved before the lease, so that a missing model changes no row of `nights`.
+    models = _models_by_night(lake, plan) if None in states else {}
     arguments = json.loads(plan.to_json())
     with (
-        record_run(lake, "backfill", plan.dates, arguments) as own,
+        record_run(lake, "backfill", plan.dates, arguments) as record,
         lease_nights(lake, plan.dates) as night,
     ):
         if None in _states(lake, plan):
-            kept = JOBS[: JOBS.index(plan.starting_at)]
-            for job in kept:
+            kept_jobs = JOBS[: JOBS.index(plan.starting_at)]
+            for job in kept_jobs:
                 night.require_finished(job)
-            night.restart_for_backfill(kept, models or _models(lake, plan), plan.to_json())
-        own.model_version = night.model_version
-        own.versions_in = dict(night.pins)
+            models = models or _models_by_night(lake, plan)
+            night.restart_for_backfill(kept_jobs, models, plan.to_json())
+        record.model_version = night.model_version
+        record.versions_in = dict(night.pins)
         _run_jobs(night, delivery)
     return reports
 
 
 def _states(lake: Lake, plan: BackfillPlan) -> set[str | None]:
-    """State of each night that is in this backfill; of one that is not, nothing."""
+    """Return the states of the nights; None stands for a night that is not in this backfill."""
     rows = lake.read(NIGHTS).where(plan.dates.sql).select("backfill", "state").collect()
-    why = plan.to_json()
-    states: set[str | None] = {row["state"] if row["backfill"] == why else None for row in rows}
+    backfill = plan.to_json()
+    states = {row["state"] if row["backfill"] == backfill else None for row in rows}
     return states if len(rows) == plan.dates.num_nights else states | {None}
 
 
-def _models(lake: Lake, plan: BackfillPlan) -> dict[date, str]:
-    """Version of the model that scores each night.
+def _models_by_night(lake: Lake, plan: BackfillPlan) -> dict[date, str]:
+    """Return the version of the model that scores each night.
 
     Raises:
-        InputMissing: there is no such model, or a night was not published; all are named.
+        InputMissing: there is no such model, or no model has scored some nights.
     """
     dates = plan.dates
     if plan.model != AS_PUBLISHED:
@@ -127,14 +129,14 @@ def _models(lake: Lake, plan: BackfillPlan) -> dict[date, str]:
     if missing:
         raise InputMissing(
             f"No model has scored {len(missing)} of the nights {dates}: {join_first(missing)}.",
-            expected=f"nights that were published, when the model is to be {AS_PUBLISHED}.",
-            remedy="leave --model out for the champion, or name a version.",
+            expected=f"published scores for every night of a backfill with --model {AS_PUBLISHED}.",
+            remedy="omit --model to score with the champion, or name a version.",
         )
     return models
 
 
 def _run_jobs(night: Night, delivery: Delivery) -> None:
-    """All jobs that are not done yet: the tables in one commit each, the rest night by night."""
+    """Run the unfinished jobs: the tables for all nights at once, the rest night by night."""
     if "ingest" not in night.finished:
         ingest.run(night, delivery)
     if "features" not in night.finished:

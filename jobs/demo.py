@@ -1,11 +1,10 @@
-"""The whole product in one command: a small bank, a model, five nights and the morning's report.
+"""Run the whole product once: a small bank, a model, five nights and the morning's report.
 
-Reads   nothing; `simulate` makes the deliveries of a bank of 400 cards
-Writes  a lake of its own (`./demo-lake` unless told otherwise)
+Reads   nothing; `simulate` generates the deliveries of a bank of 400 cards
+Writes  a lake of its own (default: `./demo-lake`)
 Fails   as the jobs do that it calls
 
-Everything runs in one process and one Spark session. A second run finds what is there already:
-done nights stay as they are.
+All jobs run in one process and one Spark session. A second run skips every step that is done.
 
     fraud-scoring demo
 """
@@ -36,15 +35,16 @@ DEFAULT_LAKE = "demo-lake"
 NUM_CARDS, NUM_DAYS, SEED = 400, 75, 11
 FIRST_DAY = date(2024, 1, 1)
 NUM_NIGHTS = 5
-# Labels come up to a week late, and a week is judged: the model stops two weeks before the nights.
-JUDGED_DAYS, LABEL_DAYS = 7, 7
-# A tenth of the default: the bank has 400 cards.
+# The model is evaluated on a week of nights whose labels, up to a week late, have all arrived. So
+# its training data end two weeks before the first night.
+EVALUATION_DAYS, LABEL_DAYS = 7, 7
+# A tenth of the default budget, because the bank has only 400 cards.
 ALERT_BUDGET = 10
 RECIPE, NUM_WORKERS = "lstm_autoencoder", 2
 
 
 def run(lake: Lake) -> str:
-    """Run the demo; returns where the last night's report is."""
+    """Run the demo and return the path of the last night's report."""
     if "alert_budget" not in lake.settings.model_fields_set:
         small = lake.settings.model_copy(update={"alert_budget": ALERT_BUDGET})
         lake = replace(lake, settings=small)
@@ -54,28 +54,28 @@ def run(lake: Lake) -> str:
     history = Dates(FIRST_DAY, last_day - timedelta(days=NUM_NIGHTS))
     delivery = Delivery(bank, "parquet", load_mapping("simulated"))
 
-    log_event("1 of 5: a bank's deliveries")
+    log_event("1 of 5: simulate the deliveries of a bank")
     if not lake.files.exists(f"{bank}/_complete/{last_day}"):
         simulate.simulate(lake.spark, SimulationPlan(bank, NUM_CARDS, NUM_DAYS, SEED, FIRST_DAY))
-    log_event("2 of 5: its history, ingested and turned into features")
-    _bring_in(lake, delivery, history)
-    log_event("3 of 5: a model, trained, judged and put into service")
-    _put_model_into_service(lake, history)
-    log_event("4 of 5: five nights")
+    log_event("2 of 5: ingest the history and compute its features")
+    _ingest_history(lake, delivery, history)
+    log_event("3 of 5: train, evaluate and promote a model")
+    _promote_model(lake, history)
+    log_event(f"4 of 5: run {NUM_NIGHTS} nights")
     page = ""
     for number in range(NUM_NIGHTS):
         page = nightly.run(lake, history.last + timedelta(days=1 + number))
-    log_event("5 of 5: the report")
-    _say_where(lake, page)
+    log_event("5 of 5: the report is ready")
+    _print_locations(lake, page)
     return page
 
 
-def _bring_in(lake: Lake, delivery: Delivery, history: Dates) -> None:
+def _ingest_history(lake: Lake, delivery: Delivery, history: Dates) -> None:
     records = night_records(lake, history).values()
     ingested = sum("ingest" in jobs for jobs in records) == history.num_nights
     built = sum("features" in jobs for jobs in records) == history.num_nights
     if ingested and built:
-        log_event("the history is there already")
+        log_event("the history is already ingested and has features")
         return
     if not ingested:
         check_ready(lake, delivery, history)
@@ -85,27 +85,30 @@ def _bring_in(lake: Lake, delivery: Delivery, history: Dates) -> None:
         features.run(night)
 
 
-def _put_model_into_service(lake: Lake, history: Dates) -> None:
+def _promote_model(lake: Lake, history: Dates) -> None:
     registry = open_registry(lake)
     if CHAMPION in registry.list_aliases():
-        log_event("a champion is in service already")
+        log_event("the lake already has a champion")
         return
-    as_of = history.last - timedelta(days=JUDGED_DAYS + LABEL_DAYS - 1)
+    as_of = history.last - timedelta(days=EVALUATION_DAYS + LABEL_DAYS - 1)
     train.run(lake, TrainingPlan(as_of, RECIPE, recipe(RECIPE), NUM_WORKERS))
-    judged = Dates(as_of, as_of + timedelta(days=JUDGED_DAYS - 1))
-    evaluate.show(evaluate.run(lake, judged, CHALLENGER))
+    evaluation_nights = Dates(as_of, as_of + timedelta(days=EVALUATION_DAYS - 1))
+    evaluate.show(evaluate.run(lake, evaluation_nights, CHALLENGER))
     promote.run(lake, CHALLENGER)
 
 
-def _say_where(lake: Lake, page: str) -> None:
+def _print_locations(lake: Lake, page: str) -> None:
     console = Console(stderr=True)
-    for what, where in (
+    for name, location in (
         ("report of the last night", page),
         ("alerts as CSV", page.replace("report.html", "alerts.csv")),
         ("tables", lake.uri),
         ("models", lake.path("_models")),
         ("registry", lake.path("_registry")),
         ("deliveries", lake.path("_deliveries")),
-        ("cards a night", f"{lake.settings.alert_budget}; FRAUD_ALERT_BUDGET for further nights"),
+        (
+            "alert budget",
+            f"{lake.settings.alert_budget} cards; set FRAUD_ALERT_BUDGET to change it",
+        ),
     ):
-        console.print(f"{what:>24}  {where}", soft_wrap=True, markup=False)
+        console.print(f"{name:>24}  {location}", soft_wrap=True, markup=False)

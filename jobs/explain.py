@@ -1,14 +1,14 @@
-"""Why a transaction has its score: every feature, and what the card did before.
+"""Explain a transaction's score: the share of every feature, and the card's recent events.
 
-Reads   scores; at the versions that the runs behind the score recorded: features, transactions,
-        labels; the model
+Reads   scores; features, transactions and labels at the versions that the score's runs recorded;
+        the model
 Writes  nothing
-Fails   when the transaction was never scored, or its model or versions are gone; as published:
-        when the score is not what the recorded versions give
+Fails   when the transaction was never scored, or its model or table versions are missing; with
+        `--as-published` also when the score cannot be reproduced
 
-The score is computed again from the recorded versions, so the answer also says whether the
-published figure holds. `--as-published` is the auditor's question: it goes further back and
-builds the transaction's features again from transactions and labels (`jobs/lineage/audit.py`).
+The score is computed again from the recorded versions, so an explanation also shows whether the
+published value can be reproduced. `--as-published` audits the score: it also builds the
+transaction's features again from transactions and labels (`jobs/lineage/audit.py`).
 
     fraud-scoring explain --lake L 1234567
     fraud-scoring explain --lake L 1234567 --as-published
@@ -22,7 +22,7 @@ from rich.text import Text
 
 from jobs.lake.delta_io import Lake
 from jobs.lineage.audit import Audit, examine
-from jobs.lineage.explanation import Explanation, explanation_of, newest_score
+from jobs.lineage.explanation import Explanation, explain_score, newest_score
 from jobs.lineage.provenance import provenance
 from jobs.report_pages.wording import sentence
 from jobs.runtime.logs import escape_control_characters, wide_console
@@ -32,26 +32,26 @@ def run(lake: Lake, transaction_id: str) -> Explanation:
     """Explain the newest score of a transaction.
 
     Raises:
-        InputMissing: it was never scored, or what it was scored from is gone.
+        InputMissing: it was never scored, or its model or table versions are missing.
     """
     scored = newest_score(lake, transaction_id)
-    return explanation_of(lake, scored, provenance(lake, scored["business_date"], scored["run_id"]))
+    return explain_score(lake, scored, provenance(lake, scored["business_date"], scored["run_id"]))
 
 
 def audit(lake: Lake, transaction_id: str) -> tuple[Explanation, Audit]:
-    """Explain the newest score of a transaction, and say line by line whether it holds.
+    """Explain the newest score of a transaction and check each part of it against its sources.
 
     Raises:
-        InputMissing: it was never scored, or what it was scored from is gone.
+        InputMissing: it was never scored, or its model or table versions are missing.
     """
     scored = newest_score(lake, transaction_id)
     runs = provenance(lake, scored["business_date"], scored["run_id"])
-    explanation = explanation_of(lake, scored, runs)
+    explanation = explain_score(lake, scored, runs)
     return explanation, examine(lake, scored, runs, explanation.recomputed)
 
 
 def show(explanation: Explanation) -> None:
-    """Print an explanation; ids are shown letter by letter, neither markup nor control signs."""
+    """Print an explanation; ids are printed without markup, their control characters escaped."""
     from rich.table import Column, Table
 
     console = wide_console()
@@ -62,17 +62,17 @@ def show(explanation: Explanation) -> None:
             f"{it.merchant_id}, {it.event_time:%Y-%m-%d %H:%M:%S} UTC, night {it.business_date}"
         )
     )
-    verdict = "holds" if it.holds else "DOES NOT HOLD"
+    result = "reproduced" if it.reproduced else "NOT REPRODUCED"
     console.print(
         _plain(
             f"Score {it.score:.6f}, reconstruction error {it.reconstruction_error:.4f} nats, "
             f"ranking value {it.ranking_value:.4f} by model version {it.model_version} "
             f"({it.run_id}); computed again from the recorded versions: "
-            f"{it.recomputed.error:.4f} and {it.recomputed.ranking_value:.4f}, so it {verdict}."
+            f"{it.recomputed.error:.4f} and {it.recomputed.ranking_value:.4f}; {result}."
         )
     )
     table = Table(
-        Column("feature", no_wrap=True), "observed", "expected", "nats", "share", "in words"
+        Column("feature", no_wrap=True), "observed", "expected", "nats", "share", "explanation"
     )
     for part in it.contributions:
         table.add_row(
@@ -84,8 +84,8 @@ def show(explanation: Explanation) -> None:
             _plain(sentence(part.feature, part.observed, part.expected)),
         )
     console.print(table)
-    whole = Column("transaction", overflow="fold")
-    recent = Table("time (UTC)", whole, "merchant", "amount", title="Recent events")
+    id_column = Column("transaction", overflow="fold")
+    recent = Table("time (UTC)", id_column, "merchant", "amount", title="Recent events")
     for row in it.recent:
         recent.add_row(
             f"{row['event_time'].astimezone(UTC):%Y-%m-%d %H:%M:%S}",

@@ -1,8 +1,8 @@
-"""A model as one ONNX file, for systems that score without Spark or torch.
+"""Write a model as one ONNX file, for systems that score without Spark or torch.
 
 Reads   the registry, _models/<training id>
 Writes  one file, outside of the tables
-Fails   when the model is missing or damaged, or the file would not say what the model says
+Fails   when the model is missing or damaged, or onnxruntime and the model give different results
 
     fraud-scoring export --lake L --model champion --out champion.onnx
 """
@@ -16,11 +16,11 @@ from jobs.models.model_store import open_registry, read_checkpoint
 
 
 def run(lake: Lake, model: str, out: str) -> int:
-    """Write a model's ONNX file; returns the model's version.
+    """Write a model as an ONNX file and return the model's version.
 
     Raises:
         InputMissing: there is no such model, it is damaged, or ONNX is not installed.
-        FraudScoringError: the file would not say what the model says.
+        FraudScoringError: the ONNX file and the model give different results.
     """
     version = open_registry(lake).resolve(model)
     write_bytes(out, to_onnx(read_checkpoint(version), version.sha256))

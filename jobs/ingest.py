@@ -1,13 +1,13 @@
-"""Bring a delivery's rows into `transactions` and `labels`, and refused rows into `quarantine`.
+"""Write a delivery's rows to `transactions` and `labels`, and invalid rows to `quarantine`.
 
-Reads   the delivery, transactions and labels of the late_days nights around (pinned)
-Writes  transactions, labels, quarantine of the dates, each replaced whole in one commit
-Fails   gate 1: a row is lost, too many rows are refused, a night is empty, the delivery is damaged
+Reads   the delivery; transactions and labels of the nights within late_days, at the pinned versions
+Writes  transactions, labels, quarantine of the dates, each replaced in one commit
+Fails   gate 1: a row is lost, too many rows are quarantined, a night is empty, the delivery is
+        damaged
 
-Each source is scanned twice: once for its rows per night, once to judge them. Judging shuffles
-by transaction id, once; a range of nights shuffles once more, so that a table gets about one
-file per night. Judged rows are written aside, and counts, gate and tables all read what was
-written.
+Each source is scanned twice: once to count its rows per night, once to check them. Checking
+shuffles once, by transaction id; a range of nights shuffles once more, so that a table gets about
+one file per night. Checked rows are staged; counts, gate and tables read what was staged.
 
     fraud-scoring ingest --lake ./lake --source ./bank --format csv --mapping simulated \
         --date 2018-04-01
@@ -15,14 +15,16 @@ written.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.deliveries.later_nights import LaterNights
+from jobs.deliveries.late_arrivals import LateArrivalGuard
 from jobs.deliveries.source import (
     ATTRIBUTE_TYPES,
+    RAW,
     Delivery,
     SourceTable,
     labels_of,
@@ -32,259 +34,284 @@ from jobs.deliveries.source import (
     transactions_of,
 )
 from jobs.lake.dates import Dates
+from jobs.lake.delta_io import Stage
 from jobs.lake.errors import is_infrastructure_error
 from jobs.lake.nights import PINNED, Night
 from jobs.lake.runs import Run
-from jobs.lake.spark_errors import UNREADABLE, first_line
+from jobs.lake.spark_errors import SPARK_READ_ERRORS, first_line
 from jobs.lake.tables import LABELS, QUARANTINE, TRANSACTIONS, Table
-from jobs.quality.delivery_counts import NightCounts, Staged, by_reason, count_nights
+from jobs.quality.delivery_counts import (
+    NightCounts,
+    StagedDelivery,
+    count_by_reason,
+    count_nights,
+)
 from jobs.quality.expectations import MAX_HISTORY_NIGHTS
-from jobs.quality.gate import GateResult, judged, require, uncounted
+from jobs.quality.gate import GateResult, crashed_gate, require, run_or_crash
 from jobs.quality.overrides import GateOverride
 from jobs.quality.row_counts import declared_types
-from jobs.quality.rows.labels import judged_labels
-from jobs.quality.rows.transactions import judged_transactions, of_dates, pseudonymised
+from jobs.quality.rows.columns import ACCEPTED, LABEL_REASONS, LABEL_SOURCE, REASONS
+from jobs.quality.rows.labels import validated_labels
+from jobs.quality.rows.transactions import (
+    pseudonymise_ids,
+    rows_for_dates,
+    validated_transactions,
+)
 from jobs.quality.suites import labels
 from jobs.quality.suites import transactions as suite
 from jobs.runtime.logs import log_event
+from jobs.runtime.settings import Settings
 
 
-def run(night: Night, delivery: Delivery, acceptance: GateOverride | None = None) -> None:
-    """Ingest a delivery for the nights held; gate 1 may be overruled for this run.
+@dataclass(frozen=True)
+class Inputs:
+    """What a run of `ingest` reads, resolved once at its top."""
+
+    delivery: Delivery
+    dates: Dates
+    settings: Settings
+    transactions: DataFrame
+    """Published transactions of all nights, at the version that is pinned."""
+    labels: DataFrame
+    """Published labels, likewise."""
+
+    def neighbours(self, table: DataFrame) -> DataFrame:
+        """Return the published rows of the `late_days` nights before and after these nights.
+
+        A night may be ingested, or run again, after later nights delivered some of its rows.
+        """
+        late = timedelta(days=self.settings.late_days)
+        nearby = Dates(self.dates.first - late, self.dates.last + late)
+        return table.where(F.expr(nearby.sql) & ~F.expr(self.dates.sql))
+
+    def past_volumes(self) -> dict[date, int]:
+        """Return the number of published transactions of each earlier night that gates look at."""
+        first = self.dates.first
+        since = first - timedelta(days=MAX_HISTORY_NIGHTS)
+        day = F.col("business_date")
+        rows = self.transactions.where((day >= F.lit(since)) & (day < F.lit(first)))
+        return {
+            row["business_date"]: row["count"]
+            for row in rows.groupBy("business_date").count().collect()
+        }
+
+
+def run(night: Night, delivery: Delivery, override: GateOverride | None = None) -> None:
+    """Ingest a delivery for the leased nights; `override` overrides gate 1 for this run.
 
     Raises:
-        UsageError: people were alerted of one of the nights, and it is not run again.
-        GateFailed: gate 1 said no, or the delivery cannot be read; nothing is published.
-        NightHeld: later nights were at work meanwhile; nothing is published.
+        UsageError: alerts of one of the nights are published, and this is not a backfill.
+        GateFailed: gate 1 failed, or the delivery cannot be read; nothing is published.
+        NightHeld: later nights were ingested meanwhile; nothing is published.
     """
     lake = night.lake
     night.require_alerts_unpublished()
-    later = LaterNights.of(night)
-    # A night that is ingested again has old pins, which lack what later nights have brought since.
+    # This must come before the pins: what later nights publish after it is noticed at the end.
+    late_arrivals = LateArrivalGuard.before(night)
+    # A night that is ingested again has old pins, which lack what later nights delivered since.
     night.pins = lake.versions(PINNED)
-    with night.job("ingest", delivery.arguments) as record:
-        try:
-            staged = _stage(night, delivery, record)
-            ready = _publishable(night, delivery, record, staged)
-            facts = count_nights(night.dates, staged)
-            _note(record, facts, staged)
-            require(_gate(night, delivery, facts, ready), record, acceptance)
-            later.require_unchanged()
-            for table, rows in ready.items():
-                _publish(night, record, table, rows)
-        finally:
-            lake.discard_staged(record.run_id)
+    with night.job("ingest", delivery.arguments) as record, lake.staging(record.run_id) as stage:
+        inputs = Inputs(
+            delivery,
+            night.dates,
+            lake.settings,
+            transactions=lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)),
+            labels=lake.read(LABELS, night.pin(LABELS.name)),
+        )
+        staged = _stage(inputs, stage, record)
+        tables = _rows_by_table(delivery, staged, record)
+        counts = count_nights(night.dates, staged)
+        _record_counts(record, counts, staged)
+        require(_gate(inputs, counts, tables), record, override)
+        late_arrivals.require_unchanged()
+        for table, rows in tables.items():
+            _publish(night, record, table, rows)
 
 
-# -- judging -------------------------------------------------------------------------------------
+# -- read and check ------------------------------------------------------------------------------
 
 
-def _stage(night: Night, delivery: Delivery, record: Run) -> Staged:
-    """Count the source's rows, judge them, and write them aside.
+def _stage(inputs: Inputs, stage: Stage, record: Run) -> StagedDelivery:
+    """Count the source's rows, check them, and stage the result.
 
     Raises:
         GateFailed: the delivery is damaged.
     """
     try:
-        table = transactions_of(delivery)
-        rows, rows_read = _counted(night, delivery, table, record)
-        transactions = _stage_transactions(night, delivery, rows, record)
-        own = labels_of(delivery)
-        if own is None:
-            return Staged(transactions, None, rows_read, {})
-        rows, labels_read = _counted(night, delivery, own, record)
-        labels = _stage_labels(night, delivery, rows, record)
-        return Staged(transactions, labels, rows_read, labels_read)
-    except UNREADABLE as error:
+        rows, rows_read = _counted(inputs, transactions_of(inputs.delivery), record)
+        transactions = _stage_transactions(inputs, stage, rows)
+        own_labels = labels_of(inputs.delivery)
+        if own_labels is None:
+            return StagedDelivery(transactions, None, rows_read, {})
+        rows, labels_read = _counted(inputs, own_labels, record)
+        return StagedDelivery(
+            transactions, _stage_labels(inputs, stage, rows), rows_read, labels_read
+        )
+    except SPARK_READ_ERRORS as error:
         if is_infrastructure_error(error):
             raise
         sentence = "The delivery can be read to its end."
-        require(uncounted(suite.GATE, "delivery_readable", sentence, first_line(error)), record)
+        require(crashed_gate(suite.GATE, "delivery_readable", sentence, first_line(error)), record)
         raise
 
 
-def _counted(
-    night: Night, delivery: Delivery, table: SourceTable, record: Run
-) -> tuple[DataFrame, dict[date, int]]:
-    raw = read_source(night.lake.spark, delivery, table, night.dates)
+def _counted(inputs: Inputs, table: SourceTable, record: Run) -> tuple[DataFrame, dict[date, int]]:
+    """Return the source's rows of these nights, and how many there are of each."""
+    raw = read_source(inputs.transactions.sparkSession, inputs.delivery, table, inputs.dates)
     types = record.figures.setdefault("source_types", {})
     types[table.kind] = mapped_types(table, source_types(raw))
-    rows = of_dates(raw, table, delivery.mapping, night.dates)
+    rows = rows_for_dates(raw, table, inputs.delivery.mapping, inputs.dates)
     counts = rows.groupBy("business_date").count().collect()
-    log_event(f"ingest {night.dates}: read {table.place}", rows=sum(row["count"] for row in counts))
+    num_rows = sum(row["count"] for row in counts)
+    log_event(f"ingest {inputs.dates}: read {table.uri}", rows=num_rows)
     return rows, {row["business_date"]: row["count"] for row in counts}
 
 
-def _standing(night: Night, table: Table) -> DataFrame:
-    """Rows that were accepted in the `late_days` nights before these and after them.
-
-    A night may be ingested, or run again, when later ones have brought some of its rows.
-    """
-    late = timedelta(days=night.lake.settings.late_days)
-    near = Dates(night.dates.first - late, night.dates.last + late)
-    others = F.expr(near.sql) & ~F.expr(night.dates.sql)
-    return night.lake.read(table, night.pin(table.name)).where(others)
-
-
-def _stage_transactions(
-    night: Night, delivery: Delivery, rows: DataFrame, record: Run
-) -> DataFrame:
-    mapping, settings = delivery.mapping, night.lake.settings
+def _stage_transactions(inputs: Inputs, stage: Stage, rows: DataFrame) -> DataFrame:
+    mapping, settings = inputs.delivery.mapping, inputs.settings
     secret = [getattr(mapping.transactions.columns, name) for name in mapping.pseudonymise]
-    judged = judged_transactions(
-        pseudonymised(rows, secret, settings.pseudonym_key),
-        _standing(night, TRANSACTIONS),
+    validated = validated_transactions(
+        pseudonymise_ids(rows, secret, settings.pseudonym_key),
+        inputs.neighbours(inputs.transactions),
         mapping,
         settings.late_days,
     )
-    return night.lake.stage(_by_night(judged, night.dates), record.run_id, "judged_transactions")
+    return stage(_by_night(validated, inputs.dates), "validated_transactions")
 
 
-def _stage_labels(night: Night, delivery: Delivery, rows: DataFrame, record: Run) -> DataFrame:
-    mapping, settings = delivery.mapping, night.lake.settings
+def _stage_labels(inputs: Inputs, stage: Stage, rows: DataFrame) -> DataFrame:
+    mapping, settings = inputs.delivery.mapping, inputs.settings
     assert mapping.labels is not None
     name = mapping.labels.columns.transaction_id
     secret = [name] if name and "transaction_id" in mapping.pseudonymise else []
-    judged = judged_labels(
-        pseudonymised(rows, secret, settings.pseudonym_key),
-        _standing(night, LABELS),
+    validated = validated_labels(
+        pseudonymise_ids(rows, secret, settings.pseudonym_key),
+        inputs.neighbours(inputs.labels),
         mapping,
         settings.late_days,
     )
-    return night.lake.stage(_by_night(judged, night.dates), record.run_id, "judged_labels")
+    return stage(_by_night(validated, inputs.dates), "validated_labels")
 
 
-def _by_night(judged: DataFrame, dates: Dates) -> DataFrame:
-    """Rows of a night together, split only where a night is large."""
+def _by_night(rows: DataFrame, dates: Dates) -> DataFrame:
+    """Bring the rows of a night together; only a large night is split."""
     if dates.num_nights == 1:
-        return judged
-    return judged.hint("rebalance", F.col("business_date"))
+        return rows
+    return rows.hint("rebalance", F.col("business_date"))
 
 
-# -- what will be published ----------------------------------------------------------------------
+# -- the rows of each table ----------------------------------------------------------------------
 
 
-def _publishable(
-    night: Night, delivery: Delivery, record: Run, staged: Staged
+def _rows_by_table(
+    delivery: Delivery, staged: StagedDelivery, record: Run
 ) -> dict[Table, DataFrame]:
-    """The rows of each table; transactions come last, so that they never stand alone."""
+    """Return the rows to publish. Transactions come last: they never appear without the others."""
     attributes = delivery.mapping.transactions.attributes
     ingest_time = F.lit(record.started_at).alias("ingest_time")
     names = [ingest_time if name == "ingest_time" else name for name in TRANSACTIONS.column_names]
-    accepted = staged.transactions.where("accepted")
+    accepted = staged.transactions.where(ACCEPTED)
     return {
-        QUARANTINE: _quarantine(delivery, record, staged),
+        QUARANTINE: _quarantine(delivery, staged, record.run_id),
         LABELS: _labels(staged, record.started_at),
         TRANSACTIONS: accepted.select(*names, *attributes),
     }
 
 
-def _labels(staged: Staged, ingest_time: datetime) -> DataFrame:
+def _labels(staged: StagedDelivery, ingest_time: datetime) -> DataFrame:
     if staged.labels is None:
-        own = F.col("is_fraud").isNotNull() & (F.size("label_reasons") == 0)
-        rows = staged.transactions.where(F.col("accepted") & own)
+        own = F.col("is_fraud").isNotNull() & (F.size(LABEL_REASONS) == 0)
+        rows = staged.transactions.where(F.col(ACCEPTED) & own)
     else:
-        rows = staged.labels.where("accepted")
+        rows = staged.labels.where(ACCEPTED)
     return rows.select(
         "transaction_id",
         "is_fraud",
         "label_time",
-        F.col("label_source").alias("source"),
+        F.col(LABEL_SOURCE).alias("source"),
         F.lit(ingest_time).alias("ingest_time"),
         "business_date",
     )
 
 
-def _quarantine(delivery: Delivery, record: Run, staged: Staged) -> DataFrame:
-    transactions = transactions_of(delivery)
-
+def _quarantine(delivery: Delivery, staged: StagedDelivery, run_id: str) -> DataFrame:
     def refused(rows: DataFrame, source: str, reasons: str) -> DataFrame:
         return rows.where(F.size(reasons) > 0).select(
             F.lit(source).alias("source"),
-            "raw",
-            F.col(reasons).alias("reasons"),
-            F.lit(record.run_id).alias("run_id"),
+            RAW,
+            F.col(reasons).alias(REASONS),
+            F.lit(run_id).alias("run_id"),
             "business_date",
         )
 
-    own = labels_of(delivery)
-    parts = [refused(staged.transactions, transactions.label, "reasons")]
-    if own is not None and staged.labels is not None:
-        parts.append(refused(staged.labels, own.label, "reasons"))
-    elif delivery.mapping.labels is not None:
-        # A label that cannot be read does not refuse its transaction, and stands on its own.
-        source = f"{transactions.place}#labels"
-        parts.append(refused(staged.transactions.where("accepted"), source, "label_reasons"))
-    rows = parts[0]
-    for part in parts[1:]:
-        rows = rows.unionByName(part)
-    return rows
+    transactions, own_labels = transactions_of(delivery), labels_of(delivery)
+    rows = refused(staged.transactions, transactions.quarantine_source, REASONS)
+    if own_labels is not None and staged.labels is not None:
+        return rows.unionByName(refused(staged.labels, own_labels.quarantine_source, REASONS))
+    if delivery.mapping.labels is None:
+        return rows
+    # An unreadable label does not refuse its transaction; it is quarantined by itself.
+    accepted = staged.transactions.where(ACCEPTED)
+    source = f"{transactions.uri}#labels"
+    return rows.unionByName(refused(accepted, source, LABEL_REASONS))
 
 
 def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
-    """Replace the dates of a table; nothing for nothing is no commit, but for transactions."""
-    # Only a night that nobody has held before is known to have nothing to be replaced.
+    """Replace the dates of a table; no rows for a new night need no commit but for transactions."""
+    # Only a night that was never leased before is known to have no rows to replace.
     if table is not TRANSACTIONS and night.epoch == 1 and rows.isEmpty():
         return
     night.publish(table, rows, record)
 
 
-# -- counting and the gate -----------------------------------------------------------------------
+# -- counts and the gate -------------------------------------------------------------------------
 
 
-def _note(record: Run, facts: list[NightCounts], staged: Staged) -> None:
-    """Put counts into the run's record; what grows with the nights is three numbers for each."""
+def _record_counts(record: Run, counts: list[NightCounts], staged: StagedDelivery) -> None:
+    """Put the counts into the run's record; what grows with the nights is three numbers each."""
     record.rows.update(
-        read=sum(night.rows_read for night in facts),
-        accepted=sum(night.rows_accepted for night in facts),
-        quarantined=sum(night.rows_quarantined for night in facts),
-        labels=sum(night.labels_accepted for night in facts),
-        labels_quarantined=sum(night.labels_quarantined for night in facts),
-        label_duplicates_dropped=sum(night.labels_dropped for night in facts),
+        read=sum(night.rows_read for night in counts),
+        accepted=sum(night.rows_accepted for night in counts),
+        quarantined=sum(night.rows_quarantined for night in counts),
+        labels=sum(night.labels_accepted for night in counts),
+        labels_quarantined=sum(night.labels_quarantined for night in counts),
+        label_duplicates_dropped=sum(night.labels_dropped for night in counts),
     )
-    record.figures["quarantined_by_reason"] = by_reason(staged.transactions, "reasons")
-    refused_labels = (
-        by_reason(staged.transactions, "label_reasons")
+    record.figures["quarantined_by_reason"] = count_by_reason(staged.transactions, REASONS)
+    record.figures["labels_quarantined_by_reason"] = (
+        count_by_reason(staged.transactions, LABEL_REASONS)
         if staged.labels is None
-        else by_reason(staged.labels, "reasons")
+        else count_by_reason(staged.labels, REASONS)
     )
-    record.figures["labels_quarantined_by_reason"] = refused_labels
     record.figures["by_night"] = {
         str(night.business_date): [night.rows_read, night.rows_accepted, night.rows_quarantined]
-        for night in facts
+        for night in counts
     }
 
 
-def _gate(
-    night: Night, delivery: Delivery, facts: list[NightCounts], ready: dict[Table, DataFrame]
-) -> GateResult:
-    kinds = delivery.mapping.transactions.attributes
+def _gate(inputs: Inputs, counts: list[NightCounts], tables: dict[Table, DataFrame]) -> GateResult:
+    transactions = tables[TRANSACTIONS]
+    kinds = inputs.delivery.mapping.transactions.attributes
     declared = declared_types(TRANSACTIONS)
     declared |= {name: ATTRIBUTE_TYPES[kind] for name, kind in kinds.items()}
-    schema = suite.judge_schema(dict(ready[TRANSACTIONS].dtypes), declared)
+    schema = suite.check_schema(dict(transactions.dtypes), declared)
     if not schema.passed:
         return schema
     checks = suite.expectations(
-        night.lake.settings.max_quarantined_share, allow_empty=delivery.allow_empty
+        inputs.settings.max_quarantined_share, allow_empty=inputs.delivery.allow_empty
     )
-    labelled = any(count_nights.labels_accepted for count_nights in facts)
+    has_labels = any(night.labels_accepted for night in counts)
 
-    def judge() -> GateResult:
+    def run_checks() -> GateResult:
         counted = [
-            suite.volume(facts, _history(night)),
-            *suite.counted(ready[TRANSACTIONS]),
-            *(labels.counted(ready[LABELS]) if labelled else labels.nothing_counted()),
+            suite.volume(counts, inputs.past_volumes()),
+            *suite.compute_facts(transactions),
+            *(
+                labels.compute_facts(tables[LABELS])
+                if has_labels
+                else labels.facts_without_labels()
+            ),
         ]
-        return suite.judge(night.dates, facts, counted, checks)
+        return suite.run_checks(inputs.dates, counts, counted, checks)
 
-    return schema + judged(suite.GATE, judge)
-
-
-def _history(night: Night) -> dict[date, int]:
-    first = night.dates.first
-    since = first - timedelta(days=MAX_HISTORY_NIGHTS)
-    rows = night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name)).where(
-        (F.col("business_date") >= F.lit(since)) & (F.col("business_date") < F.lit(first))
-    )
-    counts = rows.groupBy("business_date").count().collect()
-    return {row["business_date"]: row["count"] for row in counts}
+    return schema + run_or_crash(suite.GATE, run_checks)

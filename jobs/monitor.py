@@ -1,15 +1,15 @@
-"""Compare a night with the 28 nights before it: drift of inputs, scores and calibration.
+"""Measure drift: compare a night with the 28 nights before it.
 
-Reads   features, scores, transactions at the night's pins; alerts and nights as they are
-Writes  nothing but its own record: figures, and a gate that can only warn
+Reads   features, scores, transactions at the night's pins; current alerts and nights
+Writes  only its record in `runs`: metrics, and a gate that can only warn
 
-Drift is the population stability index (`jobs/quality/drift.py`). Scores are compared only with nights
-that the same model scored. Below 7 such nights there is no verdict: "not applicable",
-which is not a pass. The day of the week is left out: a night has only one.
+Drift is the population stability index (`jobs/quality/drift.py`). Scores are compared only with
+nights that the same model scored. With fewer than 7 such nights the status is "not applicable",
+which does not count as passed. The day of the week is not compared, because a night has only one.
 
-Shape of the record's figures (the report reads it):
+Structure of the record's `figures`, which the report reads:
 
-    reference    {first, last}                          dates, the night itself not included
+    reference    {first, last}                          dates, without the night itself
     features     {status, why, num_nights, columns: {name: {psi, level}}}
     scores       the same for `score` and `ranking_value`
     calibration  {status, why, levels: [{above, expected_share, observed_share, num_transactions}]}
@@ -37,29 +37,29 @@ from jobs.lake.dates import Dates
 from jobs.lake.nights import Night
 from jobs.lake.tables import ALERTS, FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS, Table
 from jobs.quality.drift import (
-    LEAST_NIGHTS,
     MEASURED,
+    MIN_REFERENCE_NIGHTS,
     NOT_APPLICABLE,
-    Compared,
+    DriftInput,
     drift,
-    too_few,
+    not_enough_nights,
 )
-from jobs.quality.suites.monitor import judge
+from jobs.quality.suites.monitor import run_checks
 
 HISTORY_NIGHTS = 28
 CALIBRATION_LEVELS = (0.9, 0.99, 0.999)
 
 
 def run(night: Night) -> None:
-    """Measure a published night; the figures go into the run's record.
+    """Measure the drift of a published night and record the metrics in `runs`.
 
     Raises:
         InputMissing: the night has no alerts yet.
     """
     if night.dates.num_nights != 1:
         raise UsageError(
-            f"A night is compared with those before it, and {night.dates} are several.",
-            expected="one date.",
+            f"`monitor` compares one night with those before it, but {night.dates} are several.",
+            expected="one night.",
             remedy="run `fraud-scoring monitor --date D` for one night at a time.",
         )
     night.require_finished("alerts")
@@ -71,21 +71,21 @@ def run(night: Night) -> None:
             night.dates.first - timedelta(days=1),
         )
         scores = _history(night, SCORES)
-        published = _published(night, before)
-        figures = {
+        published = _published_nights(night, before)
+        metrics = {
             "reference": {"first": str(before.first), "last": str(before.last)},
             "features": _feature_drift(night),
             "scores": _score_drift(night, scores),
             "calibration": _calibration(scores.where(night.dates.sql)),
-            "late": _late(night, published),
-            "alerts": _alerts(night, published),
+            "late": _late_rows(night, published),
+            "alerts": _alert_counts(night, published),
         }
-        record.figures = figures
-        record.gates.append(judge(figures).as_record())
+        record.figures = metrics
+        record.gates.append(run_checks(metrics).as_record())
 
 
 def _history(night: Night, table: Table, *, pinned: bool = True) -> DataFrame:
-    """The night and those before it."""
+    """Return a table's rows of the night and of the 28 nights before it."""
     day = night.dates.first
     version = night.pin(table.name) if pinned else None
     dates = Dates(day - timedelta(days=HISTORY_NIGHTS), day)
@@ -99,14 +99,14 @@ def _feature_drift(night: Night) -> dict[str, Any]:
         for name, feature in FEATURES.items()
         if feature.kind is not Kind.DAY_OF_WEEK and name in frame.columns
     ]
-    return drift(Compared(frame, night.dates.first, columns, "earlier nights have features"))
+    return drift(DriftInput(frame, night.dates.first, columns, "earlier nights have features"))
 
 
 def _score_drift(night: Night, scores: DataFrame) -> dict[str, Any]:
     frame = scores.where(F.col("model_version") == F.lit(night.model_version))
     columns = ("score", "ranking_value")
     return drift(
-        Compared(frame, night.dates.first, columns, "earlier nights were scored by this model")
+        DriftInput(frame, night.dates.first, columns, "earlier nights were scored by this model")
     )
 
 
@@ -114,7 +114,7 @@ def _score_drift(night: Night, scores: DataFrame) -> dict[str, Any]:
 
 
 def _calibration(scores: DataFrame) -> dict[str, Any]:
-    """Share of the night's scores in the tail, beside what a calibrated model would show."""
+    """Return observed and expected shares of high scores; calibrated scores are uniform."""
     row = scores.agg(
         F.count("*").alias("all"),
         *(
@@ -136,15 +136,16 @@ def _calibration(scores: DataFrame) -> dict[str, Any]:
     return {"status": MEASURED, "why": "", "num_scores": row["all"], "levels": levels}
 
 
-def _published(night: Night, before: Dates) -> set[date]:
-    """Earlier nights that have alerts, or could have had: a quiet night counts too."""
-    done = F.col("jobs")["alerts"].isNotNull()
-    rows = night.lake.read(NIGHTS).where(before.sql).where(done).select("business_date").collect()
+def _published_nights(night: Night, before: Dates) -> set[date]:
+    """Return the earlier nights that `alerts` has finished, with or without alerts."""
+    has_alerts = F.col("jobs")["alerts"].isNotNull()
+    nights = night.lake.read(NIGHTS).where(before.sql).where(has_alerts)
+    rows = nights.select("business_date").collect()
     return {row["business_date"] for row in rows}
 
 
-def _late(night: Night, published: set[date]) -> dict[str, Any]:
-    """Rows of this delivery whose events belong to nights that were published without them."""
+def _late_rows(night: Night, published: set[date]) -> dict[str, Any]:
+    """Count the late rows: those whose event belongs to a night published without them."""
     event_date = F.to_date("event_time").alias("event_date")
     rows = (
         night.lake.read(TRANSACTIONS, night.pin(TRANSACTIONS.name))
@@ -160,16 +161,16 @@ def _late(night: Night, published: set[date]) -> dict[str, Any]:
     return {"num_rows": sum(by_date.values()), "by_event_date": by_date}
 
 
-def _alerts(night: Night, published: set[date]) -> dict[str, Any]:
-    """Alerts of the night beside the mean of the published nights before it."""
+def _alert_counts(night: Night, published: set[date]) -> dict[str, Any]:
+    """Return the night's number of alerts and the mean over the published nights before it."""
     rows = _history(night, ALERTS, pinned=False).groupBy("business_date").count().collect()
     per_night = {row["business_date"]: row["count"] for row in rows}
     before = [per_night.get(day, 0) for day in published]
-    figures = {
+    metrics = {
         "num_alerts": per_night.get(night.dates.first, 0),
         "mean_before": sum(before) / len(before) if before else None,
         "num_nights": len(before),
     }
-    if len(before) < LEAST_NIGHTS:
-        return {**too_few(len(before), "earlier nights have alerts"), **figures}
-    return {"status": MEASURED, "why": "", **figures}
+    if len(before) < MIN_REFERENCE_NIGHTS:
+        return {**not_enough_nights(len(before), "earlier nights have alerts"), **metrics}
+    return {"status": MEASURED, "why": "", **metrics}

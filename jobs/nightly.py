@@ -1,9 +1,9 @@
-"""All of a night's jobs in order, in one process, resuming after the last one that finished.
+"""Run all jobs of a night in order, in one process; resume after the last finished job.
 
-Reads   what the delivery brought; its source is what the settings say, else what the lake's
+Reads   the delivery from the source in the settings, or else from the source that the lake's
         first ingest recorded
-Writes  everything a night has: at most twelve Delta commits
-Fails   as its jobs do; a gate that said no still gets its report
+Writes  all tables of a night, in at most twelve Delta commits
+Fails   as its jobs do; when a gate fails, the report is written all the same
 
     fraud-scoring nightly --lake L --date 2018-08-08
 """
@@ -18,8 +18,8 @@ from pyspark.sql import functions as F
 
 from feature_defs.errors import GateFailed, InputMissing
 from jobs import alerts, features, ingest, monitor, publish, report, score
-from jobs.deliveries.earlier_deliveries import default_delivery
-from jobs.deliveries.readiness import check_ready, unmarked
+from jobs.deliveries.delivery_history import default_delivery
+from jobs.deliveries.readiness import check_ready, missing_markers
 from jobs.deliveries.source import Delivery
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
@@ -42,17 +42,17 @@ AFTER_INGEST: tuple[tuple[str, Callable[[Night], object]], ...] = (
 
 
 def run(lake: Lake, day: date) -> str:
-    """Run what is left to do of a night; returns the place of its report.
+    """Run the unfinished jobs of a night and return the path of its report.
 
     Raises:
-        InputMissing: the delivery is not there, or there is no champion yet.
-        GateFailed: a gate said no; the report says why.
-        NightHeld: another run works on this night.
+        InputMissing: the delivery is missing, or there is no champion yet.
+        GateFailed: a gate failed; the report shows the failed checks.
+        NightHeld: another run holds the lease of this night.
     """
     dates = Dates(day, day)
     finished = night_records(lake, dates).get(day, {})
     if "report" in finished:
-        log_event(f"the night {day} is done already; nothing changes", date=day)
+        log_event(f"the night {day} is already done; nothing changes", date=day)
         return lake.path(report.FOLDER, str(day), "report.html")
     delivery = default_delivery(lake)
     if "ingest" not in finished:
@@ -63,8 +63,8 @@ def run(lake: Lake, day: date) -> str:
             if "ingest" not in night.finished:
                 ingest.run(night, delivery)
             for name, job in AFTER_INGEST:
-                lost = name == "score" and staged_scores_unusable(night)
-                if name not in night.finished or lost:
+                score_again = name == "score" and staged_scores_unusable(night)
+                if name not in night.finished or score_again:
                     job(night)
     except (GateFailed, InputMissing):
         report.write_failed(lake, day)
@@ -73,48 +73,49 @@ def run(lake: Lake, day: date) -> str:
 
 
 def _require_previous_night_done(lake: Lake, delivery: Delivery, day: date) -> None:
-    """Let the night before go first when it could: this one's features count its rows.
+    """Refuse to start while the previous night can still be processed.
 
-    A night that a gate has stopped does not hold up the next one; one whose run has died does.
+    The features of a night count the rows of the nights before. A previous night that failed a gate
+    does not block this one; one whose run has died does.
 
     Raises:
-        InputMissing: the delivery of the night before is there and nobody has begun with it, or
-            its run has died before it had features.
+        InputMissing: the previous night's delivery is complete but gate 1 has not checked it, or
+            its run has died before it published features.
     """
-    before = Dates(day - timedelta(days=1), day - timedelta(days=1))
-    until_then = F.col("business_date") <= F.lit(before.first)
-    newest = lake.read(NIGHTS).where(until_then).orderBy(F.desc("business_date")).head(1)
+    previous = Dates(day - timedelta(days=1), day - timedelta(days=1))
+    up_to_previous = F.col("business_date") <= F.lit(previous.first)
+    newest = lake.read(NIGHTS).where(up_to_previous).orderBy(F.desc("business_date")).head(1)
     if not newest:
         return
-    row = newest[0] if newest[0]["business_date"] == before.first else None
-    if row and _was_left(row):
-        found = f"The night before, {before}, was left in the middle: its run has died."
-    elif (row and _was_judged(lake, row)) or not _is_there(delivery, before):
+    row = newest[0] if newest[0]["business_date"] == previous.first else None
+    if row and _is_abandoned(row):
+        found = f"The previous night, {previous}, is unfinished because its run has died."
+    elif (row and _has_gate_1_result(lake, row)) or not _is_delivered(delivery, previous):
         return
     else:
-        found = f"The delivery of the night before, {before}, is there and has not been worked on."
+        found = f"The delivery of the previous night, {previous}, is complete but not processed."
     raise InputMissing(
         found,
-        expected="nights in their order: the features of a night count the rows of those before.",
-        remedy=f"run `fraud-scoring nightly --date {before}` first.",
+        expected="nights in order: the features of a night count the rows of the nights before.",
+        remedy=f"run `fraud-scoring nightly --date {previous}` first.",
     )
 
 
-def _was_left(row: Row) -> bool:
-    """Whether a night's holder has died on it, and later nights lack what it was to bring."""
+def _is_abandoned(row: Row) -> bool:
+    """Return whether a night's lease owner has died before the night had features."""
     if row["holder"] is None or "features" in row["jobs"]:
         return False
     return is_dead(row["holder"]) or bool(row["lease_until"].astimezone(UTC) < now())
 
 
-def _was_judged(lake: Lake, row: Row) -> bool:
-    """Whether gate 1 has looked at a night's delivery, and let it in or stopped it."""
+def _has_gate_1_result(lake: Lake, row: Row) -> bool:
+    """Return whether gate 1 has passed or failed for a night's delivery."""
     if "ingest" in row["jobs"]:
         return True
     runs = runs_covering(lake, row["business_date"])
     return not runs.where("job = 'ingest' AND gates <> '[]'").isEmpty()
 
 
-def _is_there(delivery: Delivery, dates: Dates) -> bool:
-    """A day that brings nothing is skipped, and without markers nobody can tell."""
-    return delivery.mapping.readiness is not None and not unmarked(delivery, dates)
+def _is_delivered(delivery: Delivery, dates: Dates) -> bool:
+    """Return whether markers show that a delivery is complete; False without markers."""
+    return delivery.mapping.readiness is not None and not missing_markers(delivery, dates)

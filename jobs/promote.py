@@ -1,9 +1,10 @@
-"""Gate 3: put a model into service.
+"""Make a model the champion when it passes gate 3.
 
-Reads   metrics of the model's newest evaluation, features' fingerprints
+Reads   metrics of the model's newest evaluation, fingerprints of the features
 Writes  the alias `champion` in the registry
-Fails   when the model is not at least as good as the champion (the first: as the isolation
-        forest) on the same rows, out of sample, or the coming night lacks its columns
+Fails   when the model is worse than the champion (without a champion: than the isolation forest)
+        on the same rows, when it was evaluated in sample, or when the newest night's context
+        lacks columns that it reads
 
     fraud-scoring promote --lake L
 """
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from fraud_models.scoring.trained_model import TrainedModel
 
 
-def run(lake: Lake, model_name: str, acceptance: GateOverride | None = None) -> int:
-    """Promote a model when gate 3 lets it, or is overruled; returns its version.
+def run(lake: Lake, model_name: str, override: GateOverride | None = None) -> int:
+    """Promote a model that passes gate 3, or whose gate is overridden; return its version.
 
     Raises:
-        InputMissing: no such model, it was not evaluated, or columns are missing.
-        GateFailed: it is not as good as what is in service.
+        InputMissing: there is no such model, it was not evaluated, or columns are missing.
+        GateFailed: gate 3 failed, for example because the model is worse than the champion.
     """
     with record_run(lake, "promote", None, {"model": model_name}) as run:
         registry = open_registry(lake)
@@ -47,20 +48,20 @@ def run(lake: Lake, model_name: str, acceptance: GateOverride | None = None) -> 
         aliases = registry.list_aliases()
         if aliases.get(CHAMPION) == model.version:
             return model.version
-        evaluated, judged_from = _newest_evaluation(lake, model)
+        evaluated, first_night = _newest_evaluation(lake, model)
         run.figures = evaluated
         incumbent = _incumbent(evaluated, aliases.get(CHAMPION))
         checkpoint = read_checkpoint(model)
         facts = suite.facts(evaluated["figures"], f"version_{model.version}", incumbent)
-        facts |= suite.sample_facts(date.fromisoformat(checkpoint.as_of), judged_from)
-        require(suite.judge(facts), run, acceptance)
+        facts |= suite.sample_facts(date.fromisoformat(checkpoint.as_of), first_night)
+        require(suite.run_checks(facts), run, override)
         _check_columns(lake, checkpoint)
         registry.set_alias(CHAMPION, model.version)
     return model.version
 
 
 def _newest_evaluation(lake: Lake, model: ModelVersion) -> tuple[dict[str, Any], date]:
-    """Figures of the model's newest finished evaluation, and its first night."""
+    """Return what the model's newest finished evaluation recorded, and its first night."""
     rows = (
         lake.read(RUNS)
         .where("job = 'evaluate' AND status = 'done'")
@@ -73,7 +74,7 @@ def _newest_evaluation(lake: Lake, model: ModelVersion) -> tuple[dict[str, Any],
     if not rows:
         raise InputMissing(
             f"Model version {model.version} has not been evaluated.",
-            expected="an evaluation on nights that the model has not seen.",
+            expected="an evaluation on nights that the model was not trained on.",
             remedy=f"run `fraud-scoring evaluate --from D --to D --model {model.version}`.",
         )
     figures: dict[str, Any] = json.loads(rows[0]["figures"])
@@ -81,20 +82,20 @@ def _newest_evaluation(lake: Lake, model: ModelVersion) -> tuple[dict[str, Any],
 
 
 def _incumbent(evaluated: dict[str, Any], champion: int | None) -> str:
-    """Whom the model was judged against: it must be the champion of this moment."""
-    wanted = f"version_{champion}" if champion is not None else str(evaluated["incumbent"])
-    if wanted not in evaluated["figures"]:
+    """Return the candidate that gate 3 compares with: the champion, or the isolation forest."""
+    incumbent = f"version_{champion}" if champion is not None else str(evaluated["incumbent"])
+    if incumbent not in evaluated["figures"]:
         raise InputMissing(
-            f"The newest evaluation compared with {evaluated['incumbent']}, not with the "
-            f"champion {wanted}.",
-            expected="figures of both on the same rows.",
+            f"The newest evaluation compares the model with {evaluated['incumbent']}, not with the "
+            f"champion {incumbent}.",
+            expected="metrics of the model and the champion on the same rows.",
             remedy="run `fraud-scoring evaluate` again.",
         )
-    return wanted
+    return incumbent
 
 
 def _check_columns(lake: Lake, checkpoint: TrainedModel) -> None:
-    """Check that the coming night's context has the columns that the model reads."""
+    """Check that the newest night's context has the columns that the model reads."""
     newest = lake.read(NIGHTS).agg(F.max("business_date")).collect()[0][0]
-    reach = context_dates(Dates(newest, newest), checkpoint.config)
-    checkpoint.check_columns(feature_fingerprints(lake, reach))
+    context = context_dates(Dates(newest, newest), checkpoint.config)
+    checkpoint.check_columns(feature_fingerprints(lake, context))

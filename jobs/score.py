@@ -1,18 +1,20 @@
-"""Score one night of transactions with the champion.
+"""Score the transactions of one night, or of a backfill's nights, with a registered model.
 
-Reads   features[the night's context] at the night's pin, the model the night resolved first
-Writes  scores, staged: only `publish` shows them, once gate 4 has passed
-Fails   when there is no champion, or the context's columns are not those of the model
+Reads   features of the contexts of the nights, at the pinned version; the model that was resolved
+        when scoring of the night first began
+Writes  scores, staged; `publish` publishes them once gate 4 has passed
+Fails   when there is no champion, or the features of a context are not those the model reads
 
 The model passes over each card's context once, causally, as a map over partitions sorted by
-card and time: many cards in one tensor, memory bounded by the batch. The iterator pandas UDF
-over packed contexts was measured beside it (`tests/benchmarks/scoring_paths.py`).
+card and time: many cards share a tensor, and memory is bounded by the batch. An iterator pandas
+UDF over packed contexts was measured beside it (`tests/benchmarks/scoring_paths.py`).
 
     fraud-scoring score --lake L --date 2018-08-08
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from functools import reduce
 from itertools import groupby
@@ -20,55 +22,63 @@ from itertools import groupby
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from fraud_models.registry.mlflow_registry import CHAMPION, ModelVersion
+from fraud_models.registry.mlflow_registry import CHAMPION, ModelVersion, Registry
 from jobs.lake.dates import Dates
 from jobs.lake.nights import Night
 from jobs.lake.run_history import LATE_DAYS
 from jobs.lake.tables import FEATURES_TABLE, SCORES
 from jobs.lineage.provenance import lake_as_recorded
-from jobs.models.contexts import score_nights
+from jobs.models.contexts import read_scoring_inputs, score_contexts
 from jobs.models.model_store import open_registry
 
 
 def run(night: Night) -> None:
-    """Score a night; the result stays in staging until it is published.
+    """Score the nights; the scores stay staged until `publish`.
 
     Raises:
-        InputMissing: no features, no champion, a damaged checkpoint, or columns that differ.
+        InputMissing: there are no features or no champion, the checkpoint is damaged, or the
+            features differ from those that the model was trained on.
     """
     night.require_finished("features")
-    lake, dates = night.lake, night.dates
+    lake = night.lake
     with night.job("score") as run:
-        # Resolved once per night: a later promotion does not change a night that was begun.
-        for day in set(dates.days) - set(night.models):
-            night.models[day] = str(open_registry(lake).resolve(CHAMPION).version)
-        run.model_version = night.model_version
+        registry = open_registry(lake)
+        _resolve_models(night, registry)
         version = night.pin(FEATURES_TABLE.name)
-        run.versions_in[FEATURES_TABLE.name] = version
-        # A backfill may see what later deliveries have brought. A night that is only run again may
-        # not, although its features now stand in a version that has those: the same night again.
+        run.model_version = night.model_version
+        run.versions_in = {FEATURES_TABLE.name: version}
+        # A backfill sees late-arriving rows. A rerun of a night must not: it gives the same scores
+        # again, although the newer version that it is pinned to holds rows that arrived since.
         run.figures[LATE_DAYS] = lake.settings.late_days if night.backfill else 0
-        seen = lake_as_recorded(lake, run)
+        source = lake_as_recorded(lake, run)
+
         parts = []
-        for nights, name in _by_model(night.models):
-            model = open_registry(lake).resolve(name)
-            scored = score_nights(seen, nights, version, model)
+        for dates, model in _dates_by_model(night.models, registry):
+            scored = score_contexts(read_scoring_inputs(source, dates, version, model))
             parts.append(_as_table(scored, model, run.run_id))
-        scored = reduce(DataFrame.unionByName, parts)
-        run.rows["scores"] = lake.stage(scored, run.run_id, SCORES.name).count()
+        scores = reduce(DataFrame.unionByName, parts)
+
+        run.rows["scores"] = lake.stage(scores, run.run_id, SCORES.name).count()
 
 
-def _by_model(models: dict[date, str]) -> list[tuple[Dates, str]]:
-    """Stretches of nights that one model scores."""
-    stretches = []
-    for name, days in groupby(sorted(models), key=lambda day: models[day]):
-        found = list(days)
-        stretches.append((Dates(found[0], found[-1]), name))
-    return stretches
+def _resolve_models(night: Night, registry: Registry) -> None:
+    """Give each night without a model the champion; a later promotion does not change it."""
+    undecided = set(night.dates.days) - set(night.models)
+    if undecided:
+        night.models |= dict.fromkeys(undecided, str(registry.resolve(CHAMPION).version))
+
+
+def _dates_by_model(
+    models: dict[date, str], registry: Registry
+) -> Iterator[tuple[Dates, ModelVersion]]:
+    """Yield each run of consecutive nights that one model scores, with that model."""
+    for name, group in groupby(sorted(models), key=lambda day: models[day]):
+        days = list(group)
+        yield Dates(days[0], days[-1]), registry.resolve(name)
 
 
 def _as_table(scored: DataFrame, model: ModelVersion, run_id: str) -> DataFrame:
-    """With the columns that say where a score came from, in the table's order."""
+    """Add the columns that say where a score came from; return the table's columns in order."""
     return scored.select(
         "*",
         F.lit(str(model.version)).alias("model_version"),
@@ -78,9 +88,9 @@ def _as_table(scored: DataFrame, model: ModelVersion, run_id: str) -> DataFrame:
 
 
 def staged_scores_unusable(night: Night) -> bool:
-    """Whether staged scores were lost before they could be published, or are of other nights too.
+    """Return whether staged scores are gone before `publish`, or belong to other nights as well.
 
-    A backfill that was stopped leaves those of all its nights in one place.
+    A backfill that was stopped leaves the scores of all its nights in one staging folder.
     """
     if "score" not in night.finished or "publish" in night.finished:
         return False

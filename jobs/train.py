@@ -1,12 +1,13 @@
 """Train a challenger from what was known before a day, 00:00 UTC.
 
-Reads   features, transactions and labels at one version each; no label that was not mature
+Reads   features, transactions and labels, one version each; only labels that were mature by then
 Writes  _models/<training id> (checkpoint, model card), the registry (a version, alias `challenger`)
-Fails   when days of the context have no features, a rank fails, or rows get lost on the way
+Fails   when days of the context have no features, a rank fails, or rows are lost on the way
 
-The contexts become a Parquet snapshot with a manifest; ranks read it through Petastorm; known
-frauds are context but never targets. The training id follows from data, config and the number
-of workers: a killed training goes on from its last epoch, a finished one is not repeated.
+The contexts become a Parquet snapshot with a manifest, which the ranks read through Petastorm.
+Known frauds are context but never targets. The training id follows from data, config and the
+number of workers: a training that was killed resumes after its last epoch, a finished one is not
+repeated.
 
     fraud-scoring train --lake L --as-of 2018-07-25 --recipe lstm_autoencoder --num-workers 2
 """
@@ -24,23 +25,23 @@ from fraud_models.training.distributed import train_distributed
 from fraud_models.training.loop import TrainingRun
 from jobs.lake.delta_io import Lake
 from jobs.lake.run_history import feature_fingerprints
-from jobs.lake.runs import Run, record_run
+from jobs.lake.runs import record_run
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
-from jobs.models.calibration import calibrated
+from jobs.models.calibration import calibrate
 from jobs.models.contexts import context_dates
 from jobs.models.executor_functions import StoredModel
 from jobs.models.model_store import open_registry, read_checkpoint
 from jobs.models.training_plan import TrainingInputs, TrainingPlan
-from jobs.models.training_snapshot import is_complete, write_snapshot
+from jobs.models.training_snapshot import is_complete, read_training_tables, write_snapshot
 from jobs.runtime.logs import log_event
 
 
 def run(lake: Lake, plan: TrainingPlan) -> int:
-    """Train, calibrate and register a model; returns its version, now the challenger.
+    """Train, calibrate and register a model, and make it the challenger; return its version.
 
     Raises:
-        InputMissing: days without features, or a damaged snapshot.
-        FraudScoringError: a rank failed; the message holds that rank's own traceback.
+        InputMissing: days of the context have no features, or the snapshot is damaged.
+        FraudScoringError: a rank failed; the message holds the traceback of that rank.
     """
     version = register(lake, plan)
     open_registry(lake).set_alias(CHALLENGER, version)
@@ -48,7 +49,11 @@ def run(lake: Lake, plan: TrainingPlan) -> int:
 
 
 def register(lake: Lake, plan: TrainingPlan) -> int:
-    """The same, without making it the challenger."""
+    """Train, calibrate and register a model without an alias; return its version.
+
+    Raises:
+        As `run`.
+    """
     arguments = {
         "as_of": plan.as_of,
         "recipe": plan.recipe,
@@ -60,59 +65,74 @@ def register(lake: Lake, plan: TrainingPlan) -> int:
         run.versions_in = inputs.versions
         run.figures["training_id"] = inputs.training_id
         registry = open_registry(lake)
-        version = _finished(registry, inputs) or _train(lake, inputs, registry, run)
+        version = _registered_version(registry, inputs.training_id)
+        if version is None:
+            trained, summary = _train(lake, inputs)
+            run.rows["train_events"] = summary["num_train_events"]
+            run.rows["validation_events"] = summary["num_validation_events"]
+            run.figures["training"] = summary
+            version = registry.register(_registration(inputs, trained, summary))
+            lake.files.rm(_work_folder(lake, inputs), recursive=True)
         run.model_version = str(version)
     return version
 
 
-def _finished(registry: Registry, inputs: TrainingInputs) -> int | None:
-    """The version that this training has left; nothing when it did not, or left it damaged."""
-    known = registry.find_by_training_id(inputs.training_id)
+def _registered_version(registry: Registry, training_id: str) -> int | None:
+    """Return the version of an earlier, equal training; None when there is none, or it is damaged.
+
+    A damaged model is trained again.
+    """
+    known = registry.find_by_training_id(training_id)
     if known is None:
         return None
     try:
         read_checkpoint(known)
     except InputMissing as damaged:
-        log_event(f"version {known.version} is trained again: {damaged}")
+        log_event(f"version {known.version} is damaged and trained again: {damaged}")
         return None
-    log_event(f"this training is done already: version {known.version}")
+    log_event(f"this training is already done: version {known.version}")
     return known.version
 
 
 def _pin(lake: Lake, plan: TrainingPlan) -> TrainingInputs:
-    reach = context_dates(plan.targets, plan.config)
-    available = feature_fingerprints(lake, reach)
+    """Pin the newest table versions, and check that the context's days have the columns."""
+    dates = context_dates(plan.targets, plan.config)
+    available = feature_fingerprints(lake, dates)
     missing = [name for name in plan.config.columns if name not in available]
     if missing:
         raise UsageError(
-            f"The recipe {plan.recipe} reads columns that the features of {reach} do not have: "
+            f"The recipe {plan.recipe} reads columns that the features of {dates} do not have: "
             f"{', '.join(missing)}.",
             expected=f"columns among {', '.join(sorted(available))}.",
-            remedy=f"build the features of {reach} again, or correct the recipe.",
+            remedy=f"build the features of {dates} again, or correct the recipe.",
         )
     fingerprints = {name: available[name] for name in plan.config.columns}
     versions = lake.versions((TRANSACTIONS, LABELS, FEATURES_TABLE))
     return TrainingInputs(plan, versions, fingerprints)
 
 
-def _train(lake: Lake, inputs: TrainingInputs, registry: Registry, run: Run) -> int:
-    workplace = lake.path("_staging", f"train-{inputs.training_id}")
-    snapshot, run_dir = f"{workplace}/snapshot", f"{workplace}/run"
-    if not is_complete(lake, snapshot, inputs.plan.num_workers):
-        write_snapshot(lake, inputs, snapshot)
-    training = TrainingRun(snapshot, run_dir, inputs.plan.config)
-    summary = train_distributed(lake.spark, training, inputs.plan.num_workers)
-    trained = StoredModel(summary["checkpoint_uri"], summary["sha256"])
+def _train(lake: Lake, inputs: TrainingInputs) -> tuple[StoredModel, dict[str, Any]]:
+    """Write the snapshot, train on it, calibrate; return the stored model and the summary."""
+    tables = read_training_tables(lake, inputs.versions)
+    folder, num_workers = _work_folder(lake, inputs), inputs.plan.num_workers
+    snapshot = f"{folder}/snapshot"
+    if not is_complete(lake.spark, snapshot, num_workers):
+        write_snapshot(tables, inputs, snapshot)
+
+    training = TrainingRun(snapshot, f"{folder}/run", inputs.plan.config)
+    summary = train_distributed(lake.spark, training, num_workers)
+    uncalibrated = StoredModel(summary["checkpoint_uri"], summary["sha256"])
+    trained = calibrate(tables.features, inputs, uncalibrated, f"{folder}/ranked")
+
     uri = lake.path("_models", inputs.training_id)
-    checkpoint = calibrated(lake, inputs, trained, f"{workplace}/ranked")
-    sha256 = save_checkpoint(uri, checkpoint)
-    write_bytes(join(uri, MODEL_CARD_FILE), model_card(checkpoint).encode())
-    run.rows["train_events"] = summary["num_train_events"]
-    run.rows["validation_events"] = summary["num_validation_events"]
-    run.figures["training"] = summary
-    version = registry.register(_registration(inputs, StoredModel(uri, sha256), summary))
-    lake.files.rm(workplace, recursive=True)
-    return version
+    sha256 = save_checkpoint(uri, trained)
+    write_bytes(join(uri, MODEL_CARD_FILE), model_card(trained).encode())
+    return StoredModel(uri, sha256), summary
+
+
+def _work_folder(lake: Lake, inputs: TrainingInputs) -> str:
+    """Return the folder of a training's snapshot and state; the same for a training resumed."""
+    return lake.path("_staging", f"train-{inputs.training_id}")
 
 
 def _registration(

@@ -1,20 +1,29 @@
-"""What the README says is so: its tree, its commands, its settings, its tables, its exit codes."""
+"""The READMEs match the code: tables, file maps, links, commands and targets.
+
+Each fact is written in one README and checked there: commands and exit codes in the top README,
+settings, gates and tables of the lake in `jobs/README.md`, files in the file map of their package.
+"""
 
 from __future__ import annotations
 
+import importlib
 import re
+import subprocess
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGES = ("feature_defs", "fraud_models", "jobs")
+MAX_README_LINES, MAX_CONTRIBUTING_LINES = 220, 60
 PROJECT_FILES = {
     ".ci",
     ".gitignore",
     ".pre-commit-config.yaml",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Makefile",
     "README.md",
     "constraints.txt",
@@ -26,32 +35,88 @@ PROJECT_FILES = {
     "setup.cfg",
     "tests",
 }
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "feature_defs/README.md",
+    "fraud_models/README.md",
+    "jobs/README.md",
+    "notebooks/README.md",
+    "tests/README.md",
+)
 
 
-def tree() -> list[str]:
-    """Paths of the annotated tree."""
-    block = README.split("## Where things are")[1].split("```")[1]
-    paths: list[str] = []
-    folder = ""
-    for line in block.strip().splitlines():
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def section(document: str, heading: str) -> str:
+    """Return the text below a heading, up to the next heading of the same or a higher level."""
+    level, _ = heading.split(" ", 1)
+    below = text_of(document).split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{1,{len(level)}}} ", below, maxsplit=1)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of all table rows of a text, headings included."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def code_spans(text: str) -> list[str]:
+    """Return what is between single backticks; fenced blocks are left out."""
+    return re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def code(text: str) -> Iterator[str]:
+    """Yield fenced blocks and code spans."""
+    yield from re.findall(r"```.*?```", text, flags=re.DOTALL)
+    yield from code_spans(text)
+
+
+def file_map(package: str) -> set[str]:
+    """Return the files that the file map in a package's README names, as a tree or as a table."""
+    text = section(f"{package}/README.md", "## File map")
+    return _files_of_tree(text.split("```")[1]) if "```" in text else _files_of_table(package, text)
+
+
+def _files_of_tree(block: str) -> set[str]:
+    folders: list[str] = []
+    files = set()
+    for line in block.strip("\n").splitlines():
         name = line.split()[0]
-        if not line.startswith(" "):
-            folder = name
-            paths.append(name)
-        else:
-            paths.append(folder + name)
-    return paths
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders[depth:] = [name]
+        if not name.endswith("/"):
+            files.add("".join(folders))
+    return files
 
 
-def on_disk(package: str) -> set[str]:
-    """Modules and folders of a package that a reader should find in the tree."""
-    found = set()
-    for path in (ROOT / package).iterdir():
-        if path.is_dir() and not path.name.startswith("__"):
-            found.add(f"{package}/{path.name}/")
-        elif path.suffix == ".py" and not path.name.startswith("__"):
-            found.add(f"{package}/{path.name}")
-    return found
+def _files_of_table(package: str, text: str) -> set[str]:
+    """In a cell with several files, only the first names their common folder."""
+    files = set()
+    for cell, *_ in rows(text)[2:]:
+        first, *others = code_spans(cell)
+        folder = Path(package) / Path(first).parent
+        files |= {(folder / Path(name).name).as_posix() for name in (first, *others)}
+    return files
+
+
+def modules(package: str) -> set[str]:
+    """Return the modules of a package on disk."""
+    paths = (ROOT / package).rglob("*.py")
+    return {p.relative_to(ROOT).as_posix() for p in paths if not p.name.startswith("__")}
+
+
+def packages_on_disk() -> set[str]:
+    """Return the top-level folders and the packages directly inside the three packages."""
+    inside = {
+        f"{package}/{path.parent.name}/"
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*/__init__.py")
+    }
+    return {*inside, *(f"{package}/" for package in PACKAGES), "tests/", "notebooks/"}
 
 
 def commands() -> set[str]:
@@ -60,96 +125,143 @@ def commands() -> set[str]:
     return {command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
-def test_the_tree_names_what_is_there() -> None:
-    missing = [path for path in tree() if not (ROOT / path).exists()]
-    assert not missing
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", text_of("Makefile"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_what_is_there_is_in_the_tree(package: str) -> None:
-    jobs_of_commands = {f"jobs/{name}.py" for name in commands()}
-    assert on_disk(package) - jobs_of_commands <= set(tree())
+def targets_named(document: str) -> set[str]:
+    """Return the targets of the `make` commands in a document."""
+    spans = " \n".join(code(text_of(document)))
+    return set(re.findall(r"(?:^|\s)make\s+([a-z][a-z-]*)", spans))
 
 
-def test_every_command_is_in_the_table() -> None:
-    table = README.split("## Commands")[1].split("| exit code")[0]
-    assert commands() <= set(re.findall(r"`([a-z]+)", table))
+def anchors(document: str) -> set[str]:
+    """Return the anchors that GitHub makes of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
-def test_every_setting_is_in_the_table() -> None:
-    from jobs.runtime.settings import Settings
-
-    section = README.split("## Settings")[1].split("A lake holds")[0]
-    named = set(re.findall(r"`([a-z_]+)`", section))
-    assert set(Settings.model_fields) - {"debug"} <= named
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
-            row = next(line for line in section.splitlines() if line.startswith(f"| `{name}`"))
-            assert f"{float(row.split('|')[2]):g}" == f"{float(field.default):g}"
+def links(document: str) -> list[tuple[str, str]]:
+    """Return path and anchor of each relative link."""
+    found = re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)", text_of(document))
+    return [(path, anchor) for path, anchor in found if not path.startswith("http")]
 
 
-def test_every_table_is_described() -> None:
-    from jobs.lake.tables import TABLES
-
-    section = README.split("A lake holds")[1].split("## ")[0]
-    assert set(TABLES) <= set(re.findall(r"^\| `([a-z]+)`", section, re.MULTILINE))
+# -- the top README --------------------------------------------------------------------------------
 
 
-def test_every_check_of_every_gate_is_in_the_table_with_its_severity() -> None:
-    from fnmatch import fnmatch
-
-    from jobs.quality.overrides import NEVER_OVERRULED
-    from jobs.quality.suites.catalogue import all_expectations
-
-    section = README.split("## Gates")[1].split("## Where")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()
-            if line.startswith(("| gate ", "| monitor"))][1:]  # fmt: skip
-    patterns = {
-        (gate, pattern, severity)
-        for gate, checks, severity, _ in rows
-        for pattern in re.findall(r"`([^`]+)`", checks)
-    }
-    met = set()
-    for gate, expectations in all_expectations().items():
-        for item in expectations:
-            never = ", never overruled" if item.kind in NEVER_OVERRULED else ""
-            fits = {
-                row
-                for row in patterns
-                if row[0] == gate and fnmatch(item.name, row[1]) and row[2] == item.severity + never
-            }
-            assert fits, (gate, item.name, item.severity, item.kind)
-            met |= fits
-    assert met == patterns
+def test_readme_length_stays_within_limit() -> None:
+    assert len(text_of("README.md").splitlines()) <= MAX_README_LINES
+    assert len(text_of("CONTRIBUTING.md").splitlines()) <= MAX_CONTRIBUTING_LINES
 
 
-def test_every_exit_code_is_explained() -> None:
+def test_command_table_equals_cli() -> None:
+    table = section("README.md", "## Commands").split("| exit code")[0]
+    named = [name for row in rows(table)[2:] for name in re.findall(r"`([a-z]+)", row[0])]
+    assert sorted(named) == sorted(commands())
+
+
+def test_exit_codes_equal_error_classes() -> None:
     from feature_defs import errors
 
     codes = {0, *(c.exit_code for c in vars(errors).values() if hasattr(c, "exit_code"))}
-    rows = re.findall(r"^\| (\d) \|", README, re.MULTILINE)
-    assert {int(code) for code in rows} == codes
+    table = section("README.md", "## Commands").split("| exit code")[1]
+    assert {int(row[0]) for row in rows(table) if row[0].isdigit()} == codes
+
+
+def test_package_table_equals_folders_on_disk() -> None:
+    table = section("README.md", "## Where things are").split("| where do I change")[0]
+    named = [row[0].strip("`") for row in rows(table)[2:]]
+    assert sorted(named) == sorted(packages_on_disk())
 
 
 def test_every_place_to_change_something_exists() -> None:
-    table = README.split("where do I change…")[1].split("## Settings")[0]
-    places = [p for p in re.findall(r"`([^`]+)`", table) if "/" in p]
-    assert places
+    table = section("README.md", "## Where things are").split("| where do I change")[1]
+    places = [place for place in code_spans(table) if "/" in place]
+    assert len(places) > 10
     assert not [place for place in places if not (ROOT / place).exists()]
 
 
-def test_the_top_level_is_what_was_agreed() -> None:
-    import subprocess
-
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert {path.split("/")[0] for path in tracked} == PROJECT_FILES
+# -- jobs/README.md --------------------------------------------------------------------------------
 
 
-def test_every_module_imports_and_says_what_it_is() -> None:
-    import importlib
+def test_settings_table_has_every_setting_and_default() -> None:
+    from jobs.runtime.settings import Settings
 
+    table = {
+        name: row[1]
+        for row in rows(section("jobs/README.md", "## Settings"))
+        for name in code_spans(row[0])
+    }
+    assert set(Settings.model_fields) - {"debug"} == set(table)
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert float(table[name]) == float(field.default), name
+
+
+def test_lake_table_list_has_every_table() -> None:
+    from jobs.lake.tables import TABLES
+
+    named = [row[0].strip("`") for row in rows(section("jobs/README.md", "## Tables of the lake"))]
+    assert set(named[2:]) == set(TABLES)
+
+
+def test_gate_table_has_every_check_with_its_severity() -> None:
+    from jobs.quality.overrides import NEVER_OVERRIDDEN
+    from jobs.quality.suites.catalogue import all_expectations
+
+    patterns = {
+        (gate, pattern, severity)
+        for gate, checks, severity, _ in rows(section("jobs/README.md", "## Gates"))
+        for pattern in re.findall(r"`([^`]+)`", checks)
+    }
+    matched = set()
+    for gate, expectations in all_expectations().items():
+        for item in expectations:
+            final = ", cannot be overridden" if item.kind in NEVER_OVERRIDDEN else ""
+            fits = {
+                row
+                for row in patterns
+                if row[0] == gate and fnmatch(item.name, row[1]) and row[2] == item.severity + final
+            }
+            assert fits, (gate, item.name, item.severity, item.kind)
+            matched |= fits
+    assert matched == patterns
+
+
+def test_mapping_table_has_every_key() -> None:
+    from jobs.deliveries.mapping import Labels, Mapping, Readiness, Transactions
+
+    parts = {"transactions": Transactions, "labels": Labels, "readiness": Readiness}
+    keys = {key for key in Mapping.model_fields if key not in parts}
+    keys |= {f"{part}.{key}" for part, model in parts.items() for key in model.model_fields}
+    named = [row[0].strip("`") for row in rows(section("jobs/README.md", "## Mapping"))]
+    assert set(named[2:]) == keys
+
+
+# -- every package ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_file_map_equals_files_on_disk(package: str) -> None:
+    assert file_map(package) == modules(package)
+
+
+def test_recipe_table_equals_recipes() -> None:
+    from fraud_models.recipes import RECIPES
+
+    table = section("fraud_models/README.md", "## Recipes")
+    named = {name for row in rows(table)[2:] for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == set(RECIPES)
+
+
+def test_notebook_table_equals_notebooks() -> None:
+    named = re.findall(r"^\| `([^`]+)` \|", text_of("notebooks/README.md"), re.MULTILINE)
+    on_disk = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {name for name in named if name.endswith(".ipynb")} == on_disk
+
+
+def test_every_module_imports_and_has_a_docstring() -> None:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
@@ -157,3 +269,47 @@ def test_every_module_imports_and_says_what_it_is() -> None:
                 continue
             name = ".".join(part for part in parts if part != "__init__")
             assert importlib.import_module(name).__doc__, name
+
+
+# -- all documents ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_relative_links_resolve(document: str) -> None:
+    broken = []
+    for path, anchor in links(document):
+        target = (ROOT / document).parent.joinpath(path).resolve() if path else ROOT / document
+        if not target.exists():
+            broken.append(path)
+        elif anchor and anchor not in anchors(target.relative_to(ROOT).as_posix()):
+            broken.append(f"{path}#{anchor}")
+    assert not broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_paths_named_in_code_exist(document: str) -> None:
+    """Code that begins with one of our folders names a file or a folder that exists."""
+    ours = (*PACKAGES, "tests", "notebooks")
+    paths = {
+        match
+        for span in code(text_of(document))
+        for match in re.findall(rf"(?<![\w/.])(?:{'|'.join(ours)})/[\w./-]*\w/?", span)
+    }
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_make_targets_named_in_code_exist(document: str) -> None:
+    assert targets_named(document) <= make_targets()
+
+
+def test_every_make_target_is_documented() -> None:
+    assert make_targets() <= set().union(*map(targets_named, DOCUMENTS))
+
+
+def test_top_level_has_only_agreed_files() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {path.split("/")[0] for path in tracked} == PROJECT_FILES

@@ -1,6 +1,7 @@
-"""The stream of one entity's events, from which all its windows are computed in one pass.
+"""Builds the stream of one entity, from which one pass computes all its windows.
 
-One row per event, one per gap of a busy key, and what labels change beside (`label_changes.py`).
+The stream has one row per event, one row per gap of a hot key (`hot_keys.py`), and the corrections
+of late labels (`label_corrections.py`).
 """
 
 from __future__ import annotations
@@ -18,179 +19,190 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature
 from feature_defs.point_in_time.hot_keys import HotKeys
-from feature_defs.point_in_time.label_corrections import LabelChanges
+from feature_defs.point_in_time.label_corrections import LabelCorrections
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import (
-    ASKED,
-    CORRECTS,
-    LAST,
+    CORRECTED_WINDOW,
+    GROUP_START,
+    IS_OUTPUT,
+    LAST_EVENT,
     LIMB_BITS,
     MICROS_PER_DAY,
     MINOR_UNITS,
     NO_EVENT,
-    NO_GREATEST,
-    NO_LEAST,
+    NO_MAX,
+    NO_MIN,
     NO_WINDOW,
-    START,
     TIME,
     StreamPlan,
     Sum,
-    greatest,
-    least,
+    max_column,
+    min_column,
 )
 from feature_defs.point_in_time.window_stream import WindowStream
 
-# What happens at a moment comes before the transactions of that moment, which are in order.
-PHASE, SLICE, HASH, ROW, FOUND = "_phase", "_slice", "_hash", "_row", "_found"
+PHASE, SLICE, HASH, ROW, VALUES = "_phase", "_slice", "_hash", "_row", "_values"
+# At one moment, label corrections come before transactions.
 CHANGE, TRANSACTION = 0, 1
 
 
 @dataclass(frozen=True)
 class EntityStream:
-    """All features of one entity; `first` and `last` bound the asked rows' moments."""
+    """The features of one entity; `first` and `last` bound the times of the output rows."""
 
     entity: Entity
     features: tuple[Feature, ...]
-    known: FeatureInputs
+    inputs: FeatureInputs
     first: int
     last: int
 
     @property
     def plan(self) -> StreamPlan:
-        """What the stream's columns are."""
+        """Return the columns of the stream."""
         return StreamPlan(self.entity.keys, SLICE, self.features)
 
     @property
     def reads_labels(self) -> bool:
-        """Whether a feature is made from labels."""
+        """Return whether a feature of this entity reads labels."""
         return any(feature.function in LABEL_FUNCTIONS for feature in self.features)
 
-    def near(self, events: DataFrame) -> DataFrame:
-        """Events that windows of asked rows can reach; `events` has `_t`."""
-        return events.where(F.col("_t").between(self.first - self.plan.reach + 1, self.last))
-
-    def add(self, rows: DataFrame, given: DataFrame, others: DataFrame, hot: HotKeys) -> DataFrame:
-        """The asked rows with this entity's features as further columns.
-
-        `rows` are asked and `others` are not; both have the transactions' columns and `_t`. `given`
-        are the asked rows without what other entities have added to them.
-        """
-        kept = ("transaction_id", *self.entity.keys)
-        # Only asked rows carry the rest, so that the others are light to move and to sort.
-        carried = [name for name in rows.columns if name not in (*kept, "_t")]
-        near = self.near(others)
-        asked = rows.withColumn(ROW, F.struct(*carried))
-        nothing = F.lit(None).cast(asked.schema[ROW].dataType)
-
-        def events(asked: DataFrame) -> DataFrame:
-            together = asked.select(*near.columns, ROW).unionByName(near.withColumn(ROW, nothing))
-            return self._with_neighbours(together)
-
-        def bare() -> DataFrame:
-            return events(given.withColumn(ROW, nothing))
-
-        stream = hot.cut(events(asked), bare, self._stream, self.plan)
-        found = _values(self.plan)(*self.plan.read)
-        return (
-            self._in_order(stream)
-            .select(*kept, F.col(TIME).alias("_t"), ROW, found.alias(FOUND))
-            .where(F.col(ROW).isNotNull())
-            .select(*kept, "_t", f"{ROW}.*", f"{FOUND}.*")
+    def within_lookback(self, events: DataFrame) -> DataFrame:
+        """Return the events that windows of output rows can contain; `events` has `_t`."""
+        return events.where(
+            F.col("_t").between(self.first - self.plan.lookback_micros + 1, self.last)
         )
 
-    def _in_order(self, stream: DataFrame) -> DataFrame:
-        """Groups one after the other, each in order, and where each starts; a shuffle."""
-        # Groups lie in any order, and whole numbers are compared faster than keys.
-        hashed = stream.withColumn(HASH, F.xxhash64(*self.plan.group))
-        in_order = SparkWindow.partitionBy(HASH, *self.plan.group).orderBy(
+    def add_features(
+        self, rows: DataFrame, output_rows: DataFrame, other_rows: DataFrame, hot: HotKeys
+    ) -> DataFrame:
+        """Return `rows`, the output rows, with this entity's features as further columns.
+
+        `output_rows` are the same rows without the features of other entities. `other_rows` are
+        only inputs. All have the transactions' columns and `_t`.
+        """
+        keys = ("transaction_id", *self.entity.keys)
+        # Only output rows carry the other columns; the rest stay small to shuffle and sort.
+        carried = [name for name in rows.columns if name not in (*keys, "_t")]
+        inputs_only = self.within_lookback(other_rows)
+        outputs = rows.withColumn(ROW, F.struct(*carried))
+        no_row = F.lit(None).cast(outputs.schema[ROW].dataType)
+
+        def events(outputs: DataFrame) -> DataFrame:
+            both = outputs.select(*inputs_only.columns, ROW).unionByName(
+                inputs_only.withColumn(ROW, no_row)
+            )
+            return self._with_distances(both)
+
+        def events_without_features() -> DataFrame:
+            return events(output_rows.withColumn(ROW, no_row))
+
+        stream = hot.split(events(outputs), events_without_features, self._stream, self.plan)
+        values = _window_values(self.plan)(*self.plan.input_columns)
+        return (
+            self._sorted(stream)
+            .select(*keys, F.col(TIME).alias("_t"), ROW, values.alias(VALUES))
+            .where(F.col(ROW).isNotNull())
+            .select(*keys, "_t", f"{ROW}.*", f"{VALUES}.*")
+        )
+
+    def _sorted(self, stream: DataFrame) -> DataFrame:
+        """Sort the stream by group and time, and mark the start of each group; one shuffle."""
+        # The order of groups does not matter, and a hash is faster to compare than keys.
+        hashed = stream.withColumn(HASH, F.xxhash64(*self.plan.group_columns))
+        in_order = SparkWindow.partitionBy(HASH, *self.plan.group_columns).orderBy(
             TIME, PHASE, "transaction_id"
         )
         return hashed.withColumns(
-            {START: F.row_number().over(in_order) == 1, ASKED: F.col(ROW).isNotNull()}
+            {GROUP_START: F.row_number().over(in_order) == 1, IS_OUTPUT: F.col(ROW).isNotNull()}
         )
 
-    def _with_neighbours(self, events: DataFrame) -> DataFrame:
-        """When the same value came before and comes after, for what is counted once; a shuffle."""
-        for name in self.plan.distinct:
-            alike = SparkWindow.partitionBy(*self.entity.keys, name).orderBy("_t", "transaction_id")
+    def _with_distances(self, events: DataFrame) -> DataFrame:
+        """Add the time since and until the same value, for distinct counts; one shuffle each."""
+        for name in self.plan.distinct_columns:
+            same_value = SparkWindow.partitionBy(*self.entity.keys, name).orderBy(
+                "_t", "transaction_id"
+            )
             events = events.withColumns(
                 {
-                    f"_since_{name}": F.col("_t") - F.lag("_t").over(alike),
-                    f"_until_{name}": F.lead("_t").over(alike) - F.col("_t"),
+                    f"_since_{name}": F.col("_t") - F.lag("_t").over(same_value),
+                    f"_until_{name}": F.lead("_t").over(same_value) - F.col("_t"),
                 }
             )
         return events
 
     def _stream(self, events: DataFrame) -> DataFrame:
-        """The stream's rows: the events, and what their labels change."""
-        return (self._labels.steps(events) if self.reads_labels else events).select(*self._columns)
+        """Return the rows of the stream: the events and the corrections of their labels."""
+        rows = self._labels.add_rows(events) if self.reads_labels else events
+        return rows.select(*self._columns)
 
     @cached_property
-    def _labels(self) -> LabelChanges:
-        return LabelChanges(self.known, self.plan.corrected, self.last)
+    def _labels(self) -> LabelCorrections:
+        return LabelCorrections(self.inputs, self.plan.label_windows, self.last)
 
     @cached_property
     def _columns(self) -> tuple[str | Column, ...]:
-        """The stream's columns; made once, for each is many calls to Spark."""
+        """Return the columns of the stream; cached, as building them takes many calls to Spark."""
         labels = self._labels
-        time, corrects, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
+        time, corrected_window, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
         if self.reads_labels:
-            time, corrects, is_event = labels.time, labels.corrects, labels.is_event
+            time, is_event = labels.time, labels.is_event
+            corrected_window = labels.corrected_window
 
         def added(summed: Sum) -> Column:
-            if summed.what in ("judged", "frauds"):
+            if summed.quantity in ("labelled", "frauds"):
                 return labels.added(summed)
-            counts = is_event & _meets(summed.where)
-            return F.when(counts, _of_an_event(summed)).otherwise(F.lit(0).cast("bigint"))
+            counts = is_event & _matches(summed.where)
+            return F.when(counts, _event_value(summed)).otherwise(F.lit(0).cast("bigint"))
 
-        lowest, highest = (
-            {column(m): F.when(is_event, _minor(m)).otherwise(nothing) for m in measures}
-            for column, measures, nothing in (
-                (least, self.plan.minima, NO_LEAST),
-                (greatest, self.plan.maxima, NO_GREATEST),
+        minima, maxima = (
+            {column(m): F.when(is_event, _minor_units(m)).otherwise(no_value) for m in measures}
+            for column, measures, no_value in (
+                (min_column, self.plan.min_measures, NO_MIN),
+                (max_column, self.plan.max_measures, NO_MAX),
             )
         )
-        numbers = {
+        integers = {
             TIME: time,
-            CORRECTS: corrects,
-            LAST: F.when(is_event, time).otherwise(NO_EVENT),
+            CORRECTED_WINDOW: corrected_window,
+            LAST_EVENT: F.when(is_event, time).otherwise(NO_EVENT),
             **{summed.column: added(summed) for summed in self.plan.sums},
-            **lowest,
-            **highest,
+            **minima,
+            **maxima,
         }
         return (
             "transaction_id",
             *self.entity.keys,
-            *(column.alias(name) for name, column in numbers.items()),
+            *(column.alias(name) for name, column in integers.items()),
             F.when(is_event, TRANSACTION).otherwise(CHANGE).alias(PHASE),
             F.when(is_event, F.col(ROW)).alias(ROW),
         )
 
 
-def _values(plan: StreamPlan) -> Callable[..., Column]:
-    """The pass over the stream as a function of its columns."""
+def _window_values(plan: StreamPlan) -> Callable[..., Column]:
+    """Return `WindowStream` as a Spark function of the stream's input columns."""
 
     def values(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         yield from WindowStream(plan)(batches)
 
     schema = ", ".join(f"`{feature.name}` {feature.type}" for feature in plan.features)
-    # Each row's values come of the rows before it, so no filter may go first.
+    # Values depend on earlier rows, so Spark must not move a filter below this function.
     over_stream: Callable[..., Column] = pandas_udf(  # type: ignore[call-overload]
         values, f"struct<{schema}>"
     ).asNondeterministic()
     return over_stream
 
 
-def _of_an_event(summed: Sum) -> Column:
-    """What an event adds to a sum."""
-    if summed.what == "events":
+def _event_value(summed: Sum) -> Column:
+    """Return what an event adds to a sum."""
+    if summed.quantity == "events":
         return F.lit(1).cast("bigint")
     assert summed.measure is not None
-    if summed.what in ("begun", "ended"):
+    if summed.quantity in ("entering", "leaving"):
         assert summed.num_days is not None
-        gap = F.col(f"_{'since' if summed.what == 'begun' else 'until'}_{summed.measure}")
+        side = "since" if summed.quantity == "entering" else "until"
+        gap = F.col(f"_{side}_{summed.measure}")
         return (gap.isNull() | (gap >= summed.num_days * MICROS_PER_DAY)).cast("bigint")
-    amount = _minor(summed.measure)
+    amount = _minor_units(summed.measure)
     high = F.shiftright(amount, LIMB_BITS)
     low = amount.bitwiseAND(F.lit((1 << LIMB_BITS) - 1))
     added: dict[str, Column] = {
@@ -199,22 +211,22 @@ def _of_an_event(summed: Sum) -> Column:
         "square_middle": high * low * 2,
         "square_low": low * low,
     }
-    return added[summed.what]
+    return added[summed.quantity]
 
 
-def _minor(measure: str) -> Column:
-    """An amount in integer minor units, exactly: amounts have MONEY_SCALE digits."""
+def _minor_units(measure: str) -> Column:
+    """Return an amount in integer minor units; exact, as amounts have MONEY_SCALE decimals."""
     minor: Column = (F.col(measure) * MINOR_UNITS).cast("bigint")
     return minor
 
 
-def _meets(where: Condition | None) -> Column:
-    """Whether an event counts; what is null meets no condition."""
+def _matches(where: Condition | None) -> Column:
+    """Return whether an event matches a condition; a null matches none."""
     if where is None:
         return F.lit(True)
     value = F.lit(where.value if isinstance(where.value, str) else Decimal(where.value))
     column = F.col(where.column)
-    met = {
+    matches = {
         "<": column < value,
         "<=": column <= value,
         ">": column > value,
@@ -222,4 +234,4 @@ def _meets(where: Condition | None) -> Column:
         "==": column == value,
         "!=": column != value,
     }[where.operator]
-    return F.coalesce(met, F.lit(False))
+    return F.coalesce(matches, F.lit(False))

@@ -1,8 +1,8 @@
-"""What labels add to a stream, and when.
+"""What labels add to a stream, and at which moment.
 
-A label that keeps to the delay of a window is known when the window reaches its event, so it adds
-to the sums at the event's moment. A later one corrects the window at the moment it becomes known,
-and takes the correction back when the event leaves the window.
+A label that arrives within the delay of a window is known when its event enters the window. Its
+event's row adds it to the sums. A later label corrects the window: one row adds it at its
+`label_time`, and another row subtracts it when the event leaves the window.
 """
 
 from __future__ import annotations
@@ -17,138 +17,149 @@ from pyspark.sql import functions as F
 from feature_defs.feature import Window
 from feature_defs.point_in_time.labels_as_of import (
     LABEL,
-    LABEL_BEFORE,
+    PREVIOUS_LABEL,
     FeatureInputs,
-    fraud_of,
+    fraud_bit,
     implied_label,
-    moment_of,
+    label_micros,
     with_labels,
 )
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, NO_WINDOW, Sum
 
-_STEP = "_step"
+_CORRECTION = "_correction"
 
 
 @dataclass(frozen=True)
-class _Change:
-    """From `moment` on (null: never) an event counts by so much more as judged, as fraud."""
+class _LabelChange:
+    """From `moment` on (null: never) an event adds this much more to labelled and to fraud."""
 
     moment: Column
-    judged: Column
+    labelled: Column
     fraud: Column
 
 
 @dataclass(frozen=True)
-class LabelChanges:
-    """What the labels of events change in the sums of windows; nobody asks after `last`."""
+class LabelCorrections:
+    """What labels add to the sums of label windows; no output row is after `last`."""
 
-    known: FeatureInputs
+    inputs: FeatureInputs
     windows: tuple[Window, ...]
     last: int
 
-    def steps(self, events: DataFrame) -> DataFrame:
-        """One row for each event and label at the event's moment, and two per late correction.
+    def add_rows(self, events: DataFrame) -> DataFrame:
+        """Return one row per event and label at the event's time, and two per late label.
 
-        `events` has `transaction_id` and `_t`. `time`, `corrects` and `is_event` say of a row when
-        it happens, which window it corrects, and whether it stands for the event itself.
+        `events` has `transaction_id` and `_t`. For each row `time` is when it happens,
+        `corrected_window` the window that it corrects, and `is_event` whether it is the event.
         """
-        return with_labels(events, self.known.labels).withColumn(_STEP, self._steps)
+        labelled = with_labels(events, self.inputs.labels)
+        return labelled.withColumn(_CORRECTION, self._corrections)
 
     @cached_property
-    def _steps(self) -> Column:
-        """The corrections of a row, after an empty one for the row itself."""
-        corrections = [step for place in range(len(self.windows)) for step in self._late(place)]
+    def _corrections(self) -> Column:
+        """Return the corrections of a row, after an empty one for the row itself."""
+        corrections = [
+            correction
+            for index in range(len(self.windows))
+            for correction in self._late_corrections(index)
+        ]
         if not corrections:
-            return _no_step()
-        # Nearly all labels keep to their delay: such a row is passed on without an array.
-        some = reduce(or_, (step.isNotNull() for step in corrections))
-        steps = F.concat(F.array(_no_step()), F.array_compact(F.array(*corrections)))
-        return F.explode_outer(F.when(some, steps))
+            return _no_correction()
+        # Nearly all labels arrive within the delay: their rows take no array through the plan.
+        is_late = reduce(or_, (correction.isNotNull() for correction in corrections))
+        late = F.concat(F.array(_no_correction()), F.array_compact(F.array(*corrections)))
+        return F.explode_outer(F.when(is_late, late))
 
     @property
     def time(self) -> Column:
-        """When a row happens, in microseconds."""
-        return F.coalesce(F.col(f"{_STEP}.time"), F.col("_t"))
+        """Return when a row happens, in microseconds."""
+        return F.coalesce(F.col(f"{_CORRECTION}.time"), F.col("_t"))
 
     @property
-    def corrects(self) -> Column:
-        """Place of the window that a row corrects, or `NO_WINDOW`."""
-        return F.coalesce(F.col(f"{_STEP}.corrects"), F.lit(NO_WINDOW))
+    def corrected_window(self) -> Column:
+        """Return the index of the window that a row corrects, or `NO_WINDOW`."""
+        return F.coalesce(F.col(f"{_CORRECTION}.corrected_window"), F.lit(NO_WINDOW))
 
     @property
     def is_event(self) -> Column:
-        """Whether a row stands for its event: of an event's labels only the first does."""
-        return (self.corrects == NO_WINDOW) & F.col(LABEL_BEFORE).isNull()
+        """Return whether a row is the event itself: of an event's labels only the first row is."""
+        return (self.corrected_window == NO_WINDOW) & F.col(PREVIOUS_LABEL).isNull()
 
     def added(self, summed: Sum) -> Column:
-        """What a row adds to a sum over labels."""
+        """Return what a row adds to a sum over labels."""
         assert summed.num_days is not None
         at_event = reduce(
-            lambda total, change: total + self._kept_to(summed, change), self._changes, _whole(0)
+            lambda total, change: total + self._added_in_time(summed, change),
+            self._label_changes,
+            _bigint(0),
         )
-        places = [p for p, w in enumerate(self.windows) if w.delay_days == summed.num_days]
-        correction = F.col(f"{_STEP}.{summed.what}")
+        indices = [i for i, w in enumerate(self.windows) if w.delay_days == summed.num_days]
+        correction = F.col(f"{_CORRECTION}.{summed.quantity}")
         return (
-            F.when(self.corrects == NO_WINDOW, at_event)
-            .when(self.corrects.isin(places), correction)
-            .otherwise(_whole(0))
+            F.when(self.corrected_window == NO_WINDOW, at_event)
+            .when(self.corrected_window.isin(indices), correction)
+            .otherwise(_bigint(0))
         )
 
-    def _kept_to(self, summed: Sum, change: _Change) -> Column:
-        """What a change adds at the event's moment: nothing when it comes after the delay."""
+    def _added_in_time(self, summed: Sum, change: _LabelChange) -> Column:
+        """Return what a change adds at the event's time: 0 if it comes after the delay."""
         assert summed.num_days is not None
-        adds = change.judged if summed.what == "judged" else change.fraud
-        return F.when(change.moment <= _later(summed.num_days), adds).otherwise(_whole(0))
+        adds = change.labelled if summed.quantity == "labelled" else change.fraud
+        in_time = change.moment <= _days_after_event(summed.num_days)
+        return F.when(in_time, adds).otherwise(_bigint(0))
 
-    def _late(self, place: int) -> list[Column]:
-        """Pairs of steps, or nulls: a change that comes while the window holds the event."""
-        window = self.windows[place]
-        leaves = _later(window.lookback_days)
-        # What comes after the event has left changes nothing, nor what no asked row comes after.
-        end = F.least(leaves, _whole(self.last + 1))
-        steps = []
-        for change in self._changes:
-            late = (change.moment > _later(window.delay_days)) & (change.moment < end)
+    def _late_corrections(self, index: int) -> list[Column]:
+        """Return a pair of corrections per change that comes while the window has the event.
+
+        For other changes both are null.
+        """
+        window = self.windows[index]
+        leaves = _days_after_event(window.lookback_days)
+        # A change has no effect after its event has left, or after the last output row.
+        end = F.least(leaves, _bigint(self.last + 1))
+        corrections = []
+        for change in self._label_changes:
+            entered = change.moment > _days_after_event(window.delay_days)
+            late = entered & (change.moment < end)
             for time, sign in ((change.moment, 1), (leaves, -1)):
-                step = _step(time, place, change.judged * sign, change.fraud * sign)
-                steps.append(F.when(late, step))
-        return steps
+                correction = _correction(time, index, change.labelled * sign, change.fraud * sign)
+                corrections.append(F.when(late, correction))
+        return corrections
 
     @cached_property
-    def _changes(self) -> list[_Change]:
-        """What a row of `with_labels` changes: its label, and on the first what silence implies."""
-        label, before = F.col(LABEL), F.col(LABEL_BEFORE)
-        moment, first = moment_of(label), before.isNull()
-        fraud = fraud_of(label) - F.coalesce(fraud_of(before), _whole(0))
-        if self.known.policy.maturity_days is None:
-            return [_Change(moment, first.cast("bigint"), fraud)]
-        matures = moment_of(implied_label(self.known.policy))
-        # Absence means genuine once the label would have come, unless one came before.
+    def _label_changes(self) -> list[_LabelChange]:
+        """Return what a row changes: its label, and once per event what a missing label implies."""
+        label, previous = F.col(LABEL), F.col(PREVIOUS_LABEL)
+        moment, first = label_micros(label), previous.isNull()
+        fraud = fraud_bit(label) - F.coalesce(fraud_bit(previous), _bigint(0))
+        if self.inputs.policy.maturity_days is None:
+            return [_LabelChange(moment, first.cast("bigint"), fraud)]
+        matures = label_micros(implied_label(self.inputs.policy))
+        # A missing label implies genuine after `maturity_days`, unless a label arrived before.
         implied = first & (label.isNull() | (moment > matures))
         return [
-            _Change(F.when(implied, matures), _whole(1), _whole(0)),
-            _Change(moment, (first & ~implied).cast("bigint"), fraud),
+            _LabelChange(F.when(implied, matures), _bigint(1), _bigint(0)),
+            _LabelChange(moment, (first & ~implied).cast("bigint"), fraud),
         ]
 
 
-def _step(time: Column, corrects: int, judged: Column, frauds: Column) -> Column:
+def _correction(time: Column, index: int, labelled: Column, frauds: Column) -> Column:
     return F.struct(
         time.alias("time"),
-        F.lit(corrects).alias("corrects"),
-        judged.alias("judged"),
+        F.lit(index).alias("corrected_window"),
+        labelled.alias("labelled"),
         frauds.alias("frauds"),
     )
 
 
-def _no_step() -> Column:
+def _no_correction() -> Column:
     nothing = F.lit(None).cast("bigint")
-    return F.when(F.lit(False), _step(nothing, NO_WINDOW, nothing, nothing))
+    return F.when(F.lit(False), _correction(nothing, NO_WINDOW, nothing, nothing))
 
 
-def _whole(number: int) -> Column:
+def _bigint(number: int) -> Column:
     return F.lit(number).cast("bigint")
 
 
-def _later(num_days: int) -> Column:
-    """So many days after an event."""
+def _days_after_event(num_days: int) -> Column:
     return F.col("_t") + num_days * MICROS_PER_DAY

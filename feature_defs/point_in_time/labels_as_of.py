@@ -1,4 +1,7 @@
-"""What features are made from, and what was known of a transaction at which moment."""
+"""Labels as of a moment, and the inputs of features. One rule for features and for training.
+
+`feature_defs/labels.py` explains when a label is mature.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from pyspark.sql import functions as F
 from feature_defs.labels import LabelPolicy
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY
 
-# A label as one whole number: twice the moment it became known (microseconds), one more for fraud.
-# So of two labels of one moment the one that says fraud comes last.
-LABEL, LABEL_BEFORE = "_label", "_label_before"
+# A label is coded as one integer: twice its `label_time` in microseconds, plus 1 for fraud. So of
+# two labels with the same `label_time` the fraud label is the later one.
+LABEL, PREVIOUS_LABEL = "_label", "_previous_label"
 
 
 @dataclass(frozen=True)
 class FeatureInputs:
-    """What features are made from: `labels` and `transactions` reach back over the lookback."""
+    """The inputs of features: `transactions` and `labels` must cover the lookback."""
 
     transactions: DataFrame
     labels: DataFrame
@@ -27,60 +30,63 @@ class FeatureInputs:
 
 
 def with_labels(events: DataFrame, labels: DataFrame) -> DataFrame:
-    """Events, each as often as it has labels, with `_label` and the `_label_before` it.
+    """Return one row per event and label, with the columns `_label` and `_previous_label`.
 
-    `events` has `transaction_id`. An event without labels stands once, with nulls; an event's
-    first row has no label before. One shuffle brings labels to their transactions.
+    `events` has `transaction_id`. An event without labels has one row, with nulls. The first row
+    of an event has no previous label. One shuffle brings the labels to their transactions.
     """
-    of_one = SparkWindow.partitionBy("transaction_id").orderBy(LABEL)
-    given = labels.select("transaction_id", _code().alias(LABEL)).withColumn(
-        LABEL_BEFORE, F.lag(LABEL).over(of_one)
+    by_transaction = SparkWindow.partitionBy("transaction_id").orderBy(LABEL)
+    coded = labels.select("transaction_id", _label_code().alias(LABEL)).withColumn(
+        PREVIOUS_LABEL, F.lag(LABEL).over(by_transaction)
     )
-    return events.join(given, "transaction_id", "left")
+    return events.join(coded, "transaction_id", "left")
 
 
-def _code() -> Column:
+def _label_code() -> Column:
     return F.unix_micros("label_time") * 2 + F.col("is_fraud").cast("bigint")
 
 
-def moment_of(label: Column) -> Column:
-    """When a label became known, in microseconds."""
+def label_micros(label: Column) -> Column:
+    """Return the `label_time` of a coded label, in microseconds."""
     return F.shiftright(label, 1)
 
 
-def fraud_of(label: Column) -> Column:
-    """1 for fraud, else 0."""
+def fraud_bit(label: Column) -> Column:
+    """Return 1 if a coded label says fraud, else 0."""
     return label.bitwiseAND(F.lit(1).cast("bigint"))
 
 
-def labels_as_of(known: FeatureInputs, moment: datetime) -> DataFrame:
-    """Label of each transaction at a moment: `transaction_id, is_fraud, label_time`.
+def labels_as_of(inputs: FeatureInputs, moment: datetime) -> DataFrame:
+    """Return the mature label of each transaction: `transaction_id, is_fraud, label_time`.
 
-    The latest label with `label_time` not after the moment; of two labels with the same
-    `label_time` the one that says fraud. Transactions without a mature label have no row.
+    It is the latest label with a `label_time` not after the moment; of two labels with the same
+    `label_time` the fraud label. Transactions without a mature label have no row.
     """
     now = F.unix_micros(F.lit(moment))
     latest = (
-        known.labels.where(F.unix_micros("label_time") <= now)
+        inputs.labels.where(F.unix_micros("label_time") <= now)
         .groupBy("transaction_id")
-        .agg(F.max(_code()).alias(LABEL))
+        .agg(F.max(_label_code()).alias(LABEL))
     )
-    events = known.transactions.select("transaction_id", F.unix_micros("event_time").alias("_t"))
-    label = F.coalesce(LABEL, implied_label(known.policy))
+    events = inputs.transactions.select("transaction_id", F.unix_micros("event_time").alias("_t"))
+    label = F.coalesce(LABEL, implied_label(inputs.policy))
     return (
         events.join(latest, "transaction_id", "left")
-        .withColumn(LABEL, F.when(moment_of(label) <= now, label))
+        .withColumn(LABEL, F.when(label_micros(label) <= now, label))
         .where(F.col(LABEL).isNotNull())
         .select(
             "transaction_id",
-            (fraud_of(F.col(LABEL)) == 1).alias("is_fraud"),
-            F.timestamp_micros(moment_of(F.col(LABEL))).alias("label_time"),
+            (fraud_bit(F.col(LABEL)) == 1).alias("is_fraud"),
+            F.timestamp_micros(label_micros(F.col(LABEL))).alias("label_time"),
         )
     )
 
 
 def implied_label(policy: LabelPolicy) -> Column:
-    """What the absence of labels says of an event (`_t`), once they would have come; or null."""
+    """Return the coded label that a missing label implies for an event at `_t`.
+
+    It says genuine, `maturity_days` after the event; null when a missing label implies nothing.
+    """
     if policy.maturity_days is None:
         return F.lit(None).cast("bigint")
     return (F.col("_t") + policy.maturity_days * MICROS_PER_DAY) * 2

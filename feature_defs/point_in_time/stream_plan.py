@@ -1,7 +1,8 @@
-"""The columns of an entity's stream, and which of them each feature is made from.
+"""Columns of an entity's stream, and the columns from which each feature is computed.
 
-Every row adds whole numbers to running sums, so a window's sum is a difference of two of them,
-exact wherever batches, partitions or the stream begin. No Spark here, and no data.
+Every row adds integers to running sums. The sum over a window is the difference of two running
+sums, so it is exact wherever a batch, a partition or the stream starts. This module uses no Spark
+and reads no data.
 """
 
 from __future__ import annotations
@@ -22,135 +23,141 @@ MICROS_PER_SECOND = 1_000_000
 MICROS_PER_DAY = 86_400 * MICROS_PER_SECOND
 MINOR_UNITS = 10**MONEY_SCALE
 
-# Columns of a stream beside those of its group, its sums and its extremes.
-TIME, CORRECTS, LAST = "_time", "_corrects", "_last"
-# Whether a row's features are wanted; whether it is the first of its group.
-ASKED, START = "_asked", "_start"
-# A row that corrects no window; the time of a row that is no event, which is before all others.
-NO_WINDOW, NO_EVENT = -1, -(2**61)
-# The extreme amounts of a row that is no event: no amount comes near.
-NO_LEAST, NO_GREATEST = 2**62, -(2**62)
-# A square is summed in three parts, so that half a million of the largest amounts fit.
+# Stream columns: time of the row, index of the label window that it corrects, time of its event.
+TIME, CORRECTED_WINDOW, LAST_EVENT = "_time", "_corrected_window", "_last_event"
+# Stream columns: whether the row's features are output; whether it is the first of its group.
+IS_OUTPUT, GROUP_START = "_is_output", "_group_start"
+# `CORRECTED_WINDOW` of a row that corrects no window.
+NO_WINDOW = -1
+# `LAST_EVENT` of a row that is not an event: earlier than any event.
+NO_EVENT = -(2**61)
+# Minimum and maximum of a row that is not an event: outside the range of amounts.
+NO_MIN, NO_MAX = 2**62, -(2**62)
+# A square is summed in three parts, so that half a million of the largest amounts do not overflow.
 LIMB_BITS = 22
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A column that is summed: what is added for which events."""
+    """A stream column that is summed: what each matching row adds.
 
-    # events | money | square_high | square_middle | square_low | judged | frauds | begun | ended
-    what: str
+    `quantity` is one of events, money, square_high, square_middle, square_low, labelled, frauds,
+    entering, leaving.
+    """
+
+    quantity: str
     measure: str | None = None
     where: Condition | None = None
-    # The label's delay, or the window in which a value counts once.
+    # Delay of a label window, or length of the window in which a distinct value counts once.
     num_days: int | None = None
 
     @property
     def column(self) -> str:
-        """Its name in the stream."""
+        """Return the name of the stream column."""
         condition = self.where.name if self.where else None
         length = f"{self.num_days}d" if self.num_days is not None else None
-        return "_" + "_".join(part for part in (self.what, self.measure, condition, length) if part)
+        parts = (self.quantity, self.measure, condition, length)
+        return "_" + "_".join(part for part in parts if part)
 
 
 EVENTS = Sum("events")
 
 
 def sums_of(feature: Feature) -> tuple[Sum, ...]:
-    """What a feature is computed from, in the order in which its formula names it."""
+    """Return the sums that a feature is computed from, in the order of its formula's arguments."""
     measure, where, window = feature.measure, feature.where, feature.window
     assert window is not None
     delay, length = window.delay_days, window.length_days
     number, money = Sum("events", where=where), Sum("money", measure, where)
     squares = (Sum(f"square_{part}", measure) for part in ("high", "middle", "low"))
-    judged, frauds = Sum("judged", num_days=delay), Sum("frauds", num_days=delay)
+    labelled, frauds = Sum("labelled", num_days=delay), Sum("frauds", num_days=delay)
     table: dict[Function, tuple[Sum, ...]] = {
         Function.COUNT: (number,),
         Function.SUM: (money,),
         Function.MEAN: (number, money),
         Function.SHARE: (EVENTS, number),
         Function.STD: (EVENTS, money, *squares),
-        Function.FRAUD_RATE: (judged, frauds),
+        Function.FRAUD_RATE: (labelled, frauds),
         Function.FRAUD_COUNT: (frauds,),
-        Function.LABEL_COUNT: (judged,),
+        Function.LABEL_COUNT: (labelled,),
         Function.SECONDS_BETWEEN: (EVENTS,),
         Function.DISTINCT: (
-            Sum("begun", measure, num_days=length),
-            Sum("ended", measure, num_days=length),
+            Sum("entering", measure, num_days=length),
+            Sum("leaving", measure, num_days=length),
         ),
     }
     return table.get(feature.function, ()) if feature.function else ()
 
 
-def least(measure: str) -> str:
-    """Column of the least amount that a row stands for."""
-    return f"_least_{measure}"
+def min_column(measure: str) -> str:
+    """Return the stream column with the smallest amount of the events that a row represents."""
+    return f"_min_{measure}"
 
 
-def greatest(measure: str) -> str:
-    """Column of the greatest amount that a row stands for."""
-    return f"_greatest_{measure}"
+def max_column(measure: str) -> str:
+    """Return the stream column with the largest amount of the events that a row represents."""
+    return f"_max_{measure}"
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What a stream's columns are, and what is made of them."""
+    """The columns of an entity's stream, derived from the features to compute."""
 
     keys: tuple[str, ...]
-    # Tells the parts of a busy key apart.
+    # Name of the column with the slice number of a hot key.
     slice: str
     features: tuple[Feature, ...]
 
     @property
-    def group(self) -> tuple[str, ...]:
-        """Rows that are alike in these are in order and belong together."""
+    def group_columns(self) -> tuple[str, ...]:
+        """Return the columns that define a group: rows of one group are sorted by time."""
         return (*self.keys, self.slice)
 
     @property
-    def corrected(self) -> tuple[Window, ...]:
-        """Windows over labels: a label that comes late corrects them, by their place in here."""
-        found = {f.window for f in self.features if f.window and f.function in LABEL_FUNCTIONS}
-        return tuple(sorted(found, key=lambda w: (w.delay_days, w.length_days)))
+    def label_windows(self) -> tuple[Window, ...]:
+        """Return the windows of label features; late labels refer to them by their index here."""
+        windows = {f.window for f in self.features if f.window and f.function in LABEL_FUNCTIONS}
+        return tuple(sorted(windows, key=lambda w: (w.delay_days, w.length_days)))
 
     @property
     def sums(self) -> tuple[Sum, ...]:
-        """Columns that are summed, each once."""
+        """Return the sums of all features, without duplicates."""
         return tuple(dict.fromkeys(needed for f in self.features for needed in sums_of(f)))
 
     @property
-    def minima(self) -> tuple[str, ...]:
-        """Amounts whose least is wanted."""
+    def min_measures(self) -> tuple[str, ...]:
+        """Return the amounts of which a feature takes the minimum."""
         return self._measures(Function.MIN)
 
     @property
-    def maxima(self) -> tuple[str, ...]:
-        """Amounts whose greatest is wanted."""
+    def max_measures(self) -> tuple[str, ...]:
+        """Return the amounts of which a feature takes the maximum."""
         return self._measures(Function.MAX)
 
     def _measures(self, function: Function) -> tuple[str, ...]:
-        found = (f.measure for f in self.features if f.function is function and f.measure)
-        return tuple(dict.fromkeys(found))
+        measures = (f.measure for f in self.features if f.function is function and f.measure)
+        return tuple(dict.fromkeys(measures))
 
     @property
-    def distinct(self) -> tuple[str, ...]:
-        """Columns whose different values are counted."""
+    def distinct_columns(self) -> tuple[str, ...]:
+        """Return the columns whose distinct values a feature counts."""
         return self._measures(Function.DISTINCT)
 
     @property
-    def numbers(self) -> tuple[str, ...]:
-        """Columns of whole numbers that a pass reads."""
-        corrects = (CORRECTS,) if self.corrected else ()
-        last = (LAST,) if any(f.function in LAST_FUNCTIONS for f in self.features) else ()
+    def integer_columns(self) -> tuple[str, ...]:
+        """Return the integer columns that `WindowStream` reads."""
+        corrected = (CORRECTED_WINDOW,) if self.label_windows else ()
+        last = (LAST_EVENT,) if any(f.function in LAST_FUNCTIONS for f in self.features) else ()
         sums = (summed.column for summed in self.sums)
-        extremes = (*map(least, self.minima), *map(greatest, self.maxima))
-        return (TIME, *corrects, *last, *sums, *extremes)
+        extremes = (*map(min_column, self.min_measures), *map(max_column, self.max_measures))
+        return (TIME, *corrected, *last, *sums, *extremes)
 
     @property
-    def read(self) -> tuple[str, ...]:
-        """All columns that a pass reads."""
-        return (START, ASKED, *self.numbers)
+    def input_columns(self) -> tuple[str, ...]:
+        """Return all columns that `WindowStream` reads, in order."""
+        return (GROUP_START, IS_OUTPUT, *self.integer_columns)
 
     @property
-    def reach(self) -> int:
-        """Microseconds before a row that its windows can reach."""
+    def lookback_micros(self) -> int:
+        """Return the longest lookback of the features, in microseconds."""
         return max(f.lookback_days for f in self.features) * MICROS_PER_DAY

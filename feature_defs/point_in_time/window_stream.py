@@ -1,12 +1,13 @@
-"""One pass over an entity's sorted stream, batch by batch: no Spark, and no call per key.
+"""Computes the windows of an entity's sorted stream in one pass, batch by batch, with numpy.
 
-Rows are sorted by key and slice (their group), time and order. The windows of all asked rows of a
-batch are found together (`windows.py`); of the batch before only those rows of its last group are
-kept that windows can still reach. So memory follows the events of a group inside the lookback, and
-a busy key is cut into slices, each a group (`hot_keys.py`).
+Rows are sorted by group (key and slice), time and order within an instant. The windows of all
+output rows of a batch are computed together (`window_values.py`), not key by key. Of the previous
+batch only the rows of its last group that windows can still contain are kept. So memory depends on
+the events of one group within the lookback; a hot key is split into slices, each its own group
+(`hot_keys.py`).
 
-Spark hands over whole numbers alone and takes the features back: keys, ids and whatever else a
-row carries stay where they are, which is most of what a row weighs.
+Spark passes integer columns only and receives the features. Keys, ids and the other columns, most
+of a row's bytes, stay in the JVM.
 """
 
 from __future__ import annotations
@@ -19,101 +20,111 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from feature_defs.point_in_time.stream_plan import ASKED, NO_WINDOW, START, TIME, StreamPlan
-from feature_defs.point_in_time.window_values import Rows, Values, Whole, Windows
+from feature_defs.point_in_time.stream_plan import (
+    GROUP_START,
+    IS_OUTPUT,
+    NO_WINDOW,
+    TIME,
+    StreamPlan,
+)
+from feature_defs.point_in_time.window_values import Ints, Rows, Values, WindowValues
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
-# Rows looked at together; their groups and times have to fit into one whole number.
-PIECE_ROWS = 16_384
-LARGEST = 2**61
+# Rows that are processed together: group number and time must fit into one 64-bit integer.
+CHUNK_ROWS = 16_384
+MAX_MOMENT = 2**61
 
 
 @dataclass(frozen=True)
 class WindowStream:
-    """Maps a sorted stream to the features of its asked rows; runs on executors."""
+    """Maps a sorted stream to the features of its output rows; runs on executors."""
 
     plan: StreamPlan
 
     def __call__(self, batches: Iterable[tuple[pd.Series[Any], ...]]) -> Iterator[pd.DataFrame]:
-        """Features of one partition's rows, in order; zeros for those that are not asked.
+        """Yield the features of one partition, row by row; zeros for rows that are not output.
 
-        A batch is the columns `plan.read`.
+        A batch has the columns `plan.input_columns`.
         """
         carried: Rows | None = None
         for batch in batches:
             columns = {
-                name: _whole(name, column)
-                for name, column in zip(self.plan.read, batch, strict=True)
+                name: _integers(name, column)
+                for name, column in zip(self.plan.input_columns, batch, strict=True)
             }
             num_rows = len(columns[TIME])
             values: dict[str, Values] = {
                 feature.name: np.zeros(num_rows, np.int64 if feature.type == "bigint" else float)
                 for feature in self.plan.features
             }
-            for piece in _pieces(columns[TIME], self.plan.reach):
-                carried = self._look(columns, piece, carried, values)
+            for chunk in _chunks(columns[TIME], self.plan.lookback_micros):
+                carried = self._fill_values(columns, chunk, carried, values)
             yield pd.DataFrame(values, copy=False)
 
-    def _look(
-        self, columns: Columns, piece: slice, carried: Rows | None, values: dict[str, Values]
+    def _fill_values(
+        self, columns: Columns, chunk: slice, carried: Rows | None, values: dict[str, Values]
     ) -> Rows:
-        """Fill in the values of a piece; returns its rows, which the next one may need."""
-        rows = self._read({name: column[piece] for name, column in columns.items()}, carried)
-        asked = np.flatnonzero(columns[ASKED][piece])
-        if len(asked):
-            # Rows of this piece come after the carried ones.
-            before = rows.num_rows - (piece.stop - piece.start)
-            windows = Windows(rows, before + asked, self.plan)
+        """Fill in the values of a chunk; return its rows, which the next chunk may need."""
+        rows = self._with_carried(
+            {name: column[chunk] for name, column in columns.items()}, carried
+        )
+        output = np.flatnonzero(columns[IS_OUTPUT][chunk])
+        if len(output):
+            # The rows of this chunk follow the carried ones.
+            num_carried = rows.num_rows - (chunk.stop - chunk.start)
+            windows = WindowValues(rows, num_carried + output, self.plan)
             for feature in self.plan.features:
-                values[feature.name][piece.start + asked] = windows.value(feature)
+                values[feature.name][chunk.start + output] = windows.value(feature)
         return rows
 
-    def _read(self, piece: Columns, carried: Rows | None) -> Rows:
-        numbers: dict[str, Whole] = {name: piece[name] for name in self.plan.numbers}
-        starts = piece[START]
+    def _with_carried(self, chunk: Columns, carried: Rows | None) -> Rows:
+        """Return the rows of a chunk, after the carried rows of its first group."""
+        integers: dict[str, Ints] = {name: chunk[name] for name in self.plan.integer_columns}
+        starts = chunk[GROUP_START]
         group = np.cumsum(starts, dtype=np.int64) - int(starts[0])
         if starts[0]:
-            return Rows(group, numbers)
-        assert carried is not None, "a stream begins in the middle of a group"
-        before = kept(carried, self.plan, numbers[TIME][0] - self.plan.reach)
+            return Rows(group, integers)
+        assert carried is not None, "a stream starts in the middle of a group"
+        before = within_lookback(carried, self.plan, integers[TIME][0] - self.plan.lookback_micros)
         return Rows(
             np.concatenate([before.group, group]),
-            {name: np.concatenate([before.columns[name], numbers[name]]) for name in numbers},
-            before.settled,
+            {name: np.concatenate([before.columns[name], integers[name]]) for name in integers},
+            before.dropped_sums,
         )
 
 
-def _whole(name: str, column: pd.Series[Any]) -> npt.NDArray[Any]:
-    numbers = column.to_numpy()
-    # Nulls would turn whole numbers into floats, which are not exact.
-    assert numbers.dtype.kind in "bi", f"{name} holds a null"
-    return numbers if numbers.dtype.kind == "b" else numbers.astype(np.int64, copy=False)
+def _integers(name: str, column: pd.Series[Any]) -> npt.NDArray[Any]:
+    integers = column.to_numpy()
+    # A null would turn the column into floats, which are not exact.
+    assert integers.dtype.kind in "bi", f"column {name} contains a null"
+    return integers if integers.dtype.kind == "b" else integers.astype(np.int64, copy=False)
 
 
-def _pieces(time: Whole, reach: int) -> Iterator[slice]:
-    """Parts of a batch that are small enough for one whole number per group and time."""
+def _chunks(time: Ints, lookback_micros: int) -> Iterator[slice]:
+    """Split a batch, so that group number and time of each chunk fit into one integer."""
     if len(time) == 0:
         return
-    # Carried rows may lie up to `reach` before.
-    span = int(time.max()) - int(time.min()) + 2 * reach + 1
-    size = max(1, min(PIECE_ROWS, LARGEST // span - 2))
+    # Carried rows may be up to `lookback_micros` earlier.
+    span = int(time.max()) - int(time.min()) + 2 * lookback_micros + 1
+    size = max(1, min(CHUNK_ROWS, MAX_MOMENT // span - 2))
     for start in range(0, len(time), size):
         yield slice(start, min(start + size, len(time)))
 
 
-def kept(rows: Rows, plan: StreamPlan, after: int) -> Rows:
-    """Rows of the last group that happened after a moment, and the sums of those before."""
+def within_lookback(rows: Rows, plan: StreamPlan, after: int) -> Rows:
+    """Return the last group's rows after a moment, and the sums of its rows before it."""
     last_group = rows.group == rows.group[-1]
     keep = last_group & (rows.time > after)
-    settled = dict(rows.settled) if rows.group[-1] == 0 else {}
-    gone = last_group & ~keep
-    for place in np.unique(rows.corrects[gone]).tolist():
-        mine = gone & (rows.corrects == place)
+    dropped_sums = dict(rows.dropped_sums) if rows.group[-1] == 0 else {}
+    dropped = last_group & ~keep
+    for window in np.unique(rows.corrected_window[dropped]).tolist():
+        of_window = dropped & (rows.corrected_window == window)
         for summed in plan.sums:
-            if place == NO_WINDOW and summed.what not in ("begun", "ended"):
+            if window == NO_WINDOW and summed.quantity not in ("entering", "leaving"):
                 continue
-            name = (summed.column, place)
-            settled[name] = settled.get(name, 0) + int(rows.columns[summed.column][mine].sum())
+            name = (summed.column, window)
+            added = int(rows.columns[summed.column][of_window].sum())
+            dropped_sums[name] = dropped_sums.get(name, 0) + added
     columns = {name: column[keep] for name, column in rows.columns.items()}
-    return Rows(np.zeros(int(keep.sum()), dtype=np.int64), columns, settled)
+    return Rows(np.zeros(int(keep.sum()), dtype=np.int64), columns, dropped_sums)

@@ -1,6 +1,6 @@
-"""The windows of some rows among others, for all of them at once.
+"""Computes the window values of many rows at once, with numpy.
 
-Shapes: `N` rows, `A` asked rows among them.
+Shapes: `N` rows of the stream, `A` output rows among them.
 """
 
 from __future__ import annotations
@@ -13,236 +13,248 @@ import numpy.typing as npt
 
 from feature_defs.feature import LAST_FUNCTIONS, Feature, Function, Window
 from feature_defs.point_in_time.stream_plan import (
-    CORRECTS,
-    LAST,
+    CORRECTED_WINDOW,
+    LAST_EVENT,
     LIMB_BITS,
     MICROS_PER_DAY,
     MICROS_PER_SECOND,
     MINOR_UNITS,
     NO_EVENT,
-    NO_GREATEST,
-    NO_LEAST,
+    NO_MAX,
+    NO_MIN,
     NO_WINDOW,
     TIME,
     StreamPlan,
     Sum,
-    greatest,
-    least,
+    max_column,
+    min_column,
     sums_of,
 )
 
-Whole = npt.NDArray[np.int64]
-Numbers = npt.NDArray[np.float64]
-# Counts are whole; what a definition leaves undefined is NaN here, and a null in Spark.
-Values = Whole | Numbers
-Places = npt.NDArray[np.intp]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+# Counts are integers; an undefined value is NaN here and becomes null in Spark.
+Values = Ints | Floats
+Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in order; `group` counts groups from 0. All columns are [N]."""
+    """Sorted rows of a stream; `group` numbers the groups from 0. All columns have shape [N]."""
 
-    group: Whole
-    columns: dict[str, Whole]
-    # Sums of the rows of group 0 that are not kept any more: by column, and by what they corrected
-    # (events are under NO_WINDOW).
-    settled: dict[tuple[str, int], int] = field(default_factory=dict)
+    group: Ints
+    columns: dict[str, Ints]
+    # Sums of rows of group 0 that were dropped, by column and corrected window (`NO_WINDOW` for
+    # events).
+    dropped_sums: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
-        """N."""
+        """Return the number of rows, N."""
         return len(self.group)
 
     @property
-    def time(self) -> Whole:
-        """Microseconds since 1970."""
+    def time(self) -> Ints:
+        """Return the time of each row, in microseconds since 1970."""
         return self.columns[TIME]
 
     @property
-    def corrects(self) -> Whole:
-        """Place of the window that a late label corrects, or `NO_WINDOW`."""
-        nothing = np.full(self.num_rows, NO_WINDOW, dtype=np.int64)
-        return self.columns.get(CORRECTS, nothing)
+    def corrected_window(self) -> Ints:
+        """Return the index of the label window that each row corrects, or `NO_WINDOW`."""
+        no_window = np.full(self.num_rows, NO_WINDOW, dtype=np.int64)
+        return self.columns.get(CORRECTED_WINDOW, no_window)
 
 
-class Windows:
-    """The windows of the asked rows `at` [A]."""
+class WindowValues:
+    """The window values of the output rows at the positions `at` [A]."""
 
-    def __init__(self, rows: Rows, at: Places, plan: StreamPlan) -> None:
+    def __init__(self, rows: Rows, at: Positions, plan: StreamPlan) -> None:
         self.rows, self.at, self.plan = rows, at, plan
         offset = rows.time - rows.time.min()
-        # Group and time as one number; a window's start never reaches into the group before.
-        self.moment: Whole = rows.group * (offset.max() + plan.reach + 1) + offset
-        assert (self.moment[1:] >= self.moment[:-1]).all(), "the stream is not in order"
-        self.corrections = bool((rows.corrects != NO_WINDOW).any())
-        self._ends: dict[int, Places] = {}
-        self._running: dict[tuple[str, int], Whole] = {}
-        self._asked_group = rows.group[at]
-        self._begins = np.searchsorted(rows.group, self._asked_group, side="left")
+        # Group and time as one number; no window can start in the previous group.
+        self.moment: Ints = rows.group * (offset.max() + plan.lookback_micros + 1) + offset
+        assert (self.moment[1:] >= self.moment[:-1]).all(), "the stream is not sorted"
+        self.corrections = bool((rows.corrected_window != NO_WINDOW).any())
+        self._positions: dict[int, Positions] = {}
+        self._running: dict[tuple[str, int], Ints] = {}
+        self._output_group = rows.group[at]
+        self._group_first = np.searchsorted(rows.group, self._output_group, side="left")
 
     def value(self, feature: Feature) -> Values:
-        """A feature's values, [A]."""
+        """Return the values of a feature, [A]."""
         assert feature.window is not None and feature.function is not None
         if feature.function in LAST_FUNCTIONS:
-            return self._since_last(feature)
+            return self._since_last_event(feature)
         if feature.function in (Function.MIN, Function.MAX):
             return self._extreme(feature)
         if feature.function is Function.DISTINCT:
-            begun, ended = sums_of(feature)
-            last, first = feature.window.delay_days, feature.window.lookback_days
-            return self._since_start(begun, last) - self._since_start(ended, first)
+            entering, leaving = sums_of(feature)
+            end, start = feature.window.delay_days, feature.window.lookback_days
+            return self._sum_until(entering, end) - self._sum_until(leaving, start)
         sums = [self._sum(needed, feature.window) for needed in sums_of(feature)]
         return FORMULAS[feature.function](feature, sums)
 
-    # -- ends ------------------------------------------------------------------------------------
+    # -- window ends -----------------------------------------------------------------------------
 
-    def _end(self, days_before: int) -> Places:
-        """How many rows lie at or before the moment so many days before each asked row, [A]."""
+    def _num_rows_until(self, days_before: int) -> Positions:
+        """Return how many rows are at or before the moment this many days before, [A]."""
         if days_before == 0:
-            # Events of one instant are in order, and the asked one is the last of its window.
+            # Events of one instant are ordered, and the output row is the last of its window.
             return self.at + 1
-        if days_before not in self._ends:
+        if days_before not in self._positions:
             moments = self.moment[self.at] - days_before * MICROS_PER_DAY
-            self._ends[days_before] = np.searchsorted(self.moment, moments, side="right")
-        return self._ends[days_before]
+            self._positions[days_before] = np.searchsorted(self.moment, moments, side="right")
+        return self._positions[days_before]
 
     # -- sums ------------------------------------------------------------------------------------
 
-    def _sum(self, summed: Sum, window: Window) -> Whole:
-        """Sums over a window, [A]."""
+    def _sum(self, summed: Sum, window: Window) -> Ints:
+        """Return the sums over a window, [A]."""
         running = self._running_sum(summed.column, NO_WINDOW)
-        total: Whole = (
-            running[self._end(window.delay_days)] - running[self._end(window.lookback_days)]
+        total: Ints = (
+            running[self._num_rows_until(window.delay_days)]
+            - running[self._num_rows_until(window.lookback_days)]
         )
-        if summed.what in ("judged", "frauds"):
-            place = self.plan.corrected.index(window)
-            if self.corrections or (summed.column, place) in self.rows.settled:
-                total = total + self._from_start(summed.column, place, self.at)
+        if summed.quantity in ("labelled", "frauds"):
+            index = self.plan.label_windows.index(window)
+            if self.corrections or (summed.column, index) in self.rows.dropped_sums:
+                total = total + self._sum_from_group_start(summed.column, index, self.at)
         return total
 
-    def _since_start(self, summed: Sum, days_before: int) -> Whole:
-        """Sums over all that lies so many days or more before, [A]."""
-        return self._from_start(summed.column, NO_WINDOW, self._end(days_before))
+    def _sum_until(self, summed: Sum, days_before: int) -> Ints:
+        """Return the sums of the group's events at least this many days before, [A]."""
+        end = self._num_rows_until(days_before)
+        return self._sum_from_group_start(summed.column, NO_WINDOW, end)
 
-    def _from_start(self, column: str, corrects: int, end: Places) -> Whole:
-        """Sums from the group's start, rows that are not kept any more included, [A]."""
-        running = self._running_sum(column, corrects)
-        settled = self.rows.settled.get((column, corrects), 0)
-        found: Whole = running[end] - running[self._begins]
-        carried: Whole = np.where(self._asked_group == 0, settled, 0)
-        return found + carried
+    def _sum_from_group_start(self, column: str, corrected_window: int, end: Positions) -> Ints:
+        """Return the sums from the group's start to `end`, dropped rows included, [A]."""
+        running = self._running_sum(column, corrected_window)
+        dropped = self.rows.dropped_sums.get((column, corrected_window), 0)
+        kept: Ints = running[end] - running[self._group_first]
+        carried: Ints = np.where(self._output_group == 0, dropped, 0)
+        return kept + carried
 
-    def _running_sum(self, column: str, corrects: int) -> Whole:
-        """Sums before each row, and of all; of events, or of what corrects a window. [N + 1]."""
-        if (column, corrects) not in self._running:
+    def _running_sum(self, column: str, corrected_window: int) -> Ints:
+        """Return the sums before each row, and of all rows, [N + 1].
+
+        They cover the events (`NO_WINDOW`), or the corrections of one label window.
+        """
+        if (column, corrected_window) not in self._running:
             values = self.rows.columns[column]
-            if self.corrections or corrects != NO_WINDOW:
-                values = np.where(self.rows.corrects == corrects, values, 0)
-            self._running[column, corrects] = np.concatenate(
+            if self.corrections or corrected_window != NO_WINDOW:
+                values = np.where(self.rows.corrected_window == corrected_window, values, 0)
+            self._running[column, corrected_window] = np.concatenate(
                 [np.zeros(1, dtype=np.int64), np.cumsum(values)]
             )
-        return self._running[column, corrects]
+        return self._running[column, corrected_window]
 
-    # -- the last event, and the least and the greatest ------------------------------------------
+    # -- last event, minimum and maximum ---------------------------------------------------------
 
-    def _since_last(self, feature: Feature) -> Numbers:
+    def _since_last_event(self, feature: Feature) -> Floats:
         assert feature.window is not None
-        last = self.rows.columns[LAST]
+        last = self.rows.columns[LAST_EVENT]
         moments = np.where(last == NO_EVENT, NO_EVENT, self.moment + (last - self.rows.time))
-        # Moments of events only grow, so the greatest before a row is the last.
+        # Events are sorted by time, so the latest event before a row is the running maximum.
         before = np.maximum.accumulate(moments)
-        there = self.at > 0
-        gap = self.moment[self.at] - np.where(there, before[self.at - 1], NO_EVENT)
-        inside = there & (gap < feature.window.length_days * MICROS_PER_DAY)
+        has_previous = self.at > 0
+        gap = self.moment[self.at] - np.where(has_previous, before[self.at - 1], NO_EVENT)
+        inside = has_previous & (gap < feature.window.length_days * MICROS_PER_DAY)
         if feature.function is Function.FIRST_TIME:
-            first: Numbers = (~inside).astype(np.float64)
+            first: Floats = (~inside).astype(np.float64)
             return first
-        return _defined(gap.astype(np.float64) / MICROS_PER_SECOND, inside)
+        return _nan_unless(inside, gap.astype(np.float64) / MICROS_PER_SECOND)
 
-    def _extreme(self, feature: Feature) -> Numbers:
+    def _extreme(self, feature: Feature) -> Floats:
         assert feature.window is not None and feature.measure is not None
-        first, last = (
-            self._end(feature.window.lookback_days),
-            self._end(feature.window.delay_days),
+        start, end = (
+            self._num_rows_until(feature.window.lookback_days),
+            self._num_rows_until(feature.window.delay_days),
         )
         if feature.function is Function.MIN:
-            found = -_greatest(-self.rows.columns[least(feature.measure)], first, last, -NO_LEAST)
-            nothing = found == NO_LEAST
+            column = self.rows.columns[min_column(feature.measure)]
+            extreme = -_range_max(-column, start, end, -NO_MIN)
+            empty = extreme == NO_MIN
         else:
-            column = self.rows.columns[greatest(feature.measure)]
-            found = _greatest(column, first, last, NO_GREATEST)
-            nothing = found == NO_GREATEST
-        return _defined(found.astype(np.float64) / MINOR_UNITS, ~nothing)
+            column = self.rows.columns[max_column(feature.measure)]
+            extreme = _range_max(column, start, end, NO_MAX)
+            empty = extreme == NO_MAX
+        return _nan_unless(~empty, extreme.astype(np.float64) / MINOR_UNITS)
 
 
-def _defined(values: Numbers, where: npt.NDArray[np.bool_]) -> Numbers:
-    return np.where(where, values, np.nan)
+def _nan_unless(defined: npt.NDArray[np.bool_], values: Floats) -> Floats:
+    return np.where(defined, values, np.nan)
 
 
-def _greatest(values: Whole, first: Places, last: Places, nothing: int) -> Whole:
-    """Greatest of `values[first:last]` for each pair [A], from maxima over powers of two."""
-    found = np.full(len(first), nothing, dtype=np.int64)
-    level = np.frexp(last - first)[1] - 1
+def _range_max(values: Ints, start: Positions, end: Positions, of_empty: int) -> Ints:
+    """Return the maximum of `values[start:end]` for each pair, [A].
+
+    It is the maximum of two overlapping ranges whose length is a power of two (a sparse table).
+    """
+    maxima = np.full(len(start), of_empty, dtype=np.int64)
+    level = np.frexp(end - start)[1] - 1
     table = values
     for power in range(int(level.max(initial=-1)) + 1):
-        mine = level == power
-        ends = last[mine] - (1 << power)
-        found[mine] = np.maximum(table[first[mine]], table[ends])
+        at_level = level == power
+        second = end[at_level] - (1 << power)
+        maxima[at_level] = np.maximum(table[start[at_level]], table[second])
         table = np.maximum(table[: -(1 << power)], table[1 << power :])
-    return found
+    return maxima
 
 
 # -- formulas ---------------------------------------------------------------------------------
 
 
-def _count(feature: Feature, sums: list[Whole]) -> Whole:
+def _count(feature: Feature, sums: list[Ints]) -> Ints:
     return sums[0]
 
 
-def _total(feature: Feature, sums: list[Whole]) -> Numbers:
-    total: Numbers = sums[0].astype(np.float64) / MINOR_UNITS
+def _total(feature: Feature, sums: list[Ints]) -> Floats:
+    total: Floats = sums[0].astype(np.float64) / MINOR_UNITS
     return total
 
 
-def _mean(feature: Feature, sums: list[Whole]) -> Numbers:
-    return _divided(feature, sums[1], sums[0], MINOR_UNITS)
+def _mean(feature: Feature, sums: list[Ints]) -> Floats:
+    return _divide(feature, sums[1], sums[0], MINOR_UNITS)
 
 
-def _rate(feature: Feature, sums: list[Whole]) -> Numbers:
-    return _divided(feature, sums[1], sums[0], 1)
+def _rate(feature: Feature, sums: list[Ints]) -> Floats:
+    return _divide(feature, sums[1], sums[0], 1)
 
 
-def _divided(feature: Feature, total: Whole, number: Whole, scale: int) -> Numbers:
+def _divide(feature: Feature, total: Ints, number: Ints, scale: int) -> Floats:
     empty = number == 0
-    value: Numbers = total.astype(np.float64) / np.where(empty, 1, number) / scale
+    value: Floats = total.astype(np.float64) / np.where(empty, 1, number) / scale
     return np.where(empty, np.nan if feature.empty is None else feature.empty, value)
 
 
-def _usual_gap(feature: Feature, sums: list[Whole]) -> Numbers:
+def _mean_gap(feature: Feature, sums: list[Ints]) -> Floats:
     assert feature.window is not None
     length_s = float(feature.window.length_days * MICROS_PER_DAY // MICROS_PER_SECOND)
     empty = sums[0] == 0
-    return _defined(length_s / np.where(empty, 1, sums[0]), ~empty)
+    return _nan_unless(~empty, length_s / np.where(empty, 1, sums[0]))
 
 
-def _deviation(feature: Feature, sums: list[Whole]) -> Numbers:
-    """Exact up to the last division: floats lose all digits where amounts are nearly equal."""
+def _standard_deviation(feature: Feature, sums: list[Ints]) -> Floats:
+    """Compute in integers up to the last division.
+
+    Floats would lose all digits where amounts are nearly equal.
+    """
     number, total, high, middle, low = (column.astype(object) for column in sums)
     squares = (high << 2 * LIMB_BITS) + (middle << LIMB_BITS) + low
     few = sums[0] < 2
     pairs = np.where(few, 1, number * (number - 1))
     variance = np.where(few, 0, number * squares - total * total) / pairs
-    return _defined(np.sqrt(variance.astype(np.float64)) / MINOR_UNITS, ~few)
+    return _nan_unless(~few, np.sqrt(variance.astype(np.float64)) / MINOR_UNITS)
 
 
-FORMULAS: dict[Function, Callable[[Feature, list[Whole]], Values]] = {
+FORMULAS: dict[Function, Callable[[Feature, list[Ints]], Values]] = {
     Function.COUNT: _count,
     Function.SUM: _total,
     Function.MEAN: _mean,
     Function.SHARE: _rate,
-    Function.STD: _deviation,
+    Function.STD: _standard_deviation,
     Function.FRAUD_RATE: _rate,
     Function.FRAUD_COUNT: _count,
     Function.LABEL_COUNT: _count,
-    Function.SECONDS_BETWEEN: _usual_gap,
+    Function.SECONDS_BETWEEN: _mean_gap,
 }

@@ -1,1 +1,1 @@
-"""Judging a model: splits out of time, metrics, bootstrap intervals, baselines."""
+"""Model evaluation: out-of-time splits, metrics, bootstrap intervals, baselines."""

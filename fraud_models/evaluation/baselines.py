@@ -1,9 +1,9 @@
-"""What a model has to beat: an isolation forest without labels, boosted trees with them.
+"""Baselines that a model must beat: an isolation forest (no labels) and boosted trees (labels).
 
-Both see single transactions and no sequence, as in the published comparisons. The forest needs some
-number where a value is missing and gets 0, in fitting and scoring alike: of what it reads, only
-the time since the last event is ever null (there was none). Both are fitted on bounded samples;
-scoring is a pure function of an array, for a pandas UDF.
+Both score single transactions without sequences, as in the published comparisons. The forest
+cannot read missing values, so they become 0 in fitting and in scoring. Of its columns only the
+time since the last event is ever null: the card has no earlier event. Both are fitted on bounded
+samples. Scoring is a pure function of an array, so that it can run in a pandas UDF.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MISSING_VALUE = 0.0
 
 
 def fit_isolation_forest(values: npt.ArrayLike, seed: int) -> IsolationForest:
-    """Fit on rows [N, F] of feature values; the same seed gives the same forest."""
+    """Fit an isolation forest on feature values [N, F]; the same seed gives the same forest."""
     forest = IsolationForest(n_estimators=NUM_TREES, random_state=seed, n_jobs=1)
-    return forest.fit(_filled(values))
+    return forest.fit(_fill_missing(values))
 
 
 def forest_scores(forest: IsolationForest, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """[N] oddness of rows [N, F], in [0, 1]: higher is odder."""
-    rows = _filled(values)
+    """Return anomaly scores [N] in [0, 1] of rows [N, F]; higher means more anomalous."""
+    rows = _fill_missing(values)
     if len(rows) == 0:
         return np.empty(0, dtype=np.float64)
     return np.asarray(-forest.score_samples(rows), dtype=np.float64)
@@ -35,10 +35,10 @@ def forest_scores(forest: IsolationForest, values: npt.ArrayLike) -> npt.NDArray
 def fit_boosted_trees(
     values: npt.ArrayLike, frauds: npt.ArrayLike, seed: int
 ) -> HistGradientBoostingClassifier:
-    """Gradient-boosted trees on rows [N, F] of feature values, NaN for missing, and [N] labels.
+    """Fit gradient-boosted trees on feature values [N, F], NaN where missing, and labels [N].
 
-    Small trees, slowly learned, with large leaves: frauds are few. Nothing is held out to stop
-    early, so the trees are as many whatever the rows.
+    Trees are small, with large leaves and a low learning rate, because frauds are rare. There is
+    no early stopping, so the number of trees does not depend on the rows.
     """
     trees = HistGradientBoostingClassifier(
         max_iter=150,
@@ -55,13 +55,13 @@ def fit_boosted_trees(
 def boosted_scores(
     trees: HistGradientBoostingClassifier, values: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """[N] log odds of fraud of rows [N, F]."""
+    """Return the log odds of fraud [N] of rows [N, F]."""
     rows = np.asarray(values, dtype=np.float64)
     if len(rows) == 0:
         return np.empty(0, dtype=np.float64)
     return np.asarray(trees.decision_function(rows), dtype=np.float64)
 
 
-def _filled(values: npt.ArrayLike) -> npt.NDArray[Any]:
+def _fill_missing(values: npt.ArrayLike) -> npt.NDArray[Any]:
     rows = np.asarray(values, dtype=np.float64)
     return np.where(np.isnan(rows), MISSING_VALUE, rows)

@@ -1,13 +1,13 @@
-"""How far figures may be off by chance: resampled cards and nights, on counts per value.
+"""Bootstrap intervals of metrics: resampled cards and nights, on counts per score bin.
 
-Transactions of one card, and those of one night, go together: what is drawn again is therefore
-cards and nights, not transactions. A card counts in replicate `b` as often as a Poisson variable
-of mean 1 that follows from its id and `b` alone (a bootstrap that needs no draw from all cards at
-once, so that it works wherever rows are: Chamandy et al., "Estimating Uncertainty for Massive Data
-Streams", 2012); nights are drawn with replacement from the few there are.
+Transactions of one card, and of one night, are correlated. The bootstrap therefore resamples cards
+and nights, not transactions. A card counts in replicate `b` as often as a Poisson variable of mean
+1 that depends only on the card id and `b` (Poisson bootstrap: it needs no joint draw over all
+cards, so it runs wherever the rows are; Chamandy et al., "Estimating Uncertainty for Massive Data
+Streams", 2012). Nights are few and are drawn with replacement.
 
-Shapes: `N` rows, `D` nights, `B` replicates (the first is the sample itself), `V` bins of values,
-rising.
+Shapes: `N` rows, `D` nights, `B` replicates (the first is the sample itself), `V` score bins in
+rising order.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 NUM_REPLICATES = 200
-# Of an interval: 95 %.
+# Percentiles of a 95 % interval.
 LOW, HIGH = 2.5, 97.5
-# Cumulative probabilities of 0, 1, 2, … of a Poisson variable of mean 1; beyond 10: one in 10^7.
+# Cumulative probabilities of 0, 1, 2, … of a Poisson variable of mean 1; above 10: one in 10^7.
 _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 11)]))
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = 0x9E3779B97F4A7C15
 
 
 def card_weights(hashes: npt.NDArray[np.int64], num_replicates: int) -> npt.NDArray[np.uint8]:
-    """[N] hashes of cards to [N, B] how often each counts; in the first replicate once.
+    """Return how often each card counts per replicate, [N, B], from the cards' hashes [N].
 
-    Uniform numbers are SplitMix64's of the hash and the replicate's number (Steele, Lea and Flood,
-    "Fast Splittable Pseudorandom Number Generators", 2014).
+    In the first replicate each card counts once. The uniform numbers are SplitMix64 of the hash
+    and the number of the replicate (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+    Generators", 2014).
     """
     steps = np.array([(_STEP * b) % 2**64 for b in range(num_replicates)], dtype=np.uint64)
     mixed = hashes.astype(np.uint64)[:, None] + steps[None, :]
@@ -48,9 +49,10 @@ def card_weights(hashes: npt.NDArray[np.int64], num_replicates: int) -> npt.NDAr
 
 
 def night_weights(nights: Sequence[date], num_replicates: int) -> npt.NDArray[np.int64]:
-    """[B, D] how often each of these nights is drawn; in the first replicate once.
+    """Return how often each night is drawn per replicate, [B, D]; in the first replicate once.
 
-    Other nights are drawn by chance of their own, so that weeks can be averaged.
+    The draw is seeded by the nights, so different weeks are drawn independently and their
+    replicates can be averaged.
     """
     rng = np.random.default_rng([night.toordinal() for night in nights])
     num_nights = len(nights)
@@ -60,7 +62,10 @@ def night_weights(nights: Sequence[date], num_replicates: int) -> npt.NDArray[np
 
 
 def roc_auc(positives: Floats, negatives: Floats) -> Floats:
-    """[..., V] counts per rising bin to [...] areas; a bin's rows are ties. NaN where undefined."""
+    """Return ROC AUC [...] of counts per rising bin [..., V]; rows of a bin are ties.
+
+    NaN where it is undefined.
+    """
     below = np.cumsum(negatives, axis=-1) - negatives
     pairs = (positives * (below + negatives / 2)).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -69,24 +74,25 @@ def roc_auc(positives: Floats, negatives: Floats) -> Floats:
 
 
 def average_precision(positives: Floats, negatives: Floats) -> Floats:
-    """[..., V] counts per rising bin to [...] average precisions; NaN where undefined."""
+    """Return average precision [...] of counts per rising bin [..., V]; NaN where undefined."""
     falling = positives[..., ::-1], negatives[..., ::-1]
-    found, wrong = (np.cumsum(counts, axis=-1) for counts in falling)
+    true, false = (np.cumsum(counts, axis=-1) for counts in falling)
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(found > 0, found / (found + wrong), 0.0)
+        precision = np.where(true > 0, true / (true + false), 0.0)
         mean: Floats = (falling[0] * precision).sum(axis=-1) / positives.sum(axis=-1)
     return mean
 
 
-def interval(figure: float, replicates: Sequence[float] | Floats) -> tuple[float, float] | None:
-    """95 % interval in [0, 1] of a figure: its replicates around the first, which stands for it.
+def interval(metric: float, replicates: Sequence[float] | Floats) -> tuple[float, float] | None:
+    """Return the 95 % bootstrap interval of a metric in [0, 1], or None.
 
-    Binned values give slightly other figures than exact ones, the first replicate included; what
-    counts is how far the others are from it. None where fewer than half are defined.
+    Replicates come from binned scores and differ slightly from the exact `metric`. Their
+    distances from the first replicate, the sample itself, are therefore applied to `metric`. None
+    where the first replicate or more than half of all are undefined.
     """
     values = np.asarray(replicates, dtype=np.float64)
     others = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(values[0]) or 2 * len(others) < len(values):
         return None
     low, high = np.percentile(others, [LOW, HIGH]) - values[0]
-    return max(0.0, float(figure + low)), min(1.0, float(figure + high))
+    return max(0.0, float(metric + low)), min(1.0, float(metric + high))

@@ -1,7 +1,7 @@
-"""Which events train, which judge, and which cards are out of the game.
+"""Out-of-time splits: days for training and validation, and whether a night is out of sample.
 
-All clocks are UTC. "Night D" knows what was known at D 00:00: a label counts when its
-`label_time` is not after that.
+All times are UTC. A model `as_of` day D uses what was known at D 00:00: a label counts if its
+`label_time` is not later.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from datetime import date, timedelta
 
 from fraud_models.config import ModelConfig
 
-# The handbook's protocol: frauds of the training week and the week of the delay count.
+# Cards with a fraud known from these days are excluded. The handbook's protocol: its training
+# week and the week of the label delay.
 KNOWN_FRAUD_LOOKBACK_DAYS = 14
 
 
 @dataclass(frozen=True)
 class TrainingDays:
-    """Half-open ranges of days: `[train_from, validation_from)`, `[validation_from, as_of)`."""
+    """Days of a training: `[train_from, validation_from)` and `[validation_from, as_of)`."""
 
     train_from: date
     validation_from: date
     as_of: date
-    """First day that training must not see."""
+    """First day that training must not read."""
 
 
 def training_days(as_of: date, config: ModelConfig) -> TrainingDays:
-    """The days that a model trained as of a day learns from.
+    """Return the training and validation days of a model trained as of a day.
 
     >>> from fraud_models.recipes import lstm_autoencoder
     >>> str(training_days(date(2018, 7, 4), lstm_autoencoder()).validation_from)
@@ -40,5 +41,5 @@ def training_days(as_of: date, config: ModelConfig) -> TrainingDays:
 
 
 def is_out_of_sample(as_of: date, night: date) -> bool:
-    """Whether a model trained as of a day saw nothing of a night."""
+    """Return whether a model trained as of a day has read no event of a night."""
     return as_of <= night

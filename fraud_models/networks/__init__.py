@@ -1,4 +1,4 @@
-"""Network architectures, one file each: `nn.Module` only, no data, no training, no files.
+"""Network architectures, one file each: pure `nn.Module`s, without data, training or file access.
 
 >>> from fraud_models.recipes import lstm_autoencoder
 >>> network = build(lstm_autoencoder().network, num_inputs=38, num_channels=22)
@@ -17,7 +17,7 @@ from fraud_models.networks.gru_autoencoder import GruAutoencoder
 from fraud_models.networks.lstm_autoencoder import LstmAutoencoder
 from fraud_models.networks.transformer_autoencoder import TransformerAutoencoder
 
-# By the name of their file.
+# Keyed by file name.
 ARCHITECTURES: dict[str, type[Autoencoder]] = {
     "lstm_autoencoder": LstmAutoencoder,
     "gru_autoencoder": GruAutoencoder,
@@ -28,14 +28,14 @@ ARCHITECTURES: dict[str, type[Autoencoder]] = {
 
 
 def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> Autoencoder:
-    """A network of the configured architecture with fresh weights.
+    """Return a network of the configured architecture with fresh weights.
 
     Raises:
-        UsageError: no such architecture; the message lists all there are.
+        UsageError: the architecture is unknown; choose one that the message lists.
     """
     if config.architecture not in ARCHITECTURES:
         raise UsageError(
-            f"There is no architecture {config.architecture!r}.",
+            f"The architecture {config.architecture!r} is unknown.",
             expected=f"one of: {', '.join(sorted(ARCHITECTURES))}.",
             remedy="correct the recipe, or add a file to fraud_models/networks.",
         )

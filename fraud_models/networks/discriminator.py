@@ -1,11 +1,11 @@
 """A discriminator on codes: adversarial training, as an option of any architecture.
 
 As in adversarial autoencoders (Makhzani et al., "Adversarial Autoencoders", 2015): a small network
-learns to tell the codes of events from draws of a standard normal distribution, and the encoder
-learns to be taken for one. Codes of ordinary events then fill one compact region, so that what an
-odd event needs to be described lies outside of what the decoder knows. Both learn in one step: on
-its way from the discriminator to the encoder the gradient changes its sign (Ganin and Lempitsky,
-"Unsupervised Domain Adaptation by Backpropagation", 2015).
+learns to tell the codes of events from samples of a standard normal distribution, and the encoder
+learns to make them indistinguishable. Codes of ordinary events then fill one compact region, so
+an anomalous event needs a code outside the region on which the decoder was trained. Both are
+trained in one step: between discriminator and encoder the gradient is reversed (Ganin and
+Lempitsky, "Unsupervised Domain Adaptation by Backpropagation", 2015).
 
 Shapes: `N` events, `Z` code.
 """
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class _Reversed(torch.autograd.Function):
-    """The same forwards, the opposite backwards."""
+class _GradientReversal(torch.autograd.Function):
+    """Identity in the forward pass; negates the gradient in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, codes: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class _Reversed(torch.autograd.Function):
 
 
 class Discriminator(nn.Module):
-    """Two layers from a code to the log odds that it is a draw and no event's code."""
+    """Two layers from a code to the log odds that it is a sample and not an event's code."""
 
     def __init__(self, code_width: int, hidden_width: int) -> None:
         super().__init__()
@@ -43,16 +43,16 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, codes: Tensor) -> Tensor:
-        """[N, Z] to [N]."""
+        """Return log odds [N] of codes [N, Z]."""
         odds: Tensor = self.layers(codes)
         return odds[:, 0]
 
-    def nats(self, codes: Tensor) -> Tensor:
-        """[N, Z] codes to [N] nats, those of as many fresh draws included.
+    def loss(self, codes: Tensor) -> Tensor:
+        """Return the loss [N] in nats on codes [N, Z] and on as many fresh samples.
 
-        Less is better for the discriminator, and through the reversed gradient worse for what made
-        the codes. Draws follow from torch's seed, which a training sets per epoch and rank.
+        The discriminator minimises it; through the reversed gradient the encoder maximises it.
+        Samples follow from torch's seed, which training sets per epoch and rank.
         """
-        draws = torch.randn_like(codes)
-        taken_for_draw = self(_Reversed.apply(codes))
-        return functional.softplus(-self(draws)) + functional.softplus(taken_for_draw)
+        samples = torch.randn_like(codes)
+        code_odds = self(_GradientReversal.apply(codes))
+        return functional.softplus(-self(samples)) + functional.softplus(code_odds)

@@ -1,4 +1,4 @@
-"""Autoencoder without a memory: each event by its features alone, the ablation without history."""
+"""Autoencoder without history: it reads each event's features alone. For ablation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fraud_models.networks.autoencoder import Autoencoder
 
 
 class FeedForwardAutoencoder(Autoencoder):
-    """Remembers nothing: `remember` looks at the event itself; shapes as in `Autoencoder`."""
+    """Encodes the event itself and no earlier one; shapes as in `Autoencoder`."""
 
-    def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
-        """`num_layers` hidden layers."""
+    def build_history_encoder(self, config: NetworkConfig, num_inputs: int) -> None:
+        """Create `num_layers` hidden layers."""
         widths = [num_inputs, *([config.hidden_width] * config.num_layers)]
         layers = [
             nn.Sequential(nn.Linear(before, width), nn.GELU())
@@ -22,7 +22,7 @@ class FeedForwardAutoencoder(Autoencoder):
         ]
         self.layers = nn.Sequential(*layers)
 
-    def remember(self, inputs: Tensor) -> Tensor:
-        """[B, L, I] to [B, L, H]."""
+    def encode_history(self, inputs: Tensor) -> Tensor:
+        """Encode inputs [B, L, I], each event alone, as [B, L, H]."""
         hidden: Tensor = self.layers(inputs)
         return hidden

@@ -1,4 +1,4 @@
-"""Causal autoencoder that remembers with gated recurrent units: an LSTM with a gate less."""
+"""Causal autoencoder with gated recurrent units over the history: an LSTM with one gate fewer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fraud_models.networks.autoencoder import Autoencoder, recurrent
 
 
 class GruAutoencoder(Autoencoder):
-    """Remembers as far back as it has learned to; shapes as in `Autoencoder`."""
+    """Encodes a history of unlimited length; shapes as in `Autoencoder`."""
 
-    def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
-        """One GRU of `num_layers`."""
+    def build_history_encoder(self, config: NetworkConfig, num_inputs: int) -> None:
+        """Create one GRU of `num_layers`."""
         self.gru = recurrent(nn.GRU, config, num_inputs)
 
-    def remember(self, inputs: Tensor) -> Tensor:
-        """[B, L, I] to [B, L, H]."""
+    def encode_history(self, inputs: Tensor) -> Tensor:
+        """Encode inputs [B, L, I] as history [B, L, H]."""
         hidden: Tensor = self.gru(inputs)[0]
         return hidden

@@ -1,4 +1,4 @@
-"""Causal autoencoder that remembers with a long short-term memory."""
+"""Causal autoencoder with a long short-term memory over the history."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fraud_models.networks.autoencoder import Autoencoder, recurrent
 
 
 class LstmAutoencoder(Autoencoder):
-    """Remembers as far back as it has learned to; shapes as in `Autoencoder`."""
+    """Encodes a history of unlimited length; shapes as in `Autoencoder`."""
 
-    def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
-        """One LSTM of `num_layers`."""
+    def build_history_encoder(self, config: NetworkConfig, num_inputs: int) -> None:
+        """Create one LSTM of `num_layers`."""
         self.lstm = recurrent(nn.LSTM, config, num_inputs)
 
-    def remember(self, inputs: Tensor) -> Tensor:
-        """[B, L, I] to [B, L, H]."""
+    def encode_history(self, inputs: Tensor) -> Tensor:
+        """Encode inputs [B, L, I] as history [B, L, H]."""
         hidden: Tensor = self.lstm(inputs)[0]
         return hidden

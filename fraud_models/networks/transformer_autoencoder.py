@@ -1,12 +1,12 @@
-"""Causal autoencoder that remembers with attention over a card's last events.
+"""Causal autoencoder with attention over a card's last events.
 
-Shapes beside those of `Autoencoder`: `W` events of a window, `n` windows, `A` heads.
+Shapes in addition to those of `Autoencoder`: `W` events of a window, `n` windows, `A` heads.
 
-Each event attends to itself and to those before it, in its own window of W events and the one
-before: so cost grows with the length of a context, not with its square, and every event sees at
-least W events back in each layer. How far back an event lies is told by a slope per head that is
-taken off its logit, after Press, Smith and Lewis, "Train Short, Test Long: Attention with Linear
-Biases" (2022), which needs no position and so no longest context.
+Each event attends to itself and to earlier events, in its own window of W events and the previous
+window. Cost therefore grows linearly with the length of a context, not with its square, and in
+each layer every event can read W - 1 earlier events. Distance is encoded by a slope per head that
+is subtracted from the logit, after Press, Smith and Lewis, "Train Short, Test Long: Attention with
+Linear Biases" (2022). This needs no position, so context length has no upper limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOW = 64
 
 
 def attention_bias(num_heads: int, window: int) -> Tensor:
-    """[A, W, 2W] what is added to logits: minus the distance by each head's slope, or -inf.
+    """Return the bias [A, W, 2W] of the logits: minus distance times the head's slope, or -inf.
 
     >>> attention_bias(1, 2)[0].tolist()
     [[-inf, -1.0, 0.0, -inf], [-inf, -inf, -1.0, 0.0]]
@@ -35,7 +35,7 @@ def attention_bias(num_heads: int, window: int) -> Tensor:
 
 
 class _Layer(nn.Module):
-    """Attention and a feed-forward part, each added to what went in; [B, L, H] to the same."""
+    """Residual attention and feed-forward sublayers; [B, L, H] to [B, L, H]."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -56,39 +56,39 @@ class _Layer(nn.Module):
 
     def _attend(self, hidden: Tensor) -> Tensor:
         batch, length, width = hidden.shape
-        whole = (length + WINDOW - 1) // WINDOW * WINDOW
-        parts = functional.pad(self.to_attention(hidden), (0, 0, 0, WINDOW - 1))[:, :whole]
-        # [B, n, W, A, H / A] each.
+        padded = (length + WINDOW - 1) // WINDOW * WINDOW
+        parts = functional.pad(self.to_attention(hidden), (0, 0, 0, WINDOW - 1))[:, :padded]
+        # Shape of each: [B, n, W, A, H / A].
         query, key, value = (
             part.reshape(batch, -1, WINDOW, self.num_heads, width // self.num_heads)
             for part in parts.chunk(3, dim=-1)
         )
-        key, value = _with_window_before(key), _with_window_before(value)
+        key, value = _with_previous_window(key), _with_previous_window(value)
         logits = torch.einsum("bnqah,bnkah->bnaqk", query, key)
         logits = logits / (width // self.num_heads) ** 0.5 + self.bias
-        # Before the first event there is nothing to attend to.
+        # The first window has no previous one: mask the padding.
         logits[:, 0, :, :, :WINDOW] = -torch.inf
-        found = torch.einsum("bnaqk,bnkah->bnqah", logits.softmax(dim=-1), value)
-        return found.reshape(batch, -1, width)[:, :length]
+        attended = torch.einsum("bnaqk,bnkah->bnqah", logits.softmax(dim=-1), value)
+        return attended.reshape(batch, -1, width)[:, :length]
 
 
-def _with_window_before(parts: Tensor) -> Tensor:
-    """[B, n, W, ...] to [B, n, 2W, ...]: each window behind the one before it."""
-    before = functional.pad(parts, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1]
-    return torch.cat([before, parts], dim=2)
+def _with_previous_window(parts: Tensor) -> Tensor:
+    """Prepend the previous window to each window: [B, n, W, ...] to [B, n, 2W, ...]."""
+    previous = functional.pad(parts, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1]
+    return torch.cat([previous, parts], dim=2)
 
 
 class TransformerAutoencoder(Autoencoder):
-    """Remembers by looking at single earlier events; shapes as in `Autoencoder`."""
+    """Encodes history by attention to single earlier events; shapes as in `Autoencoder`."""
 
-    def make_memory(self, config: NetworkConfig, num_inputs: int) -> None:
-        """`num_layers` layers of `num_heads` heads."""
+    def build_history_encoder(self, config: NetworkConfig, num_inputs: int) -> None:
+        """Create `num_layers` layers of `num_heads` heads."""
         self.widen = nn.Linear(num_inputs, config.hidden_width)
         self.layers = nn.Sequential(
             *(_Layer(config.hidden_width, config.num_heads) for _ in range(config.num_layers))
         )
 
-    def remember(self, inputs: Tensor) -> Tensor:
-        """[B, L, I] to [B, L, H]."""
+    def encode_history(self, inputs: Tensor) -> Tensor:
+        """Encode inputs [B, L, I] as history [B, L, H]."""
         hidden: Tensor = self.layers(self.widen(inputs))
         return hidden

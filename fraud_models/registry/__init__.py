@@ -1,1 +1,1 @@
-"""Trained models as files and versions: checkpoint, MLflow, model card, ONNX, promotion."""
+"""Trained models as files and versions: checkpoints, MLflow, model card, ONNX, promotion."""

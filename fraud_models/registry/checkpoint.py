@@ -1,10 +1,10 @@
-"""A trained model as a folder: weights, and everything needed to use them.
+"""Save a trained model to a folder, and load it again with every byte verified.
 
-    <uri>/weights.safetensors   tensors only: loading one can never run code
+    <uri>/weights.safetensors   tensors only: loading them cannot run code
     <uri>/checkpoint.json       config, encoding, calibration, columns, data versions, and the
                                 SHA-256 of the weights
 
-The SHA-256 of `checkpoint.json` therefore identifies the whole model; the registry keeps it.
+The SHA-256 of `checkpoint.json` therefore identifies the whole model; the registry stores it.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from fraud_models.storage import exists, join, read_bytes, sha256_of, write_byte
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
 CHECKPOINT_FILE = "checkpoint.json"
-RESTORE = "restore the folder from a backup, or train and promote a model again."
+RESTORE_REMEDY = "restore the folder from a backup, or train and promote a model again."
 
 
-def save_checkpoint(uri: str, checkpoint: TrainedModel) -> str:
-    """Write a checkpoint; returns the SHA-256 of its `checkpoint.json`.
+def save_checkpoint(uri: str, model: TrainedModel) -> str:
+    """Write a checkpoint; return the SHA-256 of its `checkpoint.json`.
 
-    The weights go first, so a folder with a `checkpoint.json` is complete.
+    The weights are written first, so a folder that has a `checkpoint.json` is complete.
     """
     weights = safetensors.torch.save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.weights.items()}
     )
     write_bytes(join(uri, WEIGHTS_FILE), weights)
-    calibration = checkpoint.calibration
+    calibration = model.calibration
     content = {
         "format_version": FORMAT_VERSION,
-        "config": checkpoint.config.to_dict(),
-        "encoding": checkpoint.encoding.to_dict(),
+        "config": model.config.to_dict(),
+        "encoding": model.encoding.to_dict(),
         "calibration": calibration.to_dict() if calibration else None,
-        "rarities": checkpoint.rarities.to_dict() if checkpoint.rarities else None,
-        "columns": dict(checkpoint.columns),
-        "data_versions": dict(checkpoint.data_versions),
-        "as_of": checkpoint.as_of,
-        "training": dict(checkpoint.training),
+        "rarities": model.rarities.to_dict() if model.rarities else None,
+        "columns": dict(model.columns),
+        "data_versions": dict(model.data_versions),
+        "as_of": model.as_of,
+        "training": dict(model.training),
         "weights_sha256": sha256_of(weights),
     }
     text = json.dumps(content, indent=1, allow_nan=False).encode()
@@ -57,17 +57,18 @@ def save_checkpoint(uri: str, checkpoint: TrainedModel) -> str:
 
 
 def load_checkpoint(uri: str, expected_sha256: str | None = None) -> TrainedModel:
-    """Read a checkpoint and check it.
+    """Load a checkpoint and verify its digests.
 
     Raises:
-        InputMissing: a file is missing, cut short, altered or of an unknown format.
+        InputMissing: a file is missing, truncated, altered or of an unknown format; restore the
+            folder from a backup, or train and promote a model again.
     """
     for name in (CHECKPOINT_FILE, WEIGHTS_FILE):
         if not exists(join(uri, name)):
             raise InputMissing(
                 f"The checkpoint {uri} has no {name}.",
                 expected=f"a folder with {CHECKPOINT_FILE} and {WEIGHTS_FILE}.",
-                remedy=RESTORE,
+                remedy=RESTORE_REMEDY,
             )
     text = read_bytes(join(uri, CHECKPOINT_FILE))
     if expected_sha256 is not None:
@@ -78,7 +79,7 @@ def load_checkpoint(uri: str, expected_sha256: str | None = None) -> TrainedMode
     try:
         tensors = safetensors.torch.load(weights)
         calibration = content["calibration"]
-        # Written before there were any: a checkpoint without the word.
+        # Checkpoints of models without rarities may lack the key.
         rarities = content.get("rarities")
         return TrainedModel(
             config=ModelConfig.from_dict(content["config"]),
@@ -101,29 +102,30 @@ def _parse(uri: str, text: bytes) -> dict[str, Any]:
         version = content["format_version"]
         content["weights_sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(uri, f"{CHECKPOINT_FILE} is cut short or not JSON: {error!r}") from error
+        reason = f"{CHECKPOINT_FILE} is truncated or not valid JSON: {error!r}"
+        raise _unreadable(uri, reason) from error
     if version != FORMAT_VERSION:
         raise InputMissing(
             f"The checkpoint {uri} has format {version}.",
-            expected=f"format {FORMAT_VERSION}, the one this version reads.",
+            expected=f"format {FORMAT_VERSION}, which this version reads.",
             remedy="use the version of this package that wrote it, or train a new model.",
         )
     return dict(content)
 
 
 def _check_digest(path: str, content: bytes, expected: str) -> None:
-    found = sha256_of(content)
-    if found != expected:
+    actual = sha256_of(content)
+    if actual != expected:
         raise InputMissing(
-            f"{path} was altered or cut short: its SHA-256 is {found}.",
+            f"{path} was altered or truncated: its SHA-256 is {actual}.",
             expected=f"{expected}.",
-            remedy=RESTORE,
+            remedy=RESTORE_REMEDY,
         )
 
 
-def _unreadable(uri: str, why: str) -> InputMissing:
+def _unreadable(uri: str, reason: str) -> InputMissing:
     return InputMissing(
-        f"The checkpoint {uri} cannot be read: {why}.",
-        expected=f"what this version writes as format {FORMAT_VERSION}.",
-        remedy=RESTORE,
+        f"The checkpoint {uri} cannot be read: {reason}.",
+        expected=f"a checkpoint as this version writes it, format {FORMAT_VERSION}.",
+        remedy=RESTORE_REMEDY,
     )

@@ -1,6 +1,7 @@
-"""The model card: what a model was trained on, what it is for, and what it is not, in Markdown.
+"""The model card in Markdown: training data, intended use, excluded use, metrics and limits.
 
-After Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019), as far as a checkpoint knows.
+After Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019), limited to what a checkpoint
+contains.
 """
 
 from __future__ import annotations
@@ -22,105 +23,110 @@ from fraud_models.scoring.trained_model import TrainedModel
 
 MODEL_CARD_FILE = "MODEL_CARD.md"
 
-LABELS_ARE_FOR = {
-    UNSUPERVISED: "Nothing: frauds are among the events that it learned from.",
-    ONE_CLASS: "Transactions known to be frauds were left out of what it learned from.",
-    SEMI_SUPERVISED: "Transactions known to be frauds were left out of what the autoencoder "
-    "learned from; a head learned from all labels that were mature.",
+USE_OF_LABELS = {
+    UNSUPERVISED: "Labels were not used: the training events include frauds.",
+    ONE_CLASS: "Known frauds were excluded from the training events.",
+    SEMI_SUPERVISED: "Known frauds were excluded from the training events of the autoencoder; "
+    "a head was trained on all mature labels.",
 }
 RANKED_BY = {
     BY_ERROR: "the sum of the errors of the columns below",
     BY_RARITY: "how rare the rarest of the errors of the columns below is",
-    BY_HEAD: "the log odds of a supervised head on code, errors and values",
+    BY_HEAD: "the log odds of a supervised head that reads code, errors and values",
 }
 
 
-def model_card(checkpoint: TrainedModel) -> str:
-    """The card of a trained and calibrated model."""
-    config, training = checkpoint.config, checkpoint.training
-    days = training_days(date.fromisoformat(checkpoint.as_of), config)
+def model_card(model: TrainedModel) -> str:
+    """Return the model card of a trained and calibrated model."""
+    config, training = model.config, model.training
+    days = training_days(date.fromisoformat(model.as_of), config)
     last = days.as_of - timedelta(days=1)
-    versions = ", ".join(f"`{name}` {v}" for name, v in sorted(checkpoint.data_versions.items()))
+    versions = ", ".join(f"`{name}` {v}" for name, v in sorted(model.data_versions.items()))
     sections = (
-        f"# {config.recipe}, as of {checkpoint.as_of}",
-        "## What it is for\n\n"
-        "Ordering a night's card transactions by how odd they are, so that people look at the "
-        "oddest cards first. The score is a tail rank among ordinary transactions, not a "
-        "probability of fraud.",
-        "## What it must not be used for\n\n"
-        + _listed(
+        f"# {config.recipe}, as of {model.as_of}",
+        "## Intended use\n\n"
+        "To order a night's card transactions by how anomalous they are, so that analysts "
+        "investigate the most anomalous cards first. The score is a tail rank among ordinary "
+        "transactions, not a probability of fraud.",
+        "## Excluded use\n\n"
+        + _bullet_list(
             (
-                "Deciding about a card without a person: most alerts of a night are no frauds.",
-                f"Judging nights before {checkpoint.as_of}: it has seen them.",
-                "Cards of another bank, currency or time zone, or features of another meaning.",
-                "Saying what is normal for a person: it knows cards, not people.",
+                "Decisions about a card without human review: most alerts are not fraud.",
+                f"Evaluation on nights before {model.as_of}: their events may be training data.",
+                "Cards of another bank, currency or time zone, or features defined differently.",
+                "Statements about what is normal for a person: the model reads cards, not people.",
             )
         ),
-        "## What it learned from\n\n"
-        + _listed(
+        "## Training data\n\n"
+        + _bullet_list(
             (
-                f"Nights {days.train_from} to {days.validation_from - timedelta(days=1)}: "
+                f"Training nights {days.train_from} to {days.validation_from - timedelta(days=1)}: "
                 f"{training.get('num_train_events', 'an unknown number of')} events.",
-                f"Chosen and calibrated on {days.validation_from} to {last}: "
+                f"Validation and calibration nights {days.validation_from} to {last}: "
                 f"{training.get('num_validation_events', 'an unknown number of')} events.",
-                f"Versions of the tables: {versions}.",
-                LABELS_ARE_FOR[config.supervision],
-                f"Learned by {training.get('world_size', 'an unknown number of')} processes on "
-                f"{training.get('device', 'an unknown device')}, products in "
+                f"Table versions: {versions}.",
+                USE_OF_LABELS[config.supervision],
+                f"Trained by {training.get('world_size', 'an unknown number of')} processes on "
+                f"{training.get('device', 'an unknown device')}, matrix products in "
                 f"{training.get('precision', 'an unknown precision')}.",
-                f"Context of an event: the card's events of {config.context_period_days} to "
-                f"{2 * config.context_period_days - 1} days.",
+                f"Context of an event: the card's events of the last "
+                f"{config.context_period_days} to {2 * config.context_period_days - 1} days.",
             )
         ),
-        f"## What it ranks by\n\nTransactions are ordered by {RANKED_BY[config.ranking]}.\n\n"
-        + _columns(checkpoint),
-        "## Figures\n\n" + _figures(checkpoint),
-        "## Limits\n\n" + _listed(_limits(checkpoint)),
+        f"## Ranking\n\nTransactions are ordered by {RANKED_BY[config.ranking]}.\n\n"
+        + _columns(model),
+        "## Metrics\n\n" + _metrics(model),
+        "## Limits\n\n" + _bullet_list(_limits(model)),
     )
     return "\n\n".join(sections) + "\n"
 
 
-def _columns(checkpoint: TrainedModel) -> str:
-    ranked = set(checkpoint.config.ranked)
-    lines = ["| column | ranked by | made of labels | fingerprint |", "| --- | --- | --- | --- |"]
-    for name, fingerprint in checkpoint.columns.items():
+def _columns(model: TrainedModel) -> str:
+    ranked = set(model.config.ranked)
+    header = "| column | in the ranking | derived from labels | fingerprint |"
+    lines = [header, "| --- | --- | --- | --- |"]
+    for name, fingerprint in model.columns.items():
         feature = FEATURES.get(name)
-        told = "not in the catalogue any more" if feature is None else _yes(feature.reads_labels)
-        lines.append(f"| `{name}` | {_yes(name in ranked)} | {told} | `{fingerprint}` |")
+        from_labels = (
+            "no longer in the catalogue" if feature is None else _yes_or_no(feature.reads_labels)
+        )
+        lines.append(
+            f"| `{name}` | {_yes_or_no(name in ranked)} | {from_labels} | `{fingerprint}` |"
+        )
     return "\n".join(lines)
 
 
-def _figures(checkpoint: TrainedModel) -> str:
-    training = checkpoint.training
-    told = [
-        f"{words}: {training[name]:.4f} nats per event."
-        for name, words in (("train_loss", "Training"), ("validation_loss", "Validation"))
+def _metrics(model: TrainedModel) -> str:
+    training = model.training
+    items = [
+        f"{title}: {training[name]:.4f} nats per event."
+        for name, title in (("train_loss", "Training loss"), ("validation_loss", "Validation loss"))
         if name in training
     ]
-    if checkpoint.calibration is not None:
-        told.append(f"Calibrated on {checkpoint.calibration.num_rows} validation events.")
-    told.append(
-        "How well it finds frauds is not known from training: see `evaluate` and `backtest` in the "
-        "table `metrics`."
+    if model.calibration is not None:
+        items.append(f"Calibrated on {model.calibration.num_rows} validation events.")
+    items.append(
+        "Training does not measure how well the model detects fraud: see `evaluate` and `backtest` "
+        "in the table `metrics`."
     )
-    return _listed(told)
+    return _bullet_list(items)
 
 
-def _limits(checkpoint: TrainedModel) -> Iterable[str]:
-    labelled = [name for name in checkpoint.columns if name in FEATURES]
-    if any(FEATURES[name].reads_labels for name in labelled):
+def _limits(model: TrainedModel) -> Iterable[str]:
+    features = [FEATURES[name] for name in model.columns if name in FEATURES]
+    if any(feature.reads_labels for feature in features):
         yield (
-            "Columns made of labels know what was reported, not what was done: where frauds are "
-            "found late or not at all, merchants look better than they are."
+            "Columns derived from labels contain reported fraud only: where fraud is reported late "
+            "or never, merchants look better than they are."
         )
-    if checkpoint.config.supervision == SEMI_SUPERVISED:
-        yield "The head knows kinds of fraud that were labelled; new kinds only show as errors."
-    yield "Habits drift: `monitor` compares each night with the last 28; train again when it warns."
+    if model.config.supervision == SEMI_SUPERVISED:
+        yield "The head detects labelled kinds of fraud; new kinds show only as high errors."
+    yield "Behaviour drifts: `monitor` compares each night with the last 28; retrain when it warns."
 
 
-def _listed(items: Iterable[str]) -> str:
+def _bullet_list(items: Iterable[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-def _yes(value: bool) -> str:
+def _yes_or_no(value: bool) -> str:
     return "yes" if value else "no"

@@ -1,14 +1,14 @@
-"""A model as one ONNX file, for systems that score without this package.
+"""Export a model as one ONNX file, for systems that score without this package.
 
     values [B, L, F] float32   contexts as scoring reads them: a card's events in order, the columns
                                in the order of the file's metadata, NaN for a missing value
     reconstruction_error, ranking_value, score [B, L] float64
 
-Every event is scored, causally, so a caller pads contexts at their end and reads what it needs.
-Shares and reasons stay here: integrated gradients are no part of a network.
+Every event is scored, causally, so a caller pads contexts at their end and reads the events it
+needs. Contributions and reasons are not exported: integrated gradients are not part of a network.
 
-What the file says is compared with the scorer's own figures before it is handed out. The
-calibration is told again in torch here, which that comparison keeps true.
+The calibration is implemented a second time here, in torch. Before a file is returned, its outputs
+are compared with those of the scorer, so the two implementations cannot differ unnoticed.
 
     pip install "fraud-scoring[onnx]"
 """
@@ -28,22 +28,22 @@ from feature_defs.errors import FraudScoringError, InputMissing
 from fraud_models.config import BY_RARITY
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.scoring.calibration import Calibration
-from fraud_models.scoring.rarity import LEAST_SHARE, Rarities
+from fraud_models.scoring.rarity import MIN_TAIL_SHARE, Rarities
 from fraud_models.scoring.reconstruction import Reconstruction, Reconstructor
-from fraud_models.scoring.scorer import Scorer, head_of
+from fraud_models.scoring.scorer import Scorer, load_head
 from fraud_models.scoring.trained_model import TrainedModel
 from fraud_models.sequences.event_batch import TARGET, EventBatch
 
 OUTPUTS = ("reconstruction_error", "ranking_value", "score")
-# Of what both say: relative for errors and ranking values, absolute for scores.
+# Largest accepted difference: relative for errors and ranking values, absolute for scores.
 TOLERANCE = 1e-5
 OPSET = 20
-# Contexts that both are asked about: of one event, and of several windows of any memory.
+# Contexts to compare: a single event, and several attention windows.
 COMPARED_SHAPES = ((1, 1), (3, 200))
 
 
 class _TailRank(nn.Module):
-    """`Calibration` in torch: ranking values [...] to tail ranks and to the shares above them."""
+    """`Calibration` in torch: from ranking values [...] to tail ranks and tail shares [...]."""
 
     def __init__(self, calibration: Calibration) -> None:
         super().__init__()
@@ -62,118 +62,122 @@ class _TailRank(nn.Module):
         inside = start + ((values - low) / (high - low)).clamp(0, 1) * (end - start)
         inside = torch.where(values < self.quantiles[0], torch.zeros_like(inside), inside)
         excess = (values - self.quantiles[last]).clamp(min=0) / self.scale
-        reached = self.probabilities[last]
-        beyond = (1 - reached) * (1 + self.shape * excess) ** (-1 / self.shape)
+        top = self.probabilities[last]
+        beyond = (1 - top) * (1 + self.shape * excess) ** (-1 / self.shape)
         above = values > self.quantiles[last]
-        most = float(np.nextafter(1.0, 0.0))
-        rank = torch.where(above, (1 - beyond).clamp(max=most), inside)
+        below_one = float(np.nextafter(1.0, 0.0))
+        rank = torch.where(above, (1 - beyond).clamp(max=below_one), inside)
         return rank, torch.where(above, beyond, 1 - inside)
 
 
 class _ByError(nn.Module):
-    """Sum of the ranked columns' errors."""
+    """Ranking value: the sum of the ranked columns' errors."""
 
     def __init__(self, ranked: list[int]) -> None:
         super().__init__()
         self.ranked = ranked
 
-    def forward(self, found: Reconstruction) -> Tensor:
-        errors: Tensor = found.errors.double()[..., self.ranked]
+    def forward(self, reconstruction: Reconstruction) -> Tensor:
+        errors: Tensor = reconstruction.errors.double()[..., self.ranked]
         return errors.sum(dim=-1)
 
 
 class _ByRarity(nn.Module):
-    """Logarithm of the weighted mean of reciprocal shares (`fraud_models/scoring/rarity.py`)."""
+    """Ranking value: the log of the weighted mean of reciprocal tail shares (see `rarity.py`)."""
 
     def __init__(self, rarities: Rarities, columns: tuple[str, ...]) -> None:
         super().__init__()
-        self.places = [columns.index(name) for name in rarities.by_column]
+        self.indices = [columns.index(name) for name in rarities.by_column]
         self.ranks = nn.ModuleList(map(_TailRank, rarities.by_column.values()))
         self.log_weights: Tensor
-        self.register_buffer("log_weights", torch.from_numpy(np.log(rarities.shares_of_mean)))
+        self.register_buffer("log_weights", torch.from_numpy(np.log(rarities.normalised_weights)))
 
-    def forward(self, found: Reconstruction) -> Tensor:
-        errors = found.errors.double()
+    def forward(self, reconstruction: Reconstruction) -> Tensor:
+        errors = reconstruction.errors.double()
         shares = [
-            rank(errors[..., place])[1].clamp(min=LEAST_SHARE)
-            for place, rank in zip(self.places, self.ranks, strict=True)
+            rank(errors[..., index])[1].clamp(min=MIN_TAIL_SHARE)
+            for index, rank in zip(self.indices, self.ranks, strict=True)
         ]
         rarities = -torch.log(torch.stack(shares, dim=-1))
         return torch.logsumexp(rarities + self.log_weights, dim=-1)
 
 
 class _ByHead(nn.Module):
-    """Log odds above a usual event's."""
+    """Ranking value: log odds above those of the reference event."""
 
     def __init__(self, head: FraudHead) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, found: Reconstruction) -> Tensor:
-        inputs = self.head.inputs(found.channels, found.errors, found.codes)
+    def forward(self, reconstruction: Reconstruction) -> Tensor:
+        inputs = self.head.inputs(
+            reconstruction.channels, reconstruction.errors, reconstruction.codes
+        )
         odds: Tensor = self.head(inputs) - self.head(torch.zeros_like(inputs[..., :1, :]))
         return odds.double()
 
 
-class _WholeModel(nn.Module):
-    """From values to scores."""
+class _ExportedModel(nn.Module):
+    """The exported network: from values to reconstruction errors, ranking values and scores."""
 
-    def __init__(self, checkpoint: TrainedModel, calibration: Calibration) -> None:
+    def __init__(self, model: TrainedModel, calibration: Calibration) -> None:
         super().__init__()
-        config = checkpoint.config
-        self.reconstructor = Reconstructor(config, checkpoint.encoding)
-        self.reconstructor.network.load_state_dict(checkpoint.network_weights)
-        self.ranking = _ranking(checkpoint)
+        config = model.config
+        self.reconstructor = Reconstructor(config, model.encoding)
+        self.reconstructor.network.load_state_dict(model.network_weights)
+        self.ranking = _ranking(model)
         self.tail_rank = _TailRank(calibration)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = self.reconstructor.describe(*self.reconstructor.read(values))
-        ranking = self.ranking(found)
-        return found.errors.double().sum(dim=-1), ranking, self.tail_rank(ranking)[0]
+        reconstruction = self.reconstructor.reconstruct(*self.reconstructor.encode(values))
+        ranking = self.ranking(reconstruction)
+        errors = reconstruction.errors.double()
+        return errors.sum(dim=-1), ranking, self.tail_rank(ranking)[0]
 
 
-def _ranking(checkpoint: TrainedModel) -> nn.Module:
-    config, columns = checkpoint.config, checkpoint.encoding.columns
-    head = head_of(checkpoint)
+def _ranking(model: TrainedModel) -> nn.Module:
+    config, columns = model.config, model.encoding.columns
+    head = load_head(model)
     if head is not None:
         return _ByHead(head)
     if config.ranking == BY_RARITY:
-        assert checkpoint.rarities is not None, "a model that scores has them"
-        return _ByRarity(checkpoint.rarities, columns)
+        assert model.rarities is not None, "a calibrated model that ranks by rarity has them"
+        return _ByRarity(model.rarities, columns)
     return _ByError([columns.index(name) for name in config.ranked])
 
 
-def to_onnx(checkpoint: TrainedModel, sha256: str) -> bytes:
-    """The ONNX file of a calibrated model; `sha256` is of its `checkpoint.json`.
+def to_onnx(model: TrainedModel, sha256: str) -> bytes:
+    """Return the ONNX file of a calibrated model; `sha256` is that of its `checkpoint.json`.
 
     Raises:
-        InputMissing: the packages that write such files are not installed.
-        FraudScoringError: the model is not calibrated, or the file would not say what the model says.
+        InputMissing: packages for ONNX are not installed; install `fraud-scoring[onnx]`.
+        FraudScoringError: the model is not calibrated, so finish its training job; or the file's
+            outputs differ from the model's, so report it.
     """
-    model = _WholeModel(checkpoint, checkpoint.require_calibration()).eval()
-    content = _written(model, checkpoint, sha256)
-    _check_same(content, checkpoint)
+    network = _ExportedModel(model, model.require_calibration()).eval()
+    content = _export(network, model, sha256)
+    _check_equal_outputs(content, model)
     return content
 
 
-def _written(model: nn.Module, checkpoint: TrainedModel, sha256: str) -> bytes:
+def _export(network: nn.Module, model: TrainedModel, sha256: str) -> bytes:
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputMissing(
             f"The package {error.name} is not installed.",
-            expected="what writes ONNX files and runs them.",
+            expected="the packages that write and run ONNX files.",
             remedy='pip install "fraud-scoring[onnx]".',
         ) from error
-    example = torch.from_numpy(_plausible(checkpoint, COMPARED_SHAPES[-1]))
+    example = torch.from_numpy(_example_values(model, COMPARED_SHAPES[-1]))
     dimensions = {0: torch.export.Dim("contexts"), 1: torch.export.Dim("events")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # Of torch's own future, and of packages that only images need: nothing to act on here.
+        # Warnings about future changes in torch and about image packages; no action is needed.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            model,
+            network,
             (example,),
             input_names=["values"],
             output_names=list(OUTPUTS),
@@ -183,30 +187,30 @@ def _written(model: nn.Module, checkpoint: TrainedModel, sha256: str) -> bytes:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props["columns"] = json.dumps(dict(checkpoint.columns))
+    program.model.metadata_props["columns"] = json.dumps(dict(model.columns))
     program.model.metadata_props["checkpoint_sha256"] = sha256
     return bytes(program.model_proto.SerializeToString())
 
 
-def _check_same(content: bytes, checkpoint: TrainedModel) -> None:
+def _check_equal_outputs(content: bytes, model: TrainedModel) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for shape in COMPARED_SHAPES:
-        values = _plausible(checkpoint, shape)
-        found = session.run(list(OUTPUTS), {"values": values})
-        wanted = _by_scorer(checkpoint, values)
-        worst = {
-            name: float(np.max(np.abs(one - other) / _unit(name, other)))
-            for name, one, other in zip(OUTPUTS, found, wanted, strict=True)
+        values = _example_values(model, shape)
+        exported = session.run(list(OUTPUTS), {"values": values})
+        reference = _scorer_outputs(model, values)
+        differences = {
+            name: float(np.max(np.abs(output - expected) / _unit(name, expected)))
+            for name, output, expected in zip(OUTPUTS, exported, reference, strict=True)
         }
-        if not max(worst.values()) <= TOLERANCE:
+        if not max(differences.values()) <= TOLERANCE:
             raise FraudScoringError(
                 f"The ONNX file and the model differ on contexts of shape {shape}: "
-                f"{', '.join(f'{name} by {by:.1e}' for name, by in worst.items())}.",
+                f"{', '.join(f'{name} by {by:.1e}' for name, by in differences.items())}.",
                 expected=f"at most {TOLERANCE:.0e}.",
-                remedy="report it with the versions of torch, onnxscript and onnxruntime; nothing "
-                "was written.",
+                remedy="report it with the versions of torch, onnxscript and onnxruntime; no "
+                "file was written.",
             )
 
 
@@ -214,17 +218,17 @@ def _unit(name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return np.ones_like(values) if name == "score" else np.maximum(np.abs(values), 1.0)
 
 
-def _plausible(checkpoint: TrainedModel, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """[B, L, F] values as events have them, some of them odd and a tenth of them missing."""
-    draws = np.random.default_rng(0)
-    channels = 2 * draws.standard_normal((*shape, checkpoint.encoding.num_channels))
-    decoded = checkpoint.encoding.decode(torch.from_numpy(channels.astype(np.float32))).numpy()
-    missing = draws.random(decoded.shape) < 0.1
+def _example_values(model: TrainedModel, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return plausible values [B, L, F]; some are anomalous and a tenth are missing."""
+    rng = np.random.default_rng(0)
+    channels = 2 * rng.standard_normal((*shape, model.encoding.num_channels))
+    decoded = model.encoding.decode(torch.from_numpy(channels.astype(np.float32))).numpy()
+    missing = rng.random(decoded.shape) < 0.1
     return np.where(missing, np.float32(np.nan), decoded)
 
 
-def _by_scorer(
-    checkpoint: TrainedModel, values: npt.NDArray[np.float32]
+def _scorer_outputs(
+    model: TrainedModel, values: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], ...]:
     num_contexts, length, _ = values.shape
     batch = EventBatch(
@@ -235,10 +239,10 @@ def _by_scorer(
         rows=np.empty((num_contexts, 0), dtype=np.int64),
         source=None,
     )
-    events = Scorer(checkpoint).score_events(batch)
-    found = (
+    events = Scorer(model).score_events(batch)
+    outputs = (
         events.reconstruction_error,
         events.ranking_value,
-        checkpoint.require_calibration().score(events.ranking_value),
+        model.require_calibration().score(events.ranking_value),
     )
-    return tuple(figures.reshape(num_contexts, length) for figures in found)
+    return tuple(output.reshape(num_contexts, length) for output in outputs)

@@ -1,7 +1,7 @@
-"""What gate 3 compares: by how much a challenger's figures exceed the incumbent's. Pure.
+"""Promotion margins, which gate 3 checks: a challenger's metrics minus the incumbent's.
 
->>> ours, theirs = {"average_precision": 0.75, "cp_at_k": 0.25}, {"average_precision": 0.5}
->>> margins(ours, theirs)
+>>> challenger = {"average_precision": 0.75, "cp_at_k": 0.25}
+>>> margins(challenger, {"average_precision": 0.5})
 {'average_precision': 0.25, 'cp_at_k': None}
 """
 
@@ -10,20 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-# Figures that must be at least the incumbent's, on the same rows.
-JUDGED = ("average_precision", "cp_at_k")
+# Metrics that must be at least the incumbent's, on the same rows.
+COMPARED_METRICS = ("average_precision", "cp_at_k")
 
 
 def margins(
-    challenger_figures: Mapping[str, float | None], incumbent_figures: Mapping[str, float | None]
+    challenger_metrics: Mapping[str, float | None], incumbent_metrics: Mapping[str, float | None]
 ) -> dict[str, float | None]:
-    """Each judged figure of the challenger minus the incumbent's.
+    """Return each compared metric of the challenger minus the incumbent's.
 
-    The incumbent is the champion, or the isolation forest before there is one. A figure that is
-    missing or NaN on either side gives no margin.
+    The incumbent is the champion, or the isolation forest while there is no champion. The margin
+    is None where a metric is missing or NaN on either side.
     """
     return {
-        name: _margin(challenger_figures.get(name), incumbent_figures.get(name)) for name in JUDGED
+        name: _margin(challenger_metrics.get(name), incumbent_metrics.get(name))
+        for name in COMPARED_METRICS
     }
 
 

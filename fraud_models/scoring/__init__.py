@@ -1,1 +1,1 @@
-"""From a trained model to scores: reconstruction, ranking, calibration, reasons."""
+"""Scoring with a trained model: reconstruction, ranking, calibration, reasons."""

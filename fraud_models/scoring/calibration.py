@@ -1,11 +1,12 @@
-"""Ranking value to score, and the score from which people are alerted.
+"""Calibrate ranking values to scores, and derive the alert threshold.
 
-The score is a tail rank: 1 - the share of validation events that rank as high. Inside the table
-of quantiles it is interpolated; above it a generalised Pareto tail takes over, so that the oddest
-event of a year still scores above the oddest of the validation week. The tail's shape is clamped
-from below at 0.5, heavier than most tails: a lighter one would reach 1.0 in float64 and make the
-worst frauds equal. Price: the top of the scale is pessimistic (a 1 in 10^7 event may read as 1 in
-10^6). The score orders and compares nights; it is not a probability of fraud.
+The score is a tail rank: 1 minus the share of validation events with at least this ranking value.
+Inside the table of quantiles it is interpolated. Above the table it follows a generalised Pareto
+tail, so the most anomalous event of a year still scores above the top of the validation week. The
+tail's shape is at least 0.5, heavier than most tails: with a lighter tail, scores would reach 1.0
+in float64 and the worst frauds would tie. The price: the top of the scale is pessimistic (a 1 in
+10^7 event may be scored as 1 in 10^6). Scores order transactions and make nights comparable; they
+are not probabilities of fraud.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from feature_defs.errors import FraudScoringError, UsageError
 
 Floats = npt.NDArray[np.float64]
 
-# Where to ask for quantiles of the validation events: even below, dense in the tail.
+# Probabilities of the quantile table: evenly spaced, and dense in the tail.
 PROBABILITIES: tuple[float, ...] = (
     *(step / 50 for step in range(50)),
     *(0.98 + step / 1000 for step in range(1, 15)),
@@ -36,7 +37,7 @@ MAX_CARDS_PER_NIGHT = 2_000
 
 @dataclass(frozen=True)
 class AlertThreshold:
-    """On every validation night at least `rank` cards reached `score`."""
+    """A score that at least `rank` cards reached on every validation night."""
 
     rank: int
     score: float
@@ -44,20 +45,20 @@ class AlertThreshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Fitted on the ranking values of the validation events."""
+    """A calibration, fitted on the ranking values of the validation events."""
 
     probabilities: tuple[float, ...]
     """Increasing, below 1."""
     quantiles: tuple[float, ...]
     """Ranking value at each probability, strictly increasing."""
     tail_shape: float
-    """Of the generalised Pareto tail above the last quantile."""
+    """Shape of the generalised Pareto tail above the last quantile."""
     tail_scale: float
-    """Of the same, in units of the ranking value."""
+    """Scale of that tail, in units of the ranking value."""
     num_rows: int
-    """Validation events."""
+    """Number of validation events."""
     alert_thresholds: tuple[AlertThreshold, ...] = ()
-    """By rising rank and falling score."""
+    """Ordered by rising rank and falling score."""
 
     @classmethod
     def fit(
@@ -66,62 +67,65 @@ class Calibration:
         """Fit on a table of quantiles (see `PROBABILITIES`) of `num_rows` ranking values.
 
         Raises:
-            FraudScoringError: the table is not finite and rising, or has fewer than two distinct values.
+            FraudScoringError: the table is not finite and rising, or has fewer than two distinct
+                values; check that validation days have events and that training converged.
         """
-        asked = np.asarray(probabilities, dtype=np.float64)
+        probs = np.asarray(probabilities, dtype=np.float64)
         values = np.asarray(quantiles, dtype=np.float64)
-        _check_table(asked, values)
-        # Quantiles closer to 1 than one event in num_rows all say the same: the maximum.
-        known = asked <= 1 - 1 / (num_rows + 1)
-        asked, values = asked[known], values[known]
-        # Where values repeat, the lowest probability counts: all the others rank as high.
+        _check_table(probs, values)
+        # Quantiles closer to 1 than one event in num_rows all equal the maximum.
+        resolved = probs <= 1 - 1 / (num_rows + 1)
+        probs, values = probs[resolved], values[resolved]
+        # Among tied values the lowest probability counts, so all of them get the same rank.
         first = np.append(True, values[1:] > values[:-1])
-        asked, values = asked[first], values[first]
+        probs, values = probs[first], values[first]
         if len(values) < 2:
-            raise _bad_table(f"{len(values)} distinct values from {num_rows} rows")
-        shape, scale = _fit_tail(asked, values)
-        return cls(tuple(asked.tolist()), tuple(values.tolist()), shape, scale, num_rows)
+            raise _invalid_table(f"{len(values)} distinct values from {num_rows} rows")
+        shape, scale = _fit_tail(probs, values)
+        return cls(tuple(probs.tolist()), tuple(values.tolist()), shape, scale, num_rows)
 
     def score(self, ranking_values: npt.ArrayLike) -> Floats:
-        """Tail rank in [0, 1) of each ranking value; NaN stays NaN.
+        """Return the score, the tail rank in [0, 1), of each ranking value; NaN stays NaN.
 
         >>> Calibration.fit([0.0, 0.5, 0.9], [0.0, 1.0, 2.0], 100).score([1.0]).tolist()
         [0.5]
         """
-        values, inside, beyond = self._ranks(ranking_values)
-        # Beyond every plausible value the tail rounds to 0; the score still stays below 1.
+        values, inside, beyond = self._ranks_and_tail(ranking_values)
+        # Far out the tail share rounds to 0; the score must stay below 1.
         above = np.minimum(1 - beyond, np.nextafter(1.0, 0.0))
         scores: Floats = np.where(values > self.quantiles[-1], above, inside)
         return scores
 
     def tail_share(self, ranking_values: npt.ArrayLike) -> Floats:
-        """Share in [0, 1] of validation events that rank as high; NaN stays NaN.
+        """Return the share in [0, 1] of validation events with at least this ranking value.
 
-        What `score` leaves to 1, but without its rounding: the rarest keep their order.
+        Equals 1 minus `score`, but is not rounded: the rarest values keep their order. NaN stays
+        NaN.
 
         >>> Calibration.fit([0.0, 0.5, 0.9], [0.0, 1.0, 2.0], 100).tail_share([1.0]).tolist()
         [0.5]
         """
-        values, inside, beyond = self._ranks(ranking_values)
+        values, inside, beyond = self._ranks_and_tail(ranking_values)
         shares: Floats = np.where(values > self.quantiles[-1], beyond, 1 - inside)
         return shares
 
-    def _ranks(self, ranking_values: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
-        """The values, their rank inside the table, and the share above them beyond it."""
+    def _ranks_and_tail(self, ranking_values: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
+        """Return the values, their ranks inside the table, and their tail shares above it."""
         values = np.asarray(ranking_values, dtype=np.float64)
-        top, reached = self.quantiles[-1], self.probabilities[-1]
+        top, top_rank = self.quantiles[-1], self.probabilities[-1]
         inside = np.interp(values, self.quantiles, self.probabilities, left=0.0)
         excess = np.maximum(values - top, 0.0) / self.tail_scale
-        beyond = (1 - reached) * (1 + self.tail_shape * excess) ** (-1 / self.tail_shape)
+        beyond = (1 - top_rank) * (1 + self.tail_shape * excess) ** (-1 / self.tail_shape)
         return values, inside, beyond
 
     def with_alert_thresholds(self, nights: Sequence[Sequence[float]]) -> Calibration:
-        """With a table of thresholds from the top card scores of each validation night.
+        """Return this calibration with alert thresholds from the validation nights.
 
-        `nights` holds, per night, the highest score of each of its top (at most 2,000) cards.
+        `nights` holds, per night, the highest score of each of its top cards (at most 2,000).
 
         Raises:
-            FraudScoringError: there is no night, or a night without cards.
+            FraudScoringError: there is no night, or a night has no cards; train as of a later
+                date, or with more validation days.
         """
         ordered = [sorted(night, reverse=True)[:MAX_CARDS_PER_NIGHT] for night in nights]
         if not ordered or not all(ordered):
@@ -132,35 +136,36 @@ class Calibration:
                 remedy="train as of a later date, or with more validation days.",
             )
         num_ranks = min(len(night) for night in ordered)
-        reached = [min(night[rank] for night in ordered) for rank in range(num_ranks)]
-        table = tuple(AlertThreshold(rank + 1, float(s)) for rank, s in enumerate(reached))
+        lowest = [min(night[rank] for night in ordered) for rank in range(num_ranks)]
+        table = tuple(AlertThreshold(rank + 1, float(s)) for rank, s in enumerate(lowest))
         return replace(self, alert_thresholds=table)
 
     def threshold_for(self, budget: int) -> float:
-        """The score from which a card is an alert, for a budget of cards per night.
+        """Return the alert threshold, the lowest score of an alert, for a budget of cards a night.
 
-        With a budget above the number of cards that every validation night had, the lowest
-        score known: all that is as odd as anything ranked then.
+        If the budget exceeds the number of cards of any validation night, this is the lowest
+        threshold in the table.
 
         Raises:
-            UsageError: the budget is below 1 or there is no table.
+            UsageError: the budget is below 1, so give another; or there are no thresholds, so
+                train the model again.
         """
         if budget < 1 or not self.alert_thresholds:
             raise UsageError(
-                f"An alert budget of {budget} with {len(self.alert_thresholds)} known thresholds.",
+                f"The alert budget is {budget}, with {len(self.alert_thresholds)} thresholds.",
                 expected="a budget of 1 or more, and a model calibrated on validation nights.",
                 remedy="give another budget, or train the model again.",
             )
         return self.alert_thresholds[min(budget, len(self.alert_thresholds)) - 1].score
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Return the calibration as plain values for JSON."""
         thresholds = [item.score for item in self.alert_thresholds]
         return {**asdict(self), "alert_thresholds": thresholds}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Calibration:
-        """The calibration that `to_dict` wrote."""
+        """Return the calibration that `to_dict` wrote."""
         return cls(
             probabilities=tuple(values["probabilities"]),
             quantiles=tuple(values["quantiles"]),
@@ -176,31 +181,31 @@ class Calibration:
 
 def _check_table(probabilities: Floats, quantiles: Floats) -> None:
     if len(probabilities) != len(quantiles):
-        raise _bad_table(f"{len(probabilities)} probabilities and {len(quantiles)} quantiles")
+        raise _invalid_table(f"{len(probabilities)} probabilities and {len(quantiles)} quantiles")
     if not (np.isfinite(probabilities).all() and np.isfinite(quantiles).all()):
-        raise _bad_table("values that are not finite")
+        raise _invalid_table("values that are not finite")
     if np.any(np.diff(probabilities) <= 0) or np.any(np.diff(quantiles) < 0):
-        raise _bad_table("values out of order")
+        raise _invalid_table("values out of order")
     if len(probabilities) == 0:
-        raise _bad_table("no entry")
+        raise _invalid_table("no entries")
     if not (probabilities[0] >= 0 and probabilities[-1] < 1):
-        raise _bad_table("probabilities outside 0 to below 1")
+        raise _invalid_table("probabilities outside 0 to below 1")
 
 
-def _bad_table(what: str) -> FraudScoringError:
+def _invalid_table(fault: str) -> FraudScoringError:
     return FraudScoringError(
-        f"The calibration table has {what}.",
+        f"The calibration table has {fault}.",
         expected="quantiles of the validation events' ranking values, rising with probability.",
         remedy="check that validation days have events and that training did not diverge.",
     )
 
 
 def _fit_tail(probabilities: Floats, quantiles: Floats) -> tuple[float, float]:
-    """Shape and scale of the Pareto tail above the last quantile.
+    """Return shape and scale of the Pareto tail above the last quantile.
 
-    Least squares of the quantile function over the table's upper part: for each shape of a grid
-    the best scale has a closed form. A Pareto tail above `u` is one above any higher point too,
-    with the scale grown by shape times the distance.
+    Fits the quantile function by least squares on the upper part of the table. For each shape of a
+    grid the best scale has a closed form. A Pareto tail above `u` is also one above any higher
+    point; its scale then grows by shape times the distance.
     """
     first = min(int(np.searchsorted(probabilities, TAIL_FROM)), len(probabilities) - 2)
     base, start = quantiles[first], probabilities[first]

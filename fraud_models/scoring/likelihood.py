@@ -1,14 +1,14 @@
 """Reconstruction likelihood in nats.
 
-Every channel is described by a Student-t distribution with a location from the decoder and a
-scale that is learned per channel and floored: a density over a column that is nearly always
-constant (a fraud rate of 0) would otherwise grow without bound, and heavy tails keep single wild
-values from steering the training.
+Every channel has a Student-t distribution. Its location comes from the decoder; its scale is
+learned per channel and has a floor. Without the floor, the density of an almost constant column (a
+fraud rate of 0) would grow without bound. The heavy tails keep single outliers from dominating
+training.
 
-Nats are counted in the unit in which a channel's density peaks at 1, so a perfect reconstruction
-costs 0, every error is at least 0, a missing value (0) is neither rewarded nor punished and
-contributions of different columns can be compared. Training adds what that choice of unit leaves
-out, the logarithm of the scale, or scales could not be learned:
+Each channel is measured in the unit in which its density peaks at 1. A perfect reconstruction then
+costs 0, every error is at least 0, a missing value (0) is neither rewarded nor penalised, and
+contributions of different columns are comparable. Training adds the logarithm of the scale, which
+this choice of unit omits; otherwise scales could not be learned:
 -log p(x) = nats + log(scale) + a constant of the distribution.
 """
 
@@ -19,9 +19,9 @@ from torch import Tensor
 
 
 def channel_nats(channels: Tensor, location: Tensor, scale: Tensor, freedom: Tensor) -> Tensor:
-    """[..., C] nats of each channel (Student-t), 0 where the location is exact.
+    """Return nats [..., C] of each channel (Student-t); 0 where the location is exact.
 
-    `freedom` [C] is each channel's degrees of freedom: fewer means a heavier tail.
+    `freedom` [C] holds each channel's degrees of freedom; fewer means a heavier tail.
 
     >>> x, zero, one = torch.tensor([0.0, 1.0]), torch.zeros(2), torch.ones(2)
     >>> [round(v, 4) for v in channel_nats(x, zero, one, 3 * one).tolist()]
@@ -32,9 +32,9 @@ def channel_nats(channels: Tensor, location: Tensor, scale: Tensor, freedom: Ten
 
 
 def feature_nats(nats: Tensor, present: Tensor, owner: Tensor) -> Tensor:
-    """[..., C] nats summed to [..., F] columns; exactly 0 where the value is missing.
+    """Sum nats [..., C] of channels to columns [..., F]; exactly 0 where the value is missing.
 
-    `owner` [C] is the column of each channel.
+    `owner` [C] holds the column of each channel.
     """
     columns = torch.zeros(present.shape, dtype=nats.dtype, device=nats.device)
     columns = columns.index_add(-1, owner, nats)
@@ -42,11 +42,11 @@ def feature_nats(nats: Tensor, present: Tensor, owner: Tensor) -> Tensor:
 
 
 def training_nats(nats: Tensor, present: Tensor, owner: Tensor, scale: Tensor) -> Tensor:
-    """[...] nats per event including the logarithm of the scales: what training minimises."""
+    """Return nats per event [...], including the log of the scales: the training loss."""
     with_scale = nats + torch.log(scale)
     return feature_nats(with_scale, present, owner).sum(dim=-1)
 
 
 def weighted_sum(nats: Tensor, weights: Tensor) -> Tensor:
-    """Sum over events; an event of weight 0 counts for nothing, whatever its value."""
+    """Return the weighted sum over events; events of weight 0 are ignored, even if they are NaN."""
     return torch.where(weights > 0, nats * weights, torch.zeros_like(nats)).sum()

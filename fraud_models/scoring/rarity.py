@@ -1,21 +1,21 @@
-"""How rare an error of its size is in its own column, and what that says of an event.
+"""Ranking by rarity: how rare each error is in its own column, combined over columns.
 
-A sum of errors lets one telling column be outvoted by the noise of many, and a column whose errors
-are always large counts for more than one whose errors hardly ever are. In rarities every column
-speaks in the same unit: the negative logarithm of the share of validation events whose error in
-this column is at least as large, in nats. An event is as odd as its rarest columns say:
+In a sum of errors, noise in many columns can outweigh one informative column, and columns with
+large typical errors dominate. Rarity puts all columns in the same unit: the negative logarithm of
+the share of validation events with at least this error in the column, in nats. The ranking value
+follows the rarest columns:
 
     value = log(weighted mean over columns of exp(rarity))
 
-is close to the largest rarity (less the logarithm of the number of columns, the price of looking
-at many) where one stands out, and is 0 for an event that is usual in every column. It is the
-logarithm of the mean of reciprocal p-values, whose reciprocal is the weighted harmonic mean
-p-value (Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 2019): columns
-need not be independent, and windows of one merchant are not. A column of little weight orders what
-is usual in the others, and has to be that much rarer to outvote them.
+It is close to the largest rarity where one dominates (minus the logarithm of the number of
+columns, a correction for multiple testing), and 0 for an event without error in any column. It is
+the logarithm of the mean reciprocal p-value, and so minus the logarithm of the weighted harmonic
+mean p-value (Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 2019).
+Columns need not be independent; windows of one merchant are not. A column of low weight orders
+events that are ordinary in the other columns, and dominates only with a much rarer error.
 
-Each column's share of the value is its softmax weight, less that of a column without any error,
-which says nothing: shares sum to the value, and what is missing has none.
+Each column's share of the value is its softmax weight, minus the weight of a column without error.
+Shares sum to the value, and a missing value has share 0.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ import numpy as np
 from feature_defs.errors import FraudScoringError
 from fraud_models.scoring.calibration import PROBABILITIES, Calibration, Floats
 
-# Beyond one in 10^21 a tail is no more than extrapolation, and says only: very rare.
-LEAST_SHARE = 1e-21
+# Smaller tail shares are pure extrapolation and are treated as equal.
+MIN_TAIL_SHARE = 1e-21
 
 
 @dataclass(frozen=True)
 class Rarities:
-    """One calibration per column that is ranked by, of the errors of validation events."""
+    """One calibration per ranked column, fitted on the errors of validation events."""
 
     by_column: Mapping[str, Calibration]
-    # Of the columns in the mean; those that are not named have 1.
+    """Calibration of the errors of each ranked column."""
     weights: Mapping[str, float]
+    """Weight of a column in the mean; 1 where it is not listed."""
 
     @classmethod
     def fit(
@@ -51,15 +52,16 @@ class Rarities:
         """Fit on the quantiles (at `PROBABILITIES`) of each column's errors over `num_rows` events.
 
         Raises:
-            FraudScoringError: the errors of a column are all the same; all such columns are named.
+            FraudScoringError: all errors of a column are equal, so remove the columns that the
+                message lists from `ranked_columns`.
         """
-        flat = [name for name, values in quantiles.items() if min(values) == max(values)]
-        if flat:
+        constant = [name for name, values in quantiles.items() if min(values) == max(values)]
+        if constant:
             raise FraudScoringError(
-                f"The errors of {', '.join(flat)} are the same for all {num_rows} validation "
-                "events, so none of them is rare.",
+                f"The errors of {', '.join(constant)} are equal for all {num_rows} validation "
+                "events, so their rarity is undefined.",
                 expected="columns whose errors differ.",
-                remedy="leave them out of `ranked_columns`, or look why they have no values.",
+                remedy="remove them from `ranked_columns`, or find out why they have no values.",
             )
         return cls(
             {
@@ -70,43 +72,43 @@ class Rarities:
         )
 
     @property
-    def shares_of_mean(self) -> Floats:
-        """[R] weights in the order of `by_column`, which sum to 1."""
+    def normalised_weights(self) -> Floats:
+        """Weights [R] in the order of `by_column`; they sum to 1."""
         weights = np.array([self.weights.get(name, 1.0) for name in self.by_column])
-        shares: Floats = weights / weights.sum()
-        return shares
+        normalised: Floats = weights / weights.sum()
+        return normalised
 
     def contributions(self, errors: Floats, columns: Sequence[str]) -> Floats:
-        """[N, F] errors of these columns to [N, F] shares of the value, which sum to it.
+        """Return each column's share [N, F] of the ranking value, from errors [N, F] of `columns`.
 
-        A column that is not ranked by has no share.
+        Shares sum to the ranking value. A column that is not ranked has share 0.
         """
-        chosen = [columns.index(name) for name in self.by_column]
+        ranked = [columns.index(name) for name in self.by_column]
         rarities = np.stack(
             [
-                -np.log(np.maximum(calibration.tail_share(errors[:, place]), LEAST_SHARE))
-                for place, calibration in zip(chosen, self.by_column.values(), strict=True)
+                -np.log(np.maximum(calibration.tail_share(errors[:, index]), MIN_TAIL_SHARE))
+                for index, calibration in zip(ranked, self.by_column.values(), strict=True)
             ],
             axis=1,
         )
         highest = rarities.max(axis=1, keepdims=True)
-        mean_of = self.shares_of_mean
-        value = highest[:, 0] + np.log(np.exp(rarities - highest) @ mean_of)
-        # Softmax weights, less what a column without any error has: that says nothing.
-        weights = mean_of * (np.exp(rarities - highest) - np.exp(-highest))
+        mean_weights = self.normalised_weights
+        value = highest[:, 0] + np.log(np.exp(rarities - highest) @ mean_weights)
+        # Softmax weights, minus the weight of a column without error.
+        weights = mean_weights * (np.exp(rarities - highest) - np.exp(-highest))
         total = weights.sum(axis=1, keepdims=True)
         shares = np.zeros_like(errors)
-        shares[:, chosen] = weights / np.where(total > 0, total, 1.0) * value[:, None]
+        shares[:, ranked] = weights / np.where(total > 0, total, 1.0) * value[:, None]
         return shares
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Return the rarities as plain values for JSON."""
         by_column = {name: fitted.to_dict() for name, fitted in self.by_column.items()}
         return {"by_column": by_column, "weights": dict(self.weights)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Rarities:
-        """The rarities that `to_dict` wrote."""
+        """Return the rarities that `to_dict` wrote."""
         by_column = values["by_column"].items()
         return cls(
             {name: Calibration.from_dict(item) for name, item in by_column}, values["weights"]

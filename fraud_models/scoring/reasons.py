@@ -1,4 +1,4 @@
-"""Why an event ranks as it does: its largest contributions, with what was and what was expected."""
+"""Reasons of an event: its largest contributions to the ranking value, observed and expected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 Floats = npt.NDArray[np.float64]
 
 NUM_REASONS = 3
-# What a supervised head reads in the code: of no column, but of how the card has paid before.
+# Reason for what a supervised head reads in the code: the card's history, not one column.
 CARD_HISTORY = "card_history"
 REASON_TYPE = pa.struct(
     [
@@ -24,26 +24,26 @@ REASON_TYPE = pa.struct(
 def reasons_of(
     contributions: Floats, observed: Floats, expected: Floats, columns: tuple[str, ...]
 ) -> pa.Array:
-    """[N] lists of the (at most 3) largest contributions [N, F], largest first.
+    """Return [N] lists of the at most 3 largest contributions [N, F], largest first.
 
-    What adds nothing, or speaks against it, is no reason. `observed` and `expected` [N, F] are
-    NaN where there is nothing to tell, which becomes null.
+    Only positive contributions are reasons. `observed` and `expected` [N, F] become null where
+    they are NaN.
     """
-    # Stable, so that equal contributions keep the columns' order.
+    # A stable sort keeps equal contributions in the order of the columns.
     top = np.argsort(-contributions, axis=1, kind="stable")[:, :NUM_REASONS]
     contribution = np.take_along_axis(contributions, top, axis=1)
-    told = contribution > 0
-    names = pa.array(columns, type=pa.string()).take(pa.array(top[told]))
-    was = np.take_along_axis(observed, top, axis=1)[told]
-    should = np.take_along_axis(expected, top, axis=1)[told]
+    is_reason = contribution > 0
+    names = pa.array(columns, type=pa.string()).take(pa.array(top[is_reason]))
+    top_observed = np.take_along_axis(observed, top, axis=1)[is_reason]
+    top_expected = np.take_along_axis(expected, top, axis=1)[is_reason]
     items = pa.StructArray.from_arrays(
         [
             names,
-            pa.array(was, mask=np.isnan(was)),
-            pa.array(should, mask=np.isnan(should)),
-            pa.array(contribution[told]),
+            pa.array(top_observed, mask=np.isnan(top_observed)),
+            pa.array(top_expected, mask=np.isnan(top_expected)),
+            pa.array(contribution[is_reason]),
         ],
         fields=list(REASON_TYPE),
     )
-    offsets = np.concatenate([[0], np.cumsum(told.sum(axis=1))]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(is_reason.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), items, type=pa.list_(REASON_TYPE))

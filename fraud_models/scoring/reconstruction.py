@@ -1,6 +1,6 @@
-"""From values to what the network says of chosen events: training and scoring share this file.
+"""Reconstruct selected events from their values. Training and scoring share this module.
 
-Shapes: `B` sequences, `L` events, `N` chosen events, `F` columns, `C` channels, `Z` code.
+Shapes: `B` sequences, `L` events, `N` selected events, `F` columns, `C` channels, `Z` code.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from fraud_models.sequences.encoding import Encoding
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Chosen events and what the network made of them."""
+    """Selected events, observed and reconstructed."""
 
     channels: Tensor
-    """[N, C] what was."""
+    """[N, C] observed channels."""
     present: Tensor
     """[N, F] false where a value is missing."""
     codes: Tensor
-    """[N, Z] all that the decoder saw."""
+    """[N, Z] codes, the decoder's only input."""
     location: Tensor
-    """[N, C] what the network says should be."""
+    """[N, C] expected channels."""
     nats: Tensor
-    """[N, C] what the difference costs."""
+    """[N, C] reconstruction error of each channel in nats."""
     errors: Tensor
-    """[N, F] the same by column; 0 where missing."""
+    """[N, F] reconstruction error of each column in nats; 0 where missing."""
 
 
 class Reconstructor(nn.Module):
-    """A network with the encoding and the likelihood that belong to it."""
+    """A network with its encoding and its likelihood."""
 
     def __init__(self, config: ModelConfig, encoding: Encoding) -> None:
         super().__init__()
@@ -48,19 +48,19 @@ class Reconstructor(nn.Module):
         self.register_buffer("owner", torch.tensor(encoding.channel_owner), persistent=False)
         self.owner: Tensor
 
-    def forward(self, values: Tensor, chosen: Tensor) -> Reconstruction:
-        """[B, L, F] values, NaN for missing, and [B, L] which events to reconstruct."""
-        channels, present, codes = self.read(values)
-        return self.describe(channels[chosen], present[chosen], codes[chosen])
+    def forward(self, values: Tensor, selected: Tensor) -> Reconstruction:
+        """Reconstruct the selected events [B, L] of values [B, L, F], NaN where missing."""
+        channels, present, codes = self.encode(values)
+        return self.reconstruct(channels[selected], present[selected], codes[selected])
 
-    def read(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, L, F] values to channels [B, L, C], presence [B, L, F] and codes [B, L, Z]."""
+    def encode(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return channels [B, L, C], presence [B, L, F] and codes [B, L, Z] of values [B, L, F]."""
         channels, present = self.encoding.encode(values)
         inputs = self.encoding.inputs(channels, present, self.input_limit)
         return channels, present, self.network.encode(inputs)
 
-    def describe(self, channels: Tensor, present: Tensor, codes: Tensor) -> Reconstruction:
-        """What the network says of events, from their codes, and what that costs."""
+    def reconstruct(self, channels: Tensor, present: Tensor, codes: Tensor) -> Reconstruction:
+        """Decode codes [..., Z] and compare them with channels [..., C]."""
         location = self.network.decode(codes)
         nats = channel_nats(channels, location, self.network.scale(), self.freedom)
         errors = feature_nats(nats, present, self.owner)

@@ -1,10 +1,12 @@
-"""One causal pass over a context: how odd is each event, and why.
+"""Score events of contexts in one causal pass, with reasons.
 
-Shapes: `N` scored events, `F` feature columns, `B`, `L`, `C` as in `event_batch`.
+Shapes: `N` scored events, `F` feature columns, `R` reason columns (see `Scorer.reason_columns`);
+`B`, `L`, `C` as in `event_batch`.
 
-The encoder passes over whole contexts; only events to be scored go through the decoder and the
-likelihood. Everything is computed in float32 but sums over columns, which are float64. Batch
-shapes change floating point: the same event scored in other company agrees within 1e-5 relative.
+The encoder reads whole contexts; only the events to score go through the decoder and the
+likelihood. Computation is in float32, except sums over columns, which are float64. Floating-point
+results depend on batch shapes: scores of one event in different batches agree within 1e-5
+relative.
 """
 
 from __future__ import annotations
@@ -47,93 +49,98 @@ class ScoredEvents:
     row: npt.NDArray[np.int64]
     """[N] row of the batch's source."""
     num_context_events: npt.NDArray[np.int32]
-    """[N] events of the context before each one."""
+    """[N] number of earlier events in the context of each event."""
     observed: Floats
-    """[N, R] values in the columns' own units; NaN where missing."""
+    """[N, R] values in the units of the columns; NaN where missing."""
     expected: Floats
-    """[N, R] what the model expected, in the same units; NaN where it expects nothing."""
+    """[N, R] values that the model expects, in the same units; NaN for the card's history."""
     errors: Floats
     """[N, R] nats of each column; 0 where missing."""
     contributions: Floats
-    """[N, R] shares of the ranking value, which they sum to."""
+    """[N, R] shares of the ranking value; they sum to it."""
     reconstruction_error: Floats
-    """[N] nats of all columns."""
+    """[N] sum of the errors of all columns, in nats."""
     ranking_value: Floats
-    """[N] what orders transactions."""
+    """[N] value that orders transactions; higher is more anomalous."""
 
 
 class Scorer:
     """A loaded model that scores batches of contexts.
 
-    The number of torch threads stays as it is: Spark sets one per task, and more gain nothing.
+    It does not change the number of torch threads: Spark sets one per task, and more do not help.
     """
 
-    def __init__(self, checkpoint: TrainedModel) -> None:
-        self.checkpoint = checkpoint
-        self.columns = checkpoint.encoding.columns
-        self.limits = ContextLimits.of(checkpoint.config)
-        self._reconstructor = Reconstructor(checkpoint.config, checkpoint.encoding)
-        self._reconstructor.network.load_state_dict(checkpoint.network_weights)
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        self.columns = model.encoding.columns
+        self.limits = ContextLimits.from_config(model.config)
+        self._reconstructor = Reconstructor(model.config, model.encoding)
+        self._reconstructor.network.load_state_dict(model.network_weights)
         self._reconstructor.eval()
-        self._head = head_of(checkpoint)
+        self._head = load_head(model)
 
     @property
     def reason_columns(self) -> tuple[str, ...]:
-        """Names of the R things that contributions are of: columns, and the history for a head."""
+        """Names of the R contributions: the columns and, for a head, the card's history."""
         return (*self.columns, CARD_HISTORY) if self._head else self.columns
 
     def score_events(self, batch: EventBatch) -> ScoredEvents:
         """Score the events with role 1.
 
         Raises:
-            FraudScoringError: a result is not finite; nothing of the batch is used. The model ranks by
-                rarities that were not fitted.
+            FraudScoringError: a result is not finite, so check the features of the listed
+                transactions; or the model ranks by rarities that are not fitted, so finish its
+                training job.
         """
-        sequence, step, found = self._reconstruct(batch)
-        contributions = self._contributions(found)
-        errors = found.errors.double().numpy()
+        sequence, step, reconstruction = self._reconstruct(batch)
+        contributions = self._contributions(reconstruction)
+        errors = reconstruction.errors.double().numpy()
         total, ranking = errors.sum(axis=1), contributions.sum(axis=1)
-        _refuse_not_finite(total, ranking, batch, (sequence, step))
+        _require_finite(total, ranking, batch, (sequence, step))
         position = batch.first_position[sequence] + step
         observed = batch.values[sequence, step].astype(np.float64)
-        expected = self.checkpoint.encoding.decode(found.location).double().numpy()
-        # What is no column was not seen, is not expected and has no error.
-        beside = (len(errors), len(self.reason_columns) - len(self.columns))
-        nothing = np.full(beside, np.nan)
+        expected = self.model.encoding.decode(reconstruction.location).double().numpy()
+        # The card's history has no observed or expected value and no error.
+        extra = (len(errors), len(self.reason_columns) - len(self.columns))
+        undefined = np.full(extra, np.nan)
         return ScoredEvents(
             row=batch.rows[sequence, step] if batch.rows.size else position,
             num_context_events=position.astype(np.int32),
-            observed=np.concatenate([observed, nothing], axis=1),
-            expected=np.concatenate([expected, nothing], axis=1),
-            errors=np.concatenate([errors, np.zeros(beside)], axis=1),
+            observed=np.concatenate([observed, undefined], axis=1),
+            expected=np.concatenate([expected, undefined], axis=1),
+            errors=np.concatenate([errors, np.zeros(extra)], axis=1),
             contributions=contributions,
             reconstruction_error=total,
             ranking_value=ranking,
         )
 
-    def errors_of(self, batch: EventBatch) -> tuple[npt.NDArray[np.int64], Floats]:
-        """[N] rows of the batch's source with role 1 and [N, F] their errors: no ranking yet."""
-        sequence, step, found = self._reconstruct(batch)
-        return batch.rows[sequence, step], found.errors.double().numpy()
+    def target_errors(self, batch: EventBatch) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return source rows [N] of the events with role 1 and their errors [N, F], unranked."""
+        sequence, step, reconstruction = self._reconstruct(batch)
+        return batch.rows[sequence, step], reconstruction.errors.double().numpy()
 
     def _reconstruct(self, batch: EventBatch) -> tuple[Places, Places, Reconstruction]:
         sequence, step = np.nonzero(batch.roles == TARGET)
         with torch.no_grad():
-            chosen = torch.from_numpy(batch.roles == TARGET)
-            found: Reconstruction = self._reconstructor(torch.from_numpy(batch.values), chosen)
-        return sequence, step, found
+            selected = torch.from_numpy(batch.roles == TARGET)
+            reconstruction: Reconstruction = self._reconstructor(
+                torch.from_numpy(batch.values), selected
+            )
+        return sequence, step, reconstruction
 
-    def _contributions(self, found: Reconstruction) -> Floats:
-        config, rarities = self.checkpoint.config, self.checkpoint.rarities
+    def _contributions(self, reconstruction: Reconstruction) -> Floats:
+        config, rarities = self.model.config, self.model.rarities
         if self._head:
-            inputs = self._head.inputs(found.channels, found.errors, found.codes)
+            inputs = self._head.inputs(
+                reconstruction.channels, reconstruction.errors, reconstruction.codes
+            )
             shares: Floats = self._head.contributions(inputs).numpy()
             return shares
-        errors: Floats = found.errors.double().numpy()
+        errors: Floats = reconstruction.errors.double().numpy()
         if config.ranking == BY_RARITY:
             if rarities is None:
                 raise FraudScoringError(
-                    "The model ranks by rarities and has none yet.",
+                    "The model ranks by rarities, but they are not fitted yet.",
                     expected="a checkpoint with the rarities of its columns' errors.",
                     remedy="finish its training job, which fits them on the validation nights.",
                 )
@@ -141,28 +148,29 @@ class Scorer:
         return np.where([name in config.ranked for name in self.columns], errors, 0.0)
 
 
-def head_of(checkpoint: TrainedModel) -> FraudHead | None:
-    """The supervised head of a model that ranks by one."""
-    if checkpoint.config.ranking != BY_HEAD:
+def load_head(model: TrainedModel) -> FraudHead | None:
+    """Return the supervised head with its weights, or None if the model does not rank by one."""
+    if model.config.ranking != BY_HEAD:
         return None
-    head = FraudHead.of(checkpoint.config, checkpoint.encoding)
-    head.load_state_dict(checkpoint.head_weights)
+    head = FraudHead.from_config(model.config, model.encoding)
+    head.load_state_dict(model.head_weights)
     return head.eval()
 
 
 def error_stream(
     batches: Iterable[pa.RecordBatch], scorer: Scorer, passthrough: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Errors of each ranked column of a sorted event stream: what rarities are fitted on.
+    """Yield the errors of each ranked column of a sorted event stream, to fit rarities.
 
-    One row per event with role 1; the columns of errors are called as those they are of.
+    There is one row per event with role 1. Each error column has the name of its feature column.
 
     Raises:
-        InputMissing: columns are missing. FraudScoringError: unsorted.
+        InputMissing: columns are missing; rebuild the features of these days.
+        FraudScoringError: the stream is not sorted; sort it within partitions.
     """
-    ranked = scorer.checkpoint.config.ranked
+    ranked = scorer.model.config.ranked
     for batch in iter_contexts(batches, scorer.columns, scorer.limits):
-        rows, errors = scorer.errors_of(batch)
+        rows, errors = scorer.target_errors(batch)
         kept = _passed_through(batch, rows, passthrough)
         added = [pa.array(errors[:, scorer.columns.index(name)]) for name in ranked]
         schema = pa.schema([*kept.schema, *(pa.field(name, pa.float64()) for name in ranked)])
@@ -170,24 +178,26 @@ def error_stream(
 
 
 def ranked_schema(passthrough_schema: pa.Schema) -> pa.Schema:
-    """Columns of `rank_stream`."""
+    """Return the schema of `rank_stream`."""
     return pa.schema([*passthrough_schema, *RANK_FIELDS])
 
 
 def scored_schema(passthrough_schema: pa.Schema) -> pa.Schema:
-    """Columns of `score_stream`."""
+    """Return the schema of `score_stream`."""
     return pa.schema([*passthrough_schema, *SCORE_FIELDS])
 
 
 def rank_stream(
     batches: Iterable[pa.RecordBatch], scorer: Scorer, passthrough: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Errors and ranking values of a sorted event stream: what a calibration is fitted on.
+    """Yield errors and ranking values of a sorted event stream, to fit a calibration.
 
-    One row per event with role 1; works with a model that is not calibrated yet.
+    There is one row per event with role 1. The model need not be calibrated.
 
     Raises:
-        InputMissing: columns are missing. FraudScoringError: unsorted, or a result is not finite.
+        InputMissing: columns are missing; rebuild the features of these days.
+        FraudScoringError: the stream is not sorted, so sort it within partitions; or a result is
+            not finite, so check the features of the listed transactions.
     """
     for batch in iter_contexts(batches, scorer.columns, scorer.limits):
         events = scorer.score_events(batch)
@@ -199,15 +209,17 @@ def rank_stream(
 def score_stream(
     batches: Iterable[pa.RecordBatch], scorer: Scorer, passthrough: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Scores of a sorted event stream (see `event_batch`): one row per event with role 1.
+    """Yield scores of a sorted event stream (see `event_batch`), one row per event with role 1.
 
-    The columns `passthrough` come back as they were, then those of `SCORE_FIELDS`.
+    Columns are those of `passthrough`, unchanged, then those of `SCORE_FIELDS`.
 
     Raises:
-        InputMissing: columns are missing. FraudScoringError: the model is not calibrated, the stream is
-            unsorted, or a result is not finite.
+        InputMissing: columns are missing; rebuild the features of these days.
+        FraudScoringError: the model is not calibrated, so finish its training job; the stream is
+            not sorted, so sort it within partitions; or a result is not finite, so check the
+            features of the listed transactions.
     """
-    calibration = scorer.checkpoint.require_calibration()
+    calibration = scorer.model.require_calibration()
     for batch in iter_contexts(batches, scorer.columns, scorer.limits):
         events = scorer.score_events(batch)
         kept = _passed_through(batch, events.row, passthrough)
@@ -224,22 +236,22 @@ def score_stream(
 
 
 def _passed_through(
-    batch: EventBatch, chosen: npt.NDArray[np.int64], passthrough: tuple[str, ...]
+    batch: EventBatch, row_numbers: npt.NDArray[np.int64], passthrough: tuple[str, ...]
 ) -> pa.RecordBatch:
-    assert batch.source is not None, "only streams have passthrough columns"
-    rows = pa.array(chosen)
+    assert batch.source is not None, "only batches of a stream have a source"
+    rows = pa.array(row_numbers)
     fields = [batch.source.schema.field(name) for name in passthrough]
     arrays = [batch.source.column(name).take(rows) for name in passthrough]
     if not fields:
         raise UsageError(
-            "No column is to be passed through.",
+            "No passthrough column is given.",
             expected="at least the transaction's key.",
             remedy="name the columns that identify a scored row.",
         )
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _refuse_not_finite(
+def _require_finite(
     total: Floats,
     ranking: Floats,
     batch: EventBatch,
@@ -248,14 +260,14 @@ def _refuse_not_finite(
     bad = ~(np.isfinite(total) & np.isfinite(ranking))
     if not bad.any():
         return
-    named = ""
+    examples = ""
     if batch.source is not None:
         rows = pa.array(batch.rows[where][bad][:5])
         ids = batch.source.column("transaction_id").take(rows).to_pylist()
-        named = f", among them transaction {', '.join(map(str, ids))}"
+        examples = f", among them transaction {', '.join(map(str, ids))}"
     raise FraudScoringError(
-        f"{int(bad.sum())} events have a reconstruction error that is not a finite number{named}.",
+        f"{int(bad.sum())} events have an error that is not a finite number{examples}.",
         expected="a finite number of nats for every event.",
         remedy="look for infinite feature values in these cards' contexts; if there are none, "
-        "the model's weights are broken: roll the champion back.",
+        "the model's weights are damaged: roll back the champion.",
     )

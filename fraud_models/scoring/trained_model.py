@@ -1,4 +1,7 @@
-"""A trained model in memory: weights, and everything needed to score with them."""
+"""A trained model in memory: weights and everything needed to score with them.
+
+`fraud_models.registry.checkpoint` saves and loads it.
+"""
 
 from __future__ import annotations
 
@@ -14,46 +17,46 @@ from fraud_models.scoring.calibration import Calibration
 from fraud_models.scoring.rarity import Rarities
 from fraud_models.sequences.encoding import Encoding
 
-# What the names of a supervised head's weights begin with.
+# Prefix of the names of a supervised head's weights.
 HEAD_WEIGHTS = "head"
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model."""
+    """Config, encoding, weights, calibration and lineage of a trained model."""
 
     config: ModelConfig
     encoding: Encoding
     columns: Mapping[str, str]
-    """Feature columns that the model reads, with the fingerprints of their definitions."""
+    """Feature columns that the model reads, with fingerprints of their definitions."""
     data_versions: Mapping[str, int]
-    """Version of every table that the training data came from."""
+    """Version of each table that the training data was read from."""
     as_of: str
-    """Date (YYYY-MM-DD) before whose 00:00 UTC all training data was known."""
+    """Date (YYYY-MM-DD): all training data was known before 00:00 UTC of this day."""
     weights: Mapping[str, Tensor]
     calibration: Calibration | None = None
-    """Unset until the model has ranked its validation nights."""
+    """Unset until the calibration job has ranked the validation nights."""
     rarities: Rarities | None = None
-    """Of a model that ranks by them; unset until it has seen its validation nights."""
+    """Only if the ranking is by rarity; unset until they are fitted on the validation nights."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Summary of the training run, as plain values."""
 
     @property
     def network_weights(self) -> dict[str, Tensor]:
-        """Of the autoencoder."""
+        """Weights of the autoencoder."""
         head = f"{HEAD_WEIGHTS}."
         return {k: v for k, v in self.weights.items() if not k.startswith(head)}
 
     @property
     def head_weights(self) -> dict[str, Tensor]:
-        """Of the supervised head, if there is one."""
-        return part(self.weights, HEAD_WEIGHTS)
+        """Weights of the supervised head, without their prefix; empty if there is no head."""
+        return tensors_under(self.weights, HEAD_WEIGHTS)
 
     def require_calibration(self) -> Calibration:
-        """The calibration, without which a model ranks and does not score.
+        """Return the calibration, which a model needs to score.
 
         Raises:
-            FraudScoringError: there is none.
+            FraudScoringError: the model is not calibrated; finish its training job.
         """
         if self.calibration is None:
             raise FraudScoringError(
@@ -64,32 +67,38 @@ class TrainedModel:
         return self.calibration
 
     def check_columns(self, available: Mapping[str, str]) -> None:
-        """Check that the columns of the model are there and mean what they meant.
+        """Check that the model's columns are available with unchanged definitions.
 
         Raises:
-            InputMissing: names every missing column and every one with another fingerprint.
+            InputMissing: columns are missing or have another fingerprint; the message lists all of
+                them. Restore the old definitions, or promote a model trained on today's.
         """
         missing = [name for name in self.columns if name not in available]
         changed = [
-            f"{name} (model {mark}, now {available[name]})"
-            for name, mark in self.columns.items()
-            if name in available and available[name] != mark
+            f"{name} (model {fingerprint}, now {available[name]})"
+            for name, fingerprint in self.columns.items()
+            if name in available and available[name] != fingerprint
         ]
         faults = []
         if missing:
             faults.append(f"missing columns: {', '.join(missing)}")
         if changed:
-            faults.append(f"columns with another meaning: {', '.join(changed)}")
+            faults.append(f"columns with another definition: {', '.join(changed)}")
         if faults:
             raise InputMissing(
-                f"The features do not fit the model; {'; '.join(faults)}.",
+                f"The features do not match the model: {'; '.join(faults)}.",
                 expected="every column that the model was trained on, defined as it was then.",
-                remedy="bring the old definitions back under their names, build the features of "
-                "the context's days again, or promote a model trained on today's.",
+                remedy="restore the old definitions under their names, rebuild the features of the "
+                "context's days, or promote a model trained on today's definitions.",
             )
 
 
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those of a prefix, without it."""
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors named `<prefix>.<name>`, keyed by name.
+
+    >>> import torch
+    >>> tensors_under({"head.a": torch.zeros(1), "b": torch.zeros(1)}, "head")
+    {'a': tensor([0.])}
+    """
     start = f"{prefix}."
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -1,1 +1,1 @@
-"""Events as tensors: encoding, context blocks and batches, shared by training and scoring."""
+"""Events as tensors: encoding, context blocks and batches. Training and scoring share them."""

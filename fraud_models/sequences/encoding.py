@@ -1,19 +1,20 @@
-"""Feature values to the channels a network reads and describes, and back.
+"""Encode feature values as channels that a network reads and reconstructs, and decode them.
 
-Fitted on quantiles of the training data and kept in the checkpoint. Per kind of feature:
+The encoding is fitted on quantiles of the training data and stored in the checkpoint. Per kind of
+feature:
 
-- counts, durations: sign(x) log(1 + |x|), then centred on the median and divided by a robust
-  standard deviation ((q90 - q10) / 2.563), floored so that an almost constant column cannot blow
-  up;
-- amounts: the same without the logarithm: five times the usual amount is a small step in
-  logarithms and a large one in money, and in logarithms the smallest payments look oddest;
-- rates: divided by their root mean square (floored): a fraud rate is zero nearly always, so
-  quantile ranges say nothing about it;
-- probabilities (rates that begin with a prior, so never 0 or 1): log odds, then as counts;
+- counts, durations, ratios: sign(x) log(1 + |x|), then centred on the median and divided by a
+  robust standard deviation ((q90 - q10) / 2.563), with a floor, so that an almost constant column
+  does not get huge values;
+- amounts: the same without the logarithm. Five times the usual amount is a small step in logarithms
+  and a large one in money; in logarithms the smallest payments would be the most anomalous;
+- rates: divided by their root mean square, with a floor. A fraud rate is almost always zero, so
+  its quantile range carries no information;
+- probabilities (rates smoothed by a prior, so never 0 or 1): log odds, then as counts;
 - hour of day and day of week: sine and cosine, two channels.
 
-A missing value encodes to 0, is told to the network by an indicator channel of its own and costs
-exactly 0 nats. Channels are ordered: one per plain column, all sines, all cosines.
+A missing value is encoded as 0, is marked by an indicator input, and costs exactly 0 nats.
+Channels are ordered: one per plain column, then all sines, then all cosines.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from feature_defs.feature import CYCLES, Kind
 from fraud_models.config import NetworkConfig
 
 NUM_QUANTILES = 101
-# Distance between the 10th and the 90th percentile of a normal distribution, in deviations.
+# Distance of the 10th from the 90th percentile of a normal distribution, in standard deviations.
 DEVIATIONS_Q10_TO_Q90 = 2.563
 LOG_SCALE_FLOOR = 0.1
 LINEAR_SCALE_FLOOR = 0.01
 RATE_SCALE_FLOOR = 0.01
-# Of log odds: odds within a factor of e look alike.
+# In log odds: odds within a factor of e count as similar.
 ODDS_SCALE_FLOOR = 1.0
 
 LOGARITHMIC = frozenset({Kind.COUNT, Kind.DURATION_S, Kind.RATIO})
@@ -47,40 +48,40 @@ LOGARITHMIC = frozenset({Kind.COUNT, Kind.DURATION_S, Kind.RATIO})
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """What the encoding needs to know of one column of the training events."""
+    """Statistics of one column over the training events, on which its encoding is fitted."""
 
     num_rows: int
-    """Rows looked at, nulls included."""
+    """Number of rows, nulls included."""
     num_null: int
-    """Nulls among them."""
+    """Number of nulls."""
     quantiles: tuple[float, ...]
-    """101 values, of probability 0.00, 0.01, … 1.00; empty when every row is null."""
+    """101 quantiles, of probability 0.00, 0.01, … 1.00; empty if every row is null."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantiles", tuple(float(value) for value in self.quantiles))
         if len(self.quantiles) not in (0, NUM_QUANTILES):
             raise UsageError(
-                f"A column comes with {len(self.quantiles)} quantiles.",
-                expected=f"{NUM_QUANTILES}, or none when all its values are null.",
-                remedy="ask for the probabilities 0.00, 0.01, … 1.00.",
+                f"A column has {len(self.quantiles)} quantiles.",
+                expected=f"{NUM_QUANTILES}, or none if all its values are null.",
+                remedy="compute them for the probabilities 0.00, 0.01, … 1.00.",
             )
 
 
 @dataclass(frozen=True)
 class FeatureScale:
-    """How one column is encoded."""
+    """Centre and scale of one column."""
 
     name: str
     kind: Kind
     centre: float
-    """Median, after the logarithm where there is one."""
+    """Median, after the logarithm or log odds if the kind has one."""
     scale: float
-    """One encoded unit, after the logarithm where there is one."""
+    """Size of one encoded unit, after the logarithm or log odds if the kind has one."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """The fitted encoding of all columns that a model reads, in their order."""
+    """The fitted encoding of a model's columns, in order."""
 
     features: tuple[FeatureScale, ...]
 
@@ -89,7 +90,8 @@ class Encoding:
         """Fit on the statistics of the training events, one entry per feature column.
 
         Raises:
-            FraudScoringError: statistics of a column are missing or not finite.
+            FraudScoringError: statistics of a column are missing or not finite; compute them from
+                the training events.
         """
         return cls(tuple(_fit(name, statistics.get(name)) for name in features))
 
@@ -100,25 +102,25 @@ class Encoding:
 
     @property
     def channel_owner(self) -> tuple[int, ...]:
-        """[C] column that each channel belongs to."""
+        """[C] index of the column that each channel belongs to."""
         cyclic = self._cyclic
         plain = (i for i in range(len(self.features)) if i not in cyclic)
         return (*plain, *cyclic, *cyclic)
 
     def freedom(self, network: NetworkConfig) -> Tensor:
-        """[C] degrees of freedom of each channel's likelihood."""
-        of_kind = {Kind.AMOUNT: network.amount_degrees_of_freedom}
+        """Return the degrees of freedom [C] of each channel's likelihood."""
+        by_kind = {Kind.AMOUNT: network.amount_degrees_of_freedom}
         kinds = (self.features[owner].kind for owner in self.channel_owner)
-        return torch.tensor([of_kind.get(kind, network.degrees_of_freedom) for kind in kinds])
+        return torch.tensor([by_kind.get(kind, network.degrees_of_freedom) for kind in kinds])
 
     @property
     def num_channels(self) -> int:
-        """C."""
+        """C, the number of channels."""
         return len(self.channel_owner)
 
     @property
     def num_inputs(self) -> int:
-        """Width of the network's input: channels and missing-indicators."""
+        """Width of the network's input, C + F: channels and missing indicators."""
         return self.num_channels + len(self.features)
 
     @property
@@ -126,7 +128,7 @@ class Encoding:
         return tuple(i for i, scale in enumerate(self.features) if scale.kind in CYCLES)
 
     def encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """[..., F] values, NaN for missing, to [..., C] channels and [..., F] presence (bool)."""
+        """Return channels [..., C] and presence [..., F] of values [..., F], NaN where missing."""
         present = ~torch.isnan(values)
         filled = torch.where(present, values, torch.zeros_like(values))
         logarithmic = self._tensor([scale.kind in LOGARITHMIC for scale in self.features], values)
@@ -147,15 +149,15 @@ class Encoding:
         return torch.where(present[..., owners], channels, torch.zeros_like(channels)), present
 
     def inputs(self, channels: Tensor, present: Tensor, limit: float) -> Tensor:
-        """What the network reads, [..., C + F]: bounded channels, then missing-indicators.
+        """Return the network's inputs [..., C + F]: clipped channels, then missing indicators.
 
-        Values beyond `limit` look alike to the network; the likelihood sees them whole.
+        Channels are clipped at `limit` for the network only; the likelihood reads them unclipped.
         """
-        bounded = channels.clamp(-limit, limit)
-        return torch.cat([bounded, (~present).to(channels.dtype)], dim=-1)
+        clipped = channels.clamp(-limit, limit)
+        return torch.cat([clipped, (~present).to(channels.dtype)], dim=-1)
 
     def decode(self, channels: Tensor) -> Tensor:
-        """[..., C] expected channels to [..., F] values in the columns' own units."""
+        """Return values [..., F] in the units of the columns from expected channels [..., C]."""
         num_plain = len(self.features) - len(self._cyclic)
         num_cyclic = len(self._cyclic)
         sine = channels[..., num_plain : num_plain + num_cyclic]
@@ -166,9 +168,9 @@ class Encoding:
             if scale.kind in CYCLES:
                 turn = torch.atan2(sine[..., cyclic], cosine[..., cyclic]) / (2 * math.pi)
                 period = CYCLES[scale.kind]
-                # A turn just below 0 may round up to the whole period, which is 0 again.
-                turned = torch.remainder(turn, 1.0) * period
-                columns.append(torch.where(turned >= period, torch.zeros_like(turned), turned))
+                # A turn just below 0 may round up to the full period, which means 0.
+                value = torch.remainder(turn, 1.0) * period
+                columns.append(torch.where(value >= period, torch.zeros_like(value), value))
                 cyclic += 1
                 continue
             value = channels[..., plain] * scale.scale + scale.centre
@@ -185,14 +187,14 @@ class Encoding:
         return torch.tensor(values, dtype=like.dtype, device=like.device)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Return the encoding as plain values for JSON."""
         return {
             "features": [{**asdict(scale), "kind": scale.kind.value} for scale in self.features]
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Encoding:
-        """The encoding that `to_dict` wrote."""
+        """Return the encoding that `to_dict` wrote."""
         return cls(
             tuple(
                 FeatureScale(
@@ -211,8 +213,8 @@ def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
     if statistics is None or not all(math.isfinite(value) for value in statistics.quantiles):
         raise FraudScoringError(
             f"The statistics of {name} are missing or not finite.",
-            expected="quantiles of every column that the model reads.",
-            remedy="compute them from the training events; NaN and infinity are not values.",
+            expected="finite quantiles of every column that the model reads.",
+            remedy="compute them from the training events, without NaN and infinity.",
         )
     quantiles = np.array(statistics.quantiles, dtype=np.float64)
     if kind in CYCLES or len(quantiles) == 0:
@@ -230,6 +232,6 @@ def _fit(name: str, statistics: ColumnStatistics | None) -> FeatureScale:
 
 
 def _robust(quantiles: npt.NDArray[np.float64], floor: float) -> tuple[float, float]:
-    """Median and robust standard deviation."""
+    """Return median and robust standard deviation."""
     spread = float(quantiles[90] - quantiles[10]) / DEVIATIONS_Q10_TO_Q90
     return float(quantiles[50]), max(spread, floor)

@@ -1,19 +1,19 @@
-"""Streams of sorted events to padded tensors. Training and scoring share this file.
+"""Convert streams of sorted events to padded tensors. Training and scoring share this module.
 
-Shape legend: `B` sequences, `L` events, `F` feature columns, `C` channels, `Z` code, `N` events
-laid end to end.
+Shape legend: `B` sequences, `L` events, `F` feature columns, `C` channels, `Z` code, `N`
+concatenated events.
 
-The input everywhere is a stream of Arrow record batches sorted by (`card_id`, `period`,
-`event_time`, `transaction_id`). One (`card_id`, `period`) is one context; it may span many
-batches and never two streams. `role` says what an event is for: 0 only context, 1 a target (of
-training, or "score this"), 2 a target of validation. In the training of a head it also says what
-the label is: 4 more for known to be genuine, 8 more for a known fraud.
+The input is always a stream of Arrow record batches sorted by (`card_id`, `period`, `event_time`,
+`transaction_id`). One (`card_id`, `period`) is one context; it may span several batches but never
+two streams. `role` is the purpose of an event: 0 context only, 1 a target (of training, or to be
+scored), 2 a target of validation. To train a head it also contains the label: 4 is added for known
+genuine, 8 for known fraud.
 
-A context longer than `max_events` is cut into blocks counted from its start; every block but the
-first starts with the last `warm_up_events` of the one before, with role 0, so each target comes
-out exactly once. What follows a block's last target is dropped: the model is causal. Memory is
-bounded by one batch plus one block, whatever the length of a context. Nothing here calls Python
-once per card or event but the loop over finished tensors.
+A context longer than `max_events` is split into blocks counted from its start. Every block except
+the first starts with the last `warm_up_events` of the previous block, with role 0, so that each
+target is returned exactly once. Events after a block's last target are dropped, because the model
+is causal. Memory is bounded by one batch plus one block, whatever the length of a context. Except
+for the loop over finished tensors, no Python code runs per card or per event.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from fraud_models.sequences.context_blocks import (
     CONTEXT_ONLY,
     KNOWN_FRAUD,
     KNOWN_GENUINE,
-    LABELLED,
-    PURPOSE,
+    LABEL_MASK,
+    PURPOSE_MASK,
     TARGET,
     VALIDATION_TARGET,
     Blocks,
@@ -48,10 +48,10 @@ __all__ = [
     "CONTEXT_ONLY",
     "KNOWN_FRAUD",
     "KNOWN_GENUINE",
-    "LABELLED",
+    "LABEL_MASK",
     "PACKED_DDL",
     "PACKED_SCHEMA",
-    "PURPOSE",
+    "PURPOSE_MASK",
     "TARGET",
     "VALIDATION_TARGET",
     "BoolArray",
@@ -84,24 +84,24 @@ class EventBatch:
     roles: RoleArray
     """[B, L]; 0 on padding."""
     lengths: IntArray
-    """[B] events of each sequence."""
+    """[B] number of events of each sequence."""
     first_position: IntArray
-    """[B] events of the context before the sequence's first one."""
+    """[B] number of earlier events in the context, before the sequence's first one."""
     rows: IntArray
-    """[B, L] row of `source`; -1 on padding. Empty [B, 0] for packed sequences."""
+    """[B, L] row in `source`; -1 on padding. Empty [B, 0] for packed sequences."""
     source: pa.RecordBatch | None
-    """The events as they came, with all their columns; unset for packed sequences."""
+    """The events as read, with all their columns; unset for packed sequences."""
 
     @property
     def mask(self) -> BoolArray:
-        """[B, L] true where there is an event."""
+        """[B, L] true for an event, false for padding."""
         return np.arange(self.values.shape[1])[None, :] < self.lengths[:, None]
 
     @classmethod
     def from_packed(
         cls, values: Sequence[bytes], roles: Sequence[bytes], num_features: int
     ) -> EventBatch:
-        """Sequences from rows of a training snapshot (`PACKED_SCHEMA`)."""
+        """Return the sequences of rows of a training snapshot (`PACKED_SCHEMA`)."""
         lengths = np.array([len(row) for row in roles], dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         flat = np.frombuffer(b"".join(values), dtype=np.float32).reshape(-1, num_features)
@@ -117,7 +117,7 @@ class EventBatch:
 
     @classmethod
     def from_arrow(cls, packed: pa.RecordBatch, num_features: int) -> EventBatch:
-        """Sequences from one record batch of a training snapshot (`PACKED_SCHEMA`)."""
+        """Return the sequences of one record batch of a training snapshot (`PACKED_SCHEMA`)."""
         return cls.from_packed(
             packed.column("values").to_pylist(), packed.column("roles").to_pylist(), num_features
         )
@@ -126,11 +126,13 @@ class EventBatch:
 def iter_contexts(
     batches: Iterable[pa.RecordBatch], columns: Sequence[str], limits: ContextLimits
 ) -> Iterator[EventBatch]:
-    """Padded tensors of similar lengths from a sorted stream; contexts without target are skipped.
+    """Yield padded batches of blocks of similar length from a sorted stream.
+
+    Contexts without a target are skipped.
 
     Raises:
-        InputMissing: columns are missing; all are named.
-        FraudScoringError: the stream is not sorted.
+        InputMissing: columns are missing, the message lists all; rebuild the features.
+        FraudScoringError: the stream is not sorted; sort it within partitions.
     """
     for events, blocks in iter_blocks(batches, columns, limits):
         order = np.argsort(-blocks.num_events, kind="stable")
@@ -138,28 +140,28 @@ def iter_contexts(
         while start < len(order):
             longest = int(blocks.num_events[order[start]])
             count = max(1, limits.events_per_batch // longest)
-            yield _padded(events, blocks.take(order[start : start + count]))
+            yield _pad(events, blocks.take(order[start : start + count]))
             start += count
 
 
 def pack_contexts(
     batches: Iterable[pa.RecordBatch], columns: Sequence[str], limits: ContextLimits
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of a training snapshot (`PACKED_SCHEMA`): one per block that has a target.
+    """Yield rows of a training snapshot (`PACKED_SCHEMA`), one per block that has a target.
 
-    `values` is the raw float32 [L, F] with NaN for missing, `roles` the raw uint8 [L].
+    `values` holds the raw bytes of float32 [L, F], NaN where missing; `roles` those of uint8 [L].
 
     Raises:
-        InputMissing: columns are missing; all are named.
-        FraudScoringError: the stream is not sorted.
+        InputMissing: columns are missing, the message lists all; rebuild the features.
+        FraudScoringError: the stream is not sorted; sort it within partitions.
     """
     for events, blocks in iter_blocks(batches, columns, limits):
         for start in range(0, len(blocks.num_events), 1024):
-            chosen = np.arange(start, min(start + 1024, len(blocks.num_events)))
-            yield _packed(events, blocks.take(chosen))
+            part = np.arange(start, min(start + 1024, len(blocks.num_events)))
+            yield _pack(events, blocks.take(part))
 
 
-def _padded(events: Events, blocks: Blocks) -> EventBatch:
+def _pad(events: Events, blocks: Blocks) -> EventBatch:
     index = _padded_index(blocks.first_row, blocks.num_events)
     roles = _gather(events.roles, index, np.uint8(0))
     roles[np.arange(index.shape[1])[None, :] < blocks.num_warm_up[:, None]] = CONTEXT_ONLY
@@ -173,7 +175,7 @@ def _padded(events: Events, blocks: Blocks) -> EventBatch:
     )
 
 
-def _packed(events: Events, blocks: Blocks) -> pa.RecordBatch:
+def _pack(events: Events, blocks: Blocks) -> pa.RecordBatch:
     lengths = blocks.num_events
     ends = np.cumsum(lengths)
     owner = np.repeat(np.arange(len(lengths)), lengths)
@@ -183,7 +185,9 @@ def _packed(events: Events, blocks: Blocks) -> pa.RecordBatch:
     roles = roles.astype(np.uint8)
     bytes_per_event = events.values.shape[1] * 4
     counts = [
-        np.bincount(owner, weights=roles & PURPOSE == role, minlength=len(lengths)).astype(np.int32)
+        np.bincount(owner, weights=roles & PURPOSE_MASK == role, minlength=len(lengths)).astype(
+            np.int32
+        )
         for role in (TARGET, VALIDATION_TARGET)
     ]
     columns = [
@@ -202,13 +206,13 @@ def _binary(content: bytes, ends: IntArray) -> pa.Array:
 
 
 def _padded_index(first_row: IntArray, lengths: IntArray) -> IntArray:
-    """[B, L] row of each event; -1 on padding."""
+    """Return the row of each event [B, L]; -1 on padding."""
     step = np.arange(int(lengths.max()))[None, :]
     index: IntArray = np.where(step < lengths[:, None], first_row[:, None] + step, -1)
     return index
 
 
-def _gather(flat: npt.NDArray[Any], index: IntArray, filler: Any) -> npt.NDArray[Any]:
-    taken: npt.NDArray[Any] = flat[index]
-    taken[index < 0] = filler
-    return taken
+def _gather(flat: npt.NDArray[Any], index: IntArray, fill_value: Any) -> npt.NDArray[Any]:
+    padded: npt.NDArray[Any] = flat[index]
+    padded[index < 0] = fill_value
+    return padded

@@ -1,1 +1,1 @@
-"""Training a model: snapshot, reader, phases, loop, and ranks under TorchDistributor."""
+"""Model training: snapshot, reader, phases, loop, and distributed ranks in Spark."""

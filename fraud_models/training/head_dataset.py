@@ -1,9 +1,10 @@
-"""What a frozen autoencoder says of labelled events, gathered once and learned from many times.
+"""The data set of the head: a frozen autoencoder's output for labelled events, on local disk.
 
-Shapes: `N` events, `W = C + F + Z`: channels, errors by column and code.
+Shapes: `N` events, `W = C + F + Z`: channels, errors by column, and code.
 
-Each rank keeps its own events on local disk, in a file without a name that goes when its process
-does, whatever ends it: 4 * (W + 1) bytes an event, about 160. TMPDIR says where.
+The output is computed once and read in every epoch of the head. Each rank stores its own events in
+an unnamed temporary file, which the operating system deletes when the process ends for any reason.
+An event takes 4 * (W + 1) bytes, about 160. TMPDIR sets the location.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from fraud_models.scoring.reconstruction import Reconstruction
 from fraud_models.sequences.context_blocks import FloatArray
 from fraud_models.training.prefetch import Step
 
-# Of float32 rows: what is in memory at a time, and within what events are mixed.
+# Rows that are in memory at a time; events are shuffled within a block.
 EVENTS_PER_BLOCK = 262_144
 
 
-class LabelledEvents:
-    """Rows of [W] float32 with the label behind them."""
+class HeadDataset:
+    """Rows of float32 [W + 1] in a temporary file: W inputs and the label."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.num_events = 0
         self._file = tempfile.TemporaryFile(prefix="labelled-events-")  # noqa: SIM115
 
-    def add(self, found: Reconstruction, labels: Tensor) -> None:
-        """Keep events [N] with their labels [N]: 1 for a known fraud, 0 for a genuine one."""
-        parts = (found.channels, found.errors, found.codes, labels[:, None])
+    def add(self, events: Reconstruction, labels: Tensor) -> None:
+        """Add events [N] with their labels [N]: 1 for known fraud, 0 for known genuine."""
+        parts = (events.channels, events.errors, events.codes, labels[:, None])
         rows = torch.cat([part.float().cpu() for part in parts], dim=-1).numpy()
         self._file.write(rows.tobytes())
         self.num_events += len(rows)
 
     def steps(self, events_per_step: int, rng: np.random.Generator) -> Iterator[Step]:
-        """All events once, as `rng` mixes them: rows [N, W], weights of 1 and labels [N]."""
+        """Yield each event once, shuffled by `rng`: rows [N, W], weights of 1 and labels [N]."""
         for block in rng.permutation(-(-self.num_events // EVENTS_PER_BLOCK)):
             rows = torch.from_numpy(self._block(int(block)))
             order = rng.permutation(len(rows))
@@ -54,6 +55,6 @@ class LabelledEvents:
         return np.frombuffer(content, dtype=np.float32).reshape(-1, self.width + 1)
 
 
-def no_event(width: int) -> Step:
-    """One event of weight 0."""
+def empty_head_step(width: int) -> Step:
+    """Return a step with one event of weight 0."""
     return torch.zeros(1, width), torch.zeros(1), torch.zeros(1)

@@ -1,7 +1,7 @@
-"""What a training minimises: modules from a batch to nats, whole, so that DDP can wrap them.
+"""Training objectives: modules from a batch to its loss in nats, so that DDP can wrap them.
 
-Both give the weighted sum of nats over events. Where no event has a weight one of weight 0 stands
-in, so that every parameter takes part in every step of every rank.
+Both return the weighted sum of nats over events. If no event has a weight, one event of weight 0 is
+used, so that every parameter takes part in every step of every rank, as DDP requires.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fraud_models.scoring.reconstruction import Reconstructor
 
 
 class ReconstructionObjective(nn.Module):
-    """How badly events are described; labels say nothing here.
+    """The reconstruction loss; it ignores labels.
 
     Takes values [B, L, F], weights [B, L] and labels [B, L].
     """
@@ -26,20 +26,22 @@ class ReconstructionObjective(nn.Module):
         self.reconstructor = reconstructor
 
     def forward(self, values: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
-        """Nats, with the logarithm of the scales, which makes them learnable."""
-        chosen = _chosen(weights)
-        found = self.reconstructor(values, chosen)
+        """Return the weighted sum of nats, with the log of the scales so that these are learned."""
+        selected = _select(weights)
+        reconstruction = self.reconstructor(values, selected)
         scale = self.reconstructor.network.scale()
-        nats = training_nats(found.nats, found.present, self.reconstructor.owner, scale)
+        nats = training_nats(
+            reconstruction.nats, reconstruction.present, self.reconstructor.owner, scale
+        )
         if self.training:
-            nats = nats + self.reconstructor.network.adversarial_nats(found.codes)
-        return weighted_sum(nats, weights[chosen])
+            nats = nats + self.reconstructor.network.adversarial_loss(reconstruction.codes)
+        return weighted_sum(nats, weights[selected])
 
 
 class HeadObjective(nn.Module):
-    """How badly labels are foretold by the head, from what the autoencoder below it has said.
+    """The classification loss of the head, on the output of a frozen autoencoder.
 
-    Takes events [N, C + F + Z] (see `labelled_events`), weights [N] and labels [N].
+    Takes events [N, C + F + Z] (see `head_dataset`), weights [N] and labels [N].
     """
 
     def __init__(self, head: FraudHead) -> None:
@@ -47,16 +49,16 @@ class HeadObjective(nn.Module):
         self.head = head
 
     def forward(self, events: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
-        """Nats of the labels: binary cross-entropy."""
+        """Return the weighted sum of binary cross-entropies, in nats."""
         channels, errors, codes = torch.split(events, list(self.head.widths), dim=-1)
         odds = self.head(self.head.inputs(channels, errors, codes))
         nats = functional.binary_cross_entropy_with_logits(odds, labels, reduction="none")
         return weighted_sum(nats, weights)
 
 
-def _chosen(weights: Tensor) -> Tensor:
-    chosen = weights > 0
-    if not bool(chosen.any()):
-        chosen = torch.zeros_like(chosen)
-        chosen[0, 0] = True
-    return chosen
+def _select(weights: Tensor) -> Tensor:
+    selected = weights > 0
+    if not bool(selected.any()):
+        selected = torch.zeros_like(selected)
+        selected[0, 0] = True
+    return selected

@@ -1,7 +1,7 @@
-"""A rank's passes over its events: steps that all ranks take together, until none has any left.
+"""A rank's passes over its events, in steps that all ranks take together until none has any left.
 
-A pass reads the snapshot through Petastorm, and is checked to have read all of it. Where a phase
-learns from what a frozen network says of events, one pass gathers that and the others go over it.
+A pass reads the snapshot through Petastorm and checks that it read every row. If a phase trains a
+head on a frozen autoencoder, one pass collects the head's data set and later passes read it.
 """
 
 from __future__ import annotations
@@ -13,66 +13,76 @@ import numpy as np
 import torch
 
 from fraud_models.config import ModelConfig
-from fraud_models.training.head_dataset import LabelledEvents, no_event
+from fraud_models.training.head_dataset import HeadDataset, empty_head_step
 from fraud_models.training.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
 from fraud_models.training.phases import Phase
-from fraud_models.training.prefetch import Choice, Step, ahead, nothing, steps_of
+from fraud_models.training.prefetch import (
+    EventSelector,
+    Step,
+    empty_batch,
+    prefetched,
+    training_steps,
+)
 from fraud_models.training.process_group import Ranks
 
-# No epoch has this number: what is gathered is the same after a restart, in whatever epoch.
-GATHERING = 0
+# Epoch number of the pass that collects the head's data set. It seeds the order of rows, so the
+# data set is the same after a restart in any epoch; real epochs start at 1.
+COLLECTION_EPOCH = 0
 
 
 @dataclass
 class Passes:
-    """Those of one training."""
+    """All passes of one rank in one training."""
 
     shard: Shard
     config: ModelConfig
     ranks: Ranks
     report: Callable[[str], None]
-    """Told now and then how far a pass is."""
-    gathered: LabelledEvents | None = None
+    """Called with the progress of a pass."""
+    head_dataset: HeadDataset | None = None
+    """Collected in the first pass of the head's phase."""
 
-    def steps(self, phase: Phase, epoch: int, choose: Choice) -> Iterator[Step]:
-        """One pass over the chosen events, in an order of its own.
+    def steps(self, phase: Phase, epoch: int, select: EventSelector) -> Iterator[Step]:
+        """Return one pass over the selected events, in an order that depends on the epoch.
 
         Raises:
-            InputMissing: rows went missing while reading.
+            InputMissing: the reader lost rows; train again, or write the snapshot again.
         """
         if phase.frozen is None:
-            return self._read(epoch, choose)
-        if self.gathered is None:
-            self.gathered = self._gather(phase, choose)
+            return self._read(epoch, select)
+        if self.head_dataset is None:
+            self.head_dataset = self._collect(phase, select)
         rng = np.random.default_rng([self.config.optimisation.seed, epoch, self.ranks.rank])
         per_rank = -(-self.config.head.batch_size // self.ranks.world_size)
-        steps = ahead(self.gathered.steps(per_rank, rng))
-        return self._together(steps, no_event(self.gathered.width))
+        steps = prefetched(self.head_dataset.steps(per_rank, rng))
+        return self._in_lockstep(steps, empty_head_step(self.head_dataset.width))
 
-    def _read(self, epoch: int, choose: Choice) -> Iterator[Step]:
+    def _read(self, epoch: int, select: EventSelector) -> Iterator[Step]:
         counted = RowCount()
         batches = read_batches(self.shard, self.config.optimisation, epoch, counted)
-        steps = ahead(steps_of(batches, choose))
-        yield from self._together(steps, nothing(len(self.config.columns)))
+        steps = prefetched(training_steps(batches, select))
+        yield from self._in_lockstep(steps, empty_batch(len(self.config.columns)))
         (num_rows,) = self.ranks.sum(counted.num_rows)
         check_num_rows(self.shard, int(num_rows))
 
-    def _gather(self, phase: Phase, choose: Choice) -> LabelledEvents:
+    def _collect(self, phase: Phase, select: EventSelector) -> HeadDataset:
         assert phase.frozen is not None
         frozen, device = phase.frozen.eval(), self.ranks.device
         encoding, code_width = frozen.encoding, frozen.network.code_width
-        events = LabelledEvents(encoding.num_channels + len(encoding.columns) + code_width)
-        for number, (values, weights, labels) in enumerate(self._read(GATHERING, choose), start=1):
-            chosen = weights > 0
+        dataset = HeadDataset(encoding.num_channels + len(encoding.columns) + code_width)
+        steps = self._read(COLLECTION_EPOCH, select)
+        for number, (values, weights, labels) in enumerate(steps, start=1):
+            selected = weights > 0
             with torch.no_grad():
-                events.add(frozen(values.to(device), chosen.to(device)), labels[chosen])
-            self.report(f"{phase.name}, gathering, batch {number}")
-        return events
+                dataset.add(frozen(values.to(device), selected.to(device)), labels[selected])
+            self.report(f"{phase.name}, collecting, batch {number}")
+        return dataset
 
-    def _together(self, steps: Iterator[Step], filler: Step) -> Iterator[Step]:
+    def _in_lockstep(self, steps: Iterator[Step], empty_step: Step) -> Iterator[Step]:
+        """Yield one step per step of any rank; `empty_step` once this rank has none left."""
         while True:
             step = next(steps, None)
             (num_left,) = self.ranks.sum(float(step is not None))
             if num_left == 0:
                 return
-            yield step if step is not None else filler
+            yield step if step is not None else empty_step

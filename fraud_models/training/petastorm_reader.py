@@ -1,11 +1,11 @@
-"""Snapshot files to batches for one rank: the one door to Petastorm.
+"""Read the batches of one rank from snapshot files. Only this module imports Petastorm.
 
-Decisions, each paid for by a measurement: petastorm 0.12.1 (0.13.1 loses row groups with its
-thread pool); one reader thread, so that the same seed gives the same order; a new reader per
-epoch, since a reader repeats its order; no TransformSpec and `np.frombuffer` over binary columns
-(five times faster than lists through pandas); a queue of 8 row groups (50 by default would hold
-the shard in memory). Whatever the library does, the rows read are counted, and the training
-compares their number with the manifest's at the end of every epoch.
+Decisions, each based on a measurement: petastorm 0.12.1 (0.13.1 loses row groups with its thread
+pool); one reader thread, so that the same seed gives the same order; a new reader per epoch,
+because a reader repeats its order; no TransformSpec, and `np.frombuffer` on binary columns (five
+times faster than lists through pandas); a queue of 8 row groups (the default of 50 would hold the
+whole shard in memory). To detect loss of rows, the rows read are counted, and training compares
+them with the manifest after every pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fraud_models.storage import filesystem, is_local, join
 from fraud_models.training.snapshot import DATA_FOLDER, Manifest
 
 RESULTS_QUEUE_SIZE = 8
-# Row groups whose rows are mixed before batches are made.
+# Row groups whose rows are shuffled together before batches are formed.
 POOLED_ROW_GROUPS = 8
 COLUMNS = ("num_train", "num_validation", "values", "roles")
 
@@ -42,7 +42,7 @@ class Shard:
 
 @dataclass
 class RowCount:
-    """Rows that one pass has read so far."""
+    """Number of rows that one pass has read so far."""
 
     num_rows: int = 0
 
@@ -57,11 +57,11 @@ class _Row:
 def read_batches(
     shard: Shard, optimisation: OptimisationConfig, epoch: int, counted: RowCount
 ) -> Iterator[EventBatch]:
-    """One pass over the rank's rows in an order that follows from seed, epoch and rank.
+    """Yield one pass over the rank's rows, in an order determined by seed, epoch and rank.
 
-    Batches hold rows of similar length, at most `batch_size / world_size` of them and
-    `events_per_batch` padded events (a single longer row stands alone). Every row read is added
-    to `counted`.
+    Batches contain rows of similar length: at most `batch_size / world_size` rows and
+    `events_per_batch` padded events. A longer row is a batch of its own. `counted` is increased
+    by every row read.
     """
     rng = np.random.default_rng([optimisation.seed, epoch, shard.rank])
     for pool in _pools(_row_groups(shard, optimisation.seed + epoch), counted):
@@ -69,17 +69,17 @@ def read_batches(
 
 
 def check_num_rows(shard: Shard, num_rows: int) -> None:
-    """Compare the rows that all ranks read in one pass with the manifest.
+    """Check that all ranks together read as many rows in one pass as the manifest has.
 
     Raises:
-        InputMissing: they differ; the message says by how many.
+        InputMissing: the numbers differ; train again, or write the snapshot again.
     """
     expected = shard.manifest.summary.num_rows
     if num_rows != expected:
         raise InputMissing(
             f"An epoch read {num_rows} of {expected} rows of {shard.uri}: "
             f"{expected - num_rows} are missing.",
-            expected="every row of the manifest once, over all ranks together.",
+            expected="every row of the manifest once, over all ranks.",
             remedy="train again; if it happens twice, check the version of petastorm (0.12.1) "
             "and write the snapshot again.",
         )
@@ -88,7 +88,7 @@ def check_num_rows(shard: Shard, num_rows: int) -> None:
 def _row_groups(shard: Shard, seed: int) -> Iterator[Any]:
     urls = [_url(join(shard.uri, DATA_FOLDER, file.name)) for file in shard.manifest.summary.files]
     with warnings.catch_warnings():
-        # Petastorm uses Parquet interfaces that pyarrow 14 warns about on every file.
+        # Petastorm uses Parquet interfaces that are deprecated in pyarrow 14.
         warnings.simplefilter("ignore", FutureWarning)
         reader = make_batch_reader(
             urls,
@@ -107,12 +107,12 @@ def _row_groups(shard: Shard, seed: int) -> Iterator[Any]:
 
 
 def _url(uri: str) -> str:
-    # Petastorm does not unquote a URL, so a path goes in as it is.
+    # Petastorm does not unquote URLs, so the path must not be quoted.
     return f"file://{filesystem(uri)[1]}" if is_local(uri) else uri
 
 
 def _pools(row_groups: Iterator[Any], counted: RowCount) -> Iterator[list[_Row]]:
-    """Rows with a target from several row groups at a time."""
+    """Yield the rows of several row groups at a time."""
     pool: list[_Row] = []
     for number, group in enumerate(row_groups, start=1):
         counted.num_rows += len(group.roles)
@@ -130,15 +130,15 @@ def _pools(row_groups: Iterator[Any], counted: RowCount) -> Iterator[list[_Row]]
 def _batches(
     pool: list[_Row], shard: Shard, optimisation: OptimisationConfig, rng: np.random.Generator
 ) -> Iterator[EventBatch]:
-    most = -(-optimisation.batch_size // shard.world_size)
-    # Shuffled first, so that rows of equal length meet other rows in every epoch.
+    max_rows = -(-optimisation.batch_size // shard.world_size)
+    # Shuffle before the stable sort, so that batches mix different rows in every epoch.
     rows = [pool[i] for i in rng.permutation(len(pool))]
     rows.sort(key=lambda row: -row.num_events)
     groups: list[list[_Row]] = []
     start = 0
     while start < len(rows):
         fitting = max(1, optimisation.events_per_batch // rows[start].num_events)
-        groups.append(rows[start : start + min(most, fitting)])
+        groups.append(rows[start : start + min(max_rows, fitting)])
         start += len(groups[-1])
     for index in rng.permutation(len(groups)):
         group = groups[index]

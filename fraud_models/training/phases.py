@@ -1,8 +1,8 @@
-"""The phases of a training: what learns, from which events, and for how long.
+"""The phases of a training: which module is trained, on which events, and for how many epochs.
 
-First the autoencoder learns to describe events. A semi-supervised model has a second phase: the
-autoencoder stays as it is, so what it says of labelled events is gathered once, and a head learns
-labels from that.
+First the autoencoder is trained to reconstruct events. A semi-supervised model has a second phase:
+the autoencoder is frozen, its output for labelled events is collected once, and a head is trained
+on it to predict labels.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.scoring.reconstruction import Reconstructor
 from fraud_models.sequences.encoding import Encoding
 from fraud_models.sequences.event_batch import (
-    LABELLED,
-    PURPOSE,
+    LABEL_MASK,
+    PURPOSE_MASK,
     TARGET,
     VALIDATION_TARGET,
 )
 from fraud_models.training.objectives import HeadObjective, ReconstructionObjective
-from fraud_models.training.prefetch import Choice
+from fraud_models.training.prefetch import EventSelector
 from fraud_models.training.process_group import Ranks
 
 AUTOENCODER, HEAD = "autoencoder", "head"
-LEAST_LEARNING_RATE_SHARE = 0.05
+MIN_LEARNING_RATE_SHARE = 0.05
 
 
 @dataclass
@@ -39,36 +39,40 @@ class Phase:
 
     name: str
     learner: nn.Module
-    """Whose weights are learned and kept."""
+    """Module whose weights are trained and saved."""
     objective: nn.Module
     replica: nn.Module
-    """The objective with gradients averaged over ranks."""
+    """The objective, with gradients averaged over ranks."""
     optimiser: torch.optim.Optimizer
     learning_rate: float
     epochs: int
     patience: int
-    teaches: Choice
-    """Which events [B, L] are learned from, by their roles."""
-    judges: Choice | None
-    """Which events say whether an epoch was better; without any the last epoch is the best."""
+    select_training: EventSelector
+    """Selects the training events [B, L] by their roles."""
+    select_validation: EventSelector | None
+    """Selects the validation events [B, L]; unset: no validation, the last epoch is the best."""
     frozen: Reconstructor | None
-    """What says of events all that is learned from, and stays as it is; unset: events themselves
-    are."""
+    """Frozen autoencoder whose output is the training data; unset: the events are."""
 
     def set_learning_rate(self, epoch: int) -> float:
-        """Of an epoch, counted from 1: along a half cosine down to a twentieth."""
+        """Set and return the learning rate of an epoch, counted from 1.
+
+        It decays along a half cosine to a twentieth.
+        """
         done = (epoch - 1) / max(1, self.epochs - 1)
         cosine = 0.5 * (1 + math.cos(math.pi * done))
-        share = LEAST_LEARNING_RATE_SHARE + (1 - LEAST_LEARNING_RATE_SHARE) * cosine
+        share = MIN_LEARNING_RATE_SHARE + (1 - MIN_LEARNING_RATE_SHARE) * cosine
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate * share
         return self.learning_rate * share
 
 
-def phases_of(config: ModelConfig, encoding: Encoding, ranks: Ranks) -> list[Callable[[], Phase]]:
-    """Makers of the phases, in order; one is called when its phase begins.
+def training_phases(
+    config: ModelConfig, encoding: Encoding, ranks: Ranks
+) -> list[Callable[[], Phase]]:
+    """Return functions that create the phases, in order; call each when its phase begins.
 
-    They share the autoencoder, so a later one finds it as an earlier one left it.
+    They share the autoencoder, so a later phase uses the weights of an earlier one.
     """
     torch.manual_seed(config.optimisation.seed)
     reconstructor = Reconstructor(config, encoding).to(ranks.device)
@@ -86,28 +90,28 @@ def phases_of(config: ModelConfig, encoding: Encoding, ranks: Ranks) -> list[Cal
             learning_rate=optimisation.learning_rate,
             epochs=optimisation.epochs,
             patience=optimisation.patience,
-            teaches=lambda roles: np.equal(roles & PURPOSE, TARGET),
-            judges=lambda roles: np.equal(roles & PURPOSE, VALIDATION_TARGET),
+            select_training=lambda roles: np.equal(roles & PURPOSE_MASK, TARGET),
+            select_validation=lambda roles: np.equal(roles & PURPOSE_MASK, VALIDATION_TARGET),
             frozen=None,
         )
 
     def head() -> Phase:
         torch.manual_seed(config.optimisation.seed)
-        made = FraudHead.of(config, encoding).to(ranks.device)
-        objective = HeadObjective(made)
+        fraud_head = FraudHead.from_config(config, encoding).to(ranks.device)
+        objective = HeadObjective(fraud_head)
         rate, decay = config.head.learning_rate, config.head.weight_decay
         return Phase(
             name=HEAD,
-            learner=made,
+            learner=fraud_head,
             objective=objective,
             replica=ranks.replicate(objective),
-            optimiser=torch.optim.AdamW(made.parameters(), lr=rate, weight_decay=decay),
+            optimiser=torch.optim.AdamW(fraud_head.parameters(), lr=rate, weight_decay=decay),
             learning_rate=rate,
             epochs=config.head.epochs,
             patience=config.head.epochs,
-            teaches=lambda roles: np.not_equal(roles & LABELLED, 0),
-            # The newest labels teach: holding them out would cost more than it tells.
-            judges=None,
+            select_training=lambda roles: np.not_equal(roles & LABEL_MASK, 0),
+            # The newest labels are too valuable to hold out for validation.
+            select_validation=None,
             frozen=reconstructor,
         )
 

@@ -1,4 +1,4 @@
-"""What the steps of a training learn from: tensors of chosen events, made while others are used.
+"""Convert batches to the tensors of training steps, and prefetch them in a background thread.
 
 Shapes: `B` sequences, `L` events, `F` columns.
 """
@@ -16,44 +16,44 @@ from torch import Tensor
 
 from fraud_models.sequences.event_batch import KNOWN_FRAUD, BoolArray, EventBatch, RoleArray
 
-# Steps that lie ready: enough to bridge the reading of a row group.
-STEPS_AHEAD = 4
-Choice = Callable[[RoleArray], BoolArray]
-"""Which events are chosen, by their roles."""
+# Steps to prefetch: enough to bridge the time to read a row group.
+NUM_PREFETCHED = 4
+EventSelector = Callable[[RoleArray], BoolArray]
+"""Selects events by their roles [B, L]; returns bool [B, L]."""
 Step = tuple[Tensor, Tensor, Tensor]
 """Values [B, L, F], weights [B, L] and labels [B, L]."""
 
 
-def steps_of(batches: Iterator[EventBatch], choose: Choice) -> Iterator[Step]:
-    """The sequences that have a chosen event, which is what has a weight."""
+def training_steps(batches: Iterator[EventBatch], select: EventSelector) -> Iterator[Step]:
+    """Yield a step per batch: the sequences with a selected event; only these have a weight."""
     for batch in batches:
-        weights = choose(batch.roles)
-        chosen = weights.any(axis=1)
-        if not chosen.any():
+        weights = select(batch.roles)
+        kept = weights.any(axis=1)
+        if not kept.any():
             continue
-        # What follows the last chosen event does not matter to a causal model.
+        # A causal model needs no event after the last selected one.
         longest = int(np.flatnonzero(weights.any(axis=0))[-1]) + 1
         frauds = (batch.roles & KNOWN_FRAUD) > 0
         yield (
-            torch.from_numpy(batch.values[chosen, :longest]),
-            torch.from_numpy(weights[chosen, :longest].astype(np.float32)),
-            torch.from_numpy(frauds[chosen, :longest].astype(np.float32)),
+            torch.from_numpy(batch.values[kept, :longest]),
+            torch.from_numpy(weights[kept, :longest].astype(np.float32)),
+            torch.from_numpy(frauds[kept, :longest].astype(np.float32)),
         )
 
 
-def ahead(steps: Iterator[Step]) -> Iterator[Step]:
-    """The same steps in the same order, the next few of them made in a thread of its own.
+def prefetched(steps: Iterator[Step]) -> Iterator[Step]:
+    """Yield the same steps in the same order; compute the next few in a background thread.
 
-    A failure of `steps` is raised where its step would have come.
+    An exception of `steps` is raised in place of its step.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed") as thread:
-        waiting = deque(thread.submit(next, steps, None) for _ in range(STEPS_AHEAD))
-        while (step := waiting.popleft().result()) is not None:
-            waiting.append(thread.submit(next, steps, None))
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
+        pending = deque(thread.submit(next, steps, None) for _ in range(NUM_PREFETCHED))
+        while (step := pending.popleft().result()) is not None:
+            pending.append(thread.submit(next, steps, None))
             yield step
 
 
-def nothing(num_columns: int) -> Step:
-    """A batch of weight 0, all values missing: any other value might have no finite gradient."""
+def empty_batch(num_columns: int) -> Step:
+    """Return a step of weight 0 whose values are all missing, so that gradients are finite."""
     values = torch.full((1, 1, num_columns), math.nan)
     return values, torch.zeros(1, 1), torch.zeros(1, 1)

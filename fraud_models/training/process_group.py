@@ -1,10 +1,10 @@
-"""The ranks of a training run: who I am, and the few things all ranks agree on.
+"""The ranks of a training run: the identity of this process, and collectives over all ranks.
 
-One rank needs no process group. With several, collectives run over gloo on CPUs and over nccl
-with one GPU per rank, always with a timeout. A GPU that has bfloat16 multiplies in it while a
-network learns; weights, likelihoods and sums stay in float32. A rank whose peer died fails in a
-collective: that is told apart from an error of its own (`PeerLost`), so that a report names the
-right rank.
+One rank needs no process group. Several ranks use gloo on CPUs, or nccl with one GPU per rank,
+always with a timeout. In training, matrix products use bfloat16 on GPUs that support it; weights,
+likelihoods and sums stay in float32. If a rank dies, its peers fail in a collective. This raises
+`PeerLost`, to distinguish it from an error of the rank itself, so that a report names the right
+rank.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from feature_defs.errors import FraudScoringError
 
 
 class PeerLost(FraudScoringError):
-    """Another rank went away or stopped answering."""
+    """Another rank died or stopped responding."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all."""
+    """Rank and device of this process, and the number of ranks."""
 
     rank: int
     world_size: int
@@ -37,42 +37,42 @@ class Ranks:
 
     @classmethod
     def from_environment(cls, use_gpu: bool = True) -> Ranks:
-        """As the launcher says: RANK and WORLD_SIZE, or a single rank without them.
+        """Return the ranks from RANK and WORLD_SIZE; a single rank if they are not set.
 
-        `use_gpu`: compute on the first GPU that this process sees, where it sees one.
+        With `use_gpu` the device is the first GPU that is visible to this process, if any.
         """
-        found = use_gpu and torch.cuda.is_available()
-        device = torch.device("cuda", 0) if found else torch.device("cpu")
+        has_gpu = use_gpu and torch.cuda.is_available()
+        device = torch.device("cuda", 0) if has_gpu else torch.device("cpu")
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ["RANK"]) if world_size > 1 else 0
         return cls(rank, world_size, device)
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank writes what all share."""
+        """Whether this is the rank that writes shared files."""
         return self.rank == 0
 
     @property
     def device_name(self) -> str:
-        """What a reader calls the device."""
+        """Readable name of the device."""
         on_gpu = self.device.type == "cuda"
         return torch.cuda.get_device_name(self.device) if on_gpu else self.device.type
 
     def precision(self, mixed: bool) -> torch.dtype:
-        """Of products while a network learns: bfloat16 if `mixed`, on a GPU that has it."""
-        able = self.device.type == "cuda" and torch.cuda.is_bf16_supported(
+        """Return the dtype of matrix products in training: bfloat16 if `mixed`, on capable GPUs."""
+        is_capable = self.device.type == "cuda" and torch.cuda.is_bf16_supported(
             including_emulation=False
         )
-        return torch.bfloat16 if mixed and able else torch.float32
+        return torch.bfloat16 if mixed and is_capable else torch.float32
 
     @contextmanager
-    def joined(self, timeout_s: float) -> Iterator[None]:
-        """Inside, all ranks are connected; a collective fails after `timeout_s` seconds."""
+    def connected(self, timeout_s: float) -> Iterator[None]:
+        """Connect all ranks for the duration; a collective fails after `timeout_s` seconds."""
         if self.world_size == 1:
             yield
             return
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        with self.collective("joining the others"):
+        with self.collective("connecting"):
             dist.init_process_group(
                 backend,
                 rank=self.rank,
@@ -85,8 +85,12 @@ class Ranks:
             dist.destroy_process_group()
 
     @contextmanager
-    def collective(self, doing: str) -> Iterator[None]:
-        """Turns the failure of a collective into `PeerLost`."""
+    def collective(self, action: str) -> Iterator[None]:
+        """Convert the failure of a collective to `PeerLost`.
+
+        Raises:
+            PeerLost: another rank died or stopped responding; read the report of that rank.
+        """
         try:
             yield
         except torch.OutOfMemoryError:
@@ -95,28 +99,28 @@ class Ranks:
             if self.world_size == 1:
                 raise
             raise PeerLost(
-                f"Rank {self.rank} lost another rank while {doing}: {error}.",
-                expected=f"all {self.world_size} ranks to answer.",
-                remedy="look at what the other rank reports.",
+                f"Rank {self.rank} lost another rank while {action}: {error}.",
+                expected=f"all {self.world_size} ranks to respond.",
+                remedy="read the report of the other rank.",
             ) from error
 
     def sum(self, *values: float) -> tuple[float, ...]:
-        """Sums over all ranks, in float64."""
+        """Return the sum of each value over all ranks, in float64."""
         if self.world_size == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with self.collective("adding up"):
+        with self.collective("summing over ranks"):
             dist.all_reduce(total)
         return tuple(total.tolist())
 
     def replicate(self, network: nn.Module) -> nn.Module:
-        """The network with gradients averaged over ranks."""
+        """Return the network with gradients averaged over ranks."""
         if self.world_size == 1:
             return network
-        with self.collective("sharing weights"):
+        with self.collective("broadcasting weights"):
             return DistributedDataParallel(network)
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of a loss that is scaled by the number of ranks."""
+        """Compute the gradients of a loss, averaged over ranks."""
         with self.collective("averaging gradients"):
             loss.backward()  # type: ignore[no-untyped-call]

@@ -1,12 +1,12 @@
-"""A training snapshot: plain Parquet files that never change, and a manifest that pins them.
+"""A training snapshot: immutable Parquet files and a manifest with their digests.
 
     <uri>/data/*.parquet   rows of `event_batch.PACKED_SCHEMA`, one row group per file
-    <uri>/manifest.json    what is in them, and what they were made from
+    <uri>/manifest.json    content of the files, and the data they were made from
 
-Petastorm deals row groups to ranks and must not read a Delta folder (it would see deleted rows),
-so Spark writes the snapshot once: rows in random order, a multiple of the ranks of equal files.
-In order: write `data/`, `summarise(uri)`, `write_manifest(uri, Manifest(...))`; a training run
-calls `verify(uri, manifest)` before it starts.
+Petastorm assigns row groups to ranks. It must not read a Delta folder, where it would read deleted
+rows. Spark therefore writes the snapshot once, as equal files whose number is a multiple of the
+number of ranks. To write one: write `data/`, call `summarise(uri)`, then
+`write_manifest(uri, Manifest(...))`. A training run calls `verify_manifest` before it starts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fraud_models.storage import filesystem, join, names_in, read_bytes, write_b
 FORMAT_VERSION = 2
 DATA_FOLDER = "data"
 MANIFEST_FILE = "manifest.json"
-REWRITE = "write the snapshot again (the train job does)."
+REWRITE_REMEDY = "write the snapshot again (the train job does)."
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class SnapshotFile:
     num_rows: int
     size_bytes: int
     sha256: str
-    """Of its bytes."""
+    """SHA-256 of its bytes."""
 
 
 @dataclass(frozen=True)
 class SnapshotSummary:
-    """What the files of a snapshot hold together."""
+    """Files of a snapshot, with the numbers of their events."""
 
     files: tuple[SnapshotFile, ...]
     num_events: int
-    """Events in all rows, those that are only context included."""
+    """Events in all rows, including those that are only context."""
     num_train_events: int
     """Events with role 1."""
     num_validation_events: int
@@ -62,22 +62,22 @@ class SnapshotSummary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a snapshot holds and what it was made from."""
+    """Content of a snapshot, and the data it was made from."""
 
     summary: SnapshotSummary
     columns: Mapping[str, str]
-    """Feature columns in the order of the packed values, with their fingerprints."""
+    """Feature columns in the order of the packed values, with fingerprints of their definitions."""
     encoding: Encoding
     """Fitted on the snapshot's training events."""
     data_versions: Mapping[str, int]
     """Version of every input table."""
     as_of: str
-    """Date (YYYY-MM-DD) before whose 00:00 UTC everything in here was known."""
+    """Date (YYYY-MM-DD): all data was known before 00:00 UTC of this day."""
     world_size: int
-    """Most ranks that the snapshot was cut for."""
+    """Number of ranks that the snapshot was written for."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Return the manifest as plain values for JSON."""
         return {
             "format_version": FORMAT_VERSION,
             "num_rows": self.summary.num_rows,
@@ -94,7 +94,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Manifest:
-        """The manifest that `to_dict` wrote."""
+        """Return the manifest that `to_dict` wrote."""
         return cls(
             summary=SnapshotSummary(
                 files=tuple(SnapshotFile(**file) for file in values["files"]),
@@ -111,10 +111,11 @@ class Manifest:
 
 
 def summarise(uri: str) -> SnapshotSummary:
-    """Look at the files that were written to `<uri>/data`.
+    """Return a summary of the files in `<uri>/data`.
 
     Raises:
-        InputMissing: there is no file, a file has more than one row group, or no target event.
+        InputMissing: a file has more than one row group, so write more and smaller files; or there
+            is no training or no validation event, so choose a later date.
     """
     files: list[SnapshotFile] = []
     totals = [0, 0, 0]
@@ -122,15 +123,15 @@ def summarise(uri: str) -> SnapshotSummary:
         if not name.endswith(".parquet"):
             continue
         file, counts = _summarise_file(join(uri, DATA_FOLDER, name), name)
-        # Spark writes a file of no rows when it has nothing to write at all.
+        # Spark writes one file without rows if there are no rows at all.
         if file.num_rows:
             files.append(file)
             totals = [total + count for total, count in zip(totals, counts, strict=True)]
     if totals[1] == 0 or totals[2] == 0:
         raise InputMissing(
             f"The snapshot {uri} has {totals[1]} training and {totals[2]} validation events.",
-            expected="events of both kinds.",
-            remedy="choose a later date, or ingest and build features of the days before it.",
+            expected="training and validation events.",
+            remedy="choose a later date, or ingest the days before it and build their features.",
         )
     return SnapshotSummary(tuple(files), *totals)
 
@@ -145,7 +146,7 @@ def _summarise_file(uri: str, name: str) -> tuple[SnapshotFile, list[int]]:
             raise InputMissing(
                 f"{uri} has {num_groups} row groups.",
                 expected="one row group per file, so that ranks get equal shares.",
-                remedy="write more and smaller files (below parquet.block.size each).",
+                remedy="write more and smaller files (each below parquet.block.size).",
             )
         table = parquet.read(columns=["num_events", "num_train", "num_validation"])
     counts = [int(pc.sum(column).as_py() or 0) for column in table.columns]
@@ -153,7 +154,7 @@ def _summarise_file(uri: str, name: str) -> tuple[SnapshotFile, list[int]]:
 
 
 def write_manifest(uri: str, manifest: Manifest) -> None:
-    """Write `<uri>/manifest.json`; a snapshot without it does not exist."""
+    """Write `<uri>/manifest.json`, which makes a snapshot complete."""
     text = json.dumps(manifest.to_dict(), indent=1)
     write_bytes(join(uri, MANIFEST_FILE), text.encode())
 
@@ -162,7 +163,7 @@ def read_manifest(uri: str) -> Manifest:
     """Read `<uri>/manifest.json`.
 
     Raises:
-        InputMissing: it is not there, not readable, or of another format.
+        InputMissing: it is missing, not readable or of another format; write the snapshot again.
     """
     path = join(uri, MANIFEST_FILE)
     content = read_bytes(path)
@@ -173,36 +174,41 @@ def read_manifest(uri: str) -> Manifest:
         return Manifest.from_dict(values)
     except (ValueError, KeyError, TypeError) as error:
         raise InputMissing(
-            f"{path} is not a manifest: {error}.",
+            f"{path} is not a valid manifest: {error}.",
             expected=f"the JSON of a snapshot's manifest, format {FORMAT_VERSION}.",
-            remedy=REWRITE,
+            remedy=REWRITE_REMEDY,
         ) from error
 
 
-def verify(uri: str, manifest: Manifest, num_ranks: int) -> None:
-    """Check that the files are those of the manifest and are enough for the ranks.
+def verify_manifest(uri: str, manifest: Manifest, num_ranks: int) -> None:
+    """Check that all files match the manifest and are enough for the ranks.
 
-    What is in them is not read, see `damage`.
+    Only existence, size and number of rows are checked; `find_corruption` checks the content.
 
     Raises:
-        InputMissing: files are missing, or have another size or number of rows; all are named.
+        InputMissing: files are missing or have another size or number of rows, the message lists
+            all, so write the snapshot again; or there are fewer files than ranks, so use fewer
+            workers.
     """
-    faults = [fault for file in manifest.summary.files if (fault := _fault(uri, file))]
-    if faults:
+    mismatches = [
+        mismatch for file in manifest.summary.files if (mismatch := _find_mismatch(uri, file))
+    ]
+    if mismatches:
         raise InputMissing(
-            f"The snapshot {uri} is damaged: {'; '.join(faults)}.",
+            f"The snapshot {uri} is damaged: {'; '.join(mismatches)}.",
             expected=f"the {len(manifest.summary.files)} files of its manifest, unchanged.",
-            remedy=REWRITE,
+            remedy=REWRITE_REMEDY,
         )
     if len(manifest.summary.files) < num_ranks:
         raise InputMissing(
             f"The snapshot {uri} has {len(manifest.summary.files)} files for {num_ranks} ranks.",
             expected="at least one file per rank.",
-            remedy=f"train with fewer workers, or {REWRITE}",
+            remedy=f"train with fewer workers, or {REWRITE_REMEDY}",
         )
 
 
-def _fault(uri: str, file: SnapshotFile) -> str | None:
+def _find_mismatch(uri: str, file: SnapshotFile) -> str | None:
+    """Return how a file differs from the manifest in size or rows, or None."""
     fs, path = filesystem(join(uri, DATA_FOLDER, file.name))
     if not fs.exists(path):
         return f"{file.name} is missing"
@@ -219,12 +225,12 @@ def _fault(uri: str, file: SnapshotFile) -> str | None:
     return None
 
 
-def damage(uri: str, file: SnapshotFile) -> str | None:
-    """What is wrong with a file, its content included; nothing when it is as it was written."""
-    fault = _fault(uri, file)
-    if fault:
-        return fault
+def find_corruption(uri: str, file: SnapshotFile) -> str | None:
+    """Return how a file differs from the manifest, its content included, or None."""
+    mismatch = _find_mismatch(uri, file)
+    if mismatch:
+        return mismatch
     fs, path = filesystem(join(uri, DATA_FOLDER, file.name))
     with fs.open(path, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return None if digest == file.sha256 else f"{file.name} has another content"
+    return None if digest == file.sha256 else f"{file.name} has different content"

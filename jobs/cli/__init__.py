@@ -1,1 +1,1 @@
-"""The command line: options, help texts, exit codes."""
+"""The command line: options, help texts and exit codes."""

@@ -1,25 +1,19 @@
-"""The sub-commands that make a bank, look into a lake, or look after it.
+"""The sub-commands that simulate a bank, inspect a lake or maintain it.
 
-Everything heavy is imported inside the commands, so `--help` answers at once.
+Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from feature_defs.errors import GateFailed
-from jobs.cli.options import open_lake, open_spark, parse_day, with_settings
-
-if TYPE_CHECKING:
-    from jobs.runtime.settings import Settings
-else:
-    # typer evaluates the annotations of commands; only `with_settings` looks at this one.
-    Settings = object
+from jobs.cli.options import Settings, open_lake, open_spark, parse_day, with_settings
 
 
 @with_settings
 def demo(settings: Settings) -> None:
-    """The whole product in one command, on a small simulated bank.
+    """Run the whole product on a small simulated bank.
 
     Example: fraud-scoring demo
     """
@@ -33,13 +27,13 @@ def demo(settings: Settings) -> None:
 @with_settings
 def simulate(
     settings: Settings,
-    out: Annotated[str, typer.Option("--out", help="Where the deliveries go.")],
-    num_cards: Annotated[int, typer.Option("--num-cards", help="Cards of the bank.")],
-    days: Annotated[int, typer.Option("--days", help="Days to simulate.")],
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same rows.")],
-    first_day: Annotated[str, typer.Option(help="First day.")] = "2024-01-01",
+    out: Annotated[str, typer.Option("--out", help="Folder or URI for the deliveries.")],
+    num_cards: Annotated[int, typer.Option("--num-cards", help="Number of cards of the bank.")],
+    days: Annotated[int, typer.Option("--days", help="Number of days to simulate.")],
+    seed: Annotated[int, typer.Option("--seed", help="Random seed; same seed, same rows.")],
+    first_day: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")] = "2024-01-01",
 ) -> None:
-    """Seeded synthetic transactions and delayed labels with known fraud scenarios.
+    """Generate transactions and delayed labels with known fraud scenarios from a seed.
 
     Example: fraud-scoring simulate --out bank --num-cards 1000 --days 60 --seed 1
     """
@@ -62,12 +56,13 @@ def simulate(
 @with_settings
 def explain(
     settings: Settings,
-    transaction_id: Annotated[str, typer.Argument(help="A scored transaction.")],
+    transaction_id: Annotated[str, typer.Argument(help="Id of a scored transaction.")],
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="Audit the score; exit 3 when it does not hold.")
+        bool,
+        typer.Option("--as-published", help="Audit the score; exit 3 if it is not reproduced."),
     ] = False,
 ) -> None:
-    """Why: observed, expected and contribution of every feature, and the card's recent events.
+    """Explain a score: observed and expected value and contribution of every feature.
 
     Example: fraud-scoring explain --lake L 1234567
     """
@@ -80,37 +75,35 @@ def explain(
         explanation, audit = job.audit(opened, transaction_id)
     job.show(explanation)
     audit.show()
-    if not audit.holds:
+    if not audit.reproduced:
         raise typer.Exit(GateFailed.exit_code)
 
 
 @with_settings
 def maintain(
     settings: Settings,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the tasks.")] = False,
 ) -> None:
-    """Sweeps dead staging, compacts finished nights, vacuums within the audit horizon.
+    """Delete dead staging folders, compact finished nights, vacuum files past the audit horizon.
 
     Example: fraud-scoring maintain --lake L
     """
     from jobs import maintain as job
 
     with open_lake(settings) as opened:
-        chores = job.plan(opened)
-        job.show(job.preview(chores) if dry_run else job.run(opened, chores))
+        tasks = job.plan(opened)
+        job.show(job.preview(tasks) if dry_run else job.run(opened, tasks))
 
 
 @with_settings
 def doctor(settings: Settings) -> None:
-    """What is wrong with this machine or this lake, and what to do.
+    """Check this machine and the lake; list what is wrong and what to do.
 
     Example: fraud-scoring doctor --lake L
     """
     from jobs import doctor as job
 
-    findings = job.examine(settings)
-    job.show(findings)
-    if any(finding.status == "wrong" for finding in findings):
+    results = job.examine(settings)
+    job.show(results)
+    if any(result.status == "wrong" for result in results):
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
-"""The command `fraud-scoring`: lists the sub-commands, turns problems into exit codes.
+"""The command `fraud-scoring`: registers the sub-commands and turns errors into exit codes.
 
 Exit codes: 0 done; 2 bad usage or settings; 3 a gate failed; 4 an input is missing or not
-ready; 5 another run holds this night; 1 anything unexpected.
+ready; 5 another run holds the lease of this night; 1 any other error.
 """
 
 import sys
@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# In the order in which a newcomer meets them.
+# `--help` lists the commands in this order, in which a new user needs them.
 for command in (
     lake_commands.demo,
     lake_commands.simulate,
@@ -47,25 +47,25 @@ for command in (
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run one command and exit with its code."""
     debug = "--debug" in sys.argv
     try:
-        _require_text(sys.argv[1:])
+        _require_utf8(sys.argv[1:])
         app(standalone_mode=True)
-    except FraudScoringError as problem:
-        _give_up(problem, debug=debug, cause=problem)
-        sys.exit(problem.exit_code)
+    except FraudScoringError as error:
+        _print_error(error, debug=debug, cause=error)
+        sys.exit(error.exit_code)
     except Exception as error:
-        if known := translate(error):
-            _give_up(known, debug=debug, cause=error)
-            sys.exit(known.exit_code)
+        if translated := translate(error):
+            _print_error(translated, debug=debug, cause=error)
+            sys.exit(translated.exit_code)
         if debug:
             raise
         from jobs.runtime.logs import escape_control_characters
 
         first_line = str(error).strip().split("\n", 1)[0][:2000]
         typer.secho(
-            f"Something unexpected happened: {type(error).__name__}: {escape_control_characters(first_line)} "
+            f"Unexpected error: {type(error).__name__}: {escape_control_characters(first_line)} "
             "What to do: run the command again with --debug and read the traceback.",
             err=True,
             fg="red",
@@ -73,26 +73,28 @@ def main() -> None:
         sys.exit(1)
 
 
-def _require_text(arguments: list[str]) -> None:
-    """Refuse what is no text: neither Spark nor a table could hold it.
+def _require_utf8(arguments: list[str]) -> None:
+    """Refuse arguments that Spark and the tables cannot store.
 
     Raises:
-        UsageError: an argument is not UTF-8.
+        UsageError: an argument is not valid UTF-8.
     """
-    wrong = [a for a in arguments if any("\udc80" <= sign <= "\udcff" for sign in a)]
+    # Python decodes each invalid byte of an argument to one of these lone surrogates.
+    wrong = [a for a in arguments if any("\udc80" <= character <= "\udcff" for character in a)]
     if wrong:
         raise UsageError(
-            f"These arguments are no text: {', '.join(ascii(argument) for argument in wrong)}.",
-            expected="UTF-8.",
-            remedy="write them in a terminal that is set to UTF-8.",
+            f"These arguments are not valid UTF-8: {', '.join(map(ascii, wrong))}.",
+            expected="arguments in UTF-8.",
+            remedy="run the command in a terminal that is set to UTF-8.",
         )
 
 
-def _give_up(problem: FraudScoringError, *, debug: bool, cause: Exception) -> None:
+def _print_error(error: FraudScoringError, *, debug: bool, cause: Exception) -> None:
+    """Print an error to standard error, with `debug` after the traceback of its cause."""
     if debug:
         import traceback
 
         traceback.print_exception(cause)
     from jobs.runtime.logs import escape_control_characters
 
-    typer.secho(escape_control_characters(str(problem)), err=True, fg="red")
+    typer.secho(escape_control_characters(str(error)), err=True, fg="red")

@@ -1,16 +1,17 @@
-"""The sub-commands that make models, judge them and put them into service.
+"""The sub-commands that train, evaluate, promote and export models.
 
-Everything heavy is imported inside the commands, so `--help` answers at once.
+Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fraud_models.recipes import RECIPES
 from jobs.cli.options import (
     Accept,
-    Why,
+    Reason,
+    Settings,
     open_lake,
     parse_dates,
     parse_day,
@@ -18,14 +19,8 @@ from jobs.cli.options import (
 )
 from jobs.quality.overrides import override_from_options
 
-if TYPE_CHECKING:
-    from jobs.runtime.settings import Settings
-else:
-    # typer evaluates the annotations of commands; only `with_settings` looks at this one.
-    Settings = object
-
 Recipe = Annotated[
-    str, typer.Option("--recipe", help=f"Which model, how trained: {', '.join(RECIPES)}.")
+    str, typer.Option("--recipe", help=f"Model and how it is trained: {', '.join(RECIPES)}.")
 ]
 Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger) or version.")]
 
@@ -33,11 +28,13 @@ Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger
 @with_settings
 def train(
     settings: Settings,
-    as_of: Annotated[str, typer.Option("--as-of", help="Only what was known before this day.")],
+    as_of: Annotated[str, typer.Option("--as-of", help="Train on what was known before this day.")],
     recipe: Recipe,
-    num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")],
+    num_workers: Annotated[
+        int, typer.Option("--num-workers", help="Number of training processes.")
+    ],
 ) -> None:
-    """Train a challenger from what was known before a day, 00:00 UTC.
+    """Train a challenger on what was known before a day, 00:00 UTC.
 
     Example: fraud-scoring train --lake L --as-of 2018-07-25 --recipe lstm_autoencoder
     --num-workers 2
@@ -60,7 +57,7 @@ def evaluate(
     last: Annotated[str, typer.Option("--to", help="Last night.")],
     model: Model = "challenger",
 ) -> None:
-    """Figures of a model on nights whose labels are mature, beside the baselines.
+    """Evaluate a model and the baselines on nights whose labels are mature.
 
     Example: fraud-scoring evaluate --lake L --from 2018-07-25 --to 2018-07-31
     """
@@ -75,18 +72,22 @@ def evaluate(
 @with_settings
 def backtest(
     settings: Settings,
-    first: Annotated[str, typer.Option("--from", help="First night; the first model is of it.")],
+    first: Annotated[
+        str, typer.Option("--from", help="First night; the first model is trained as of it.")
+    ],
     last: Annotated[str, typer.Option("--to", help="Last night.")],
     recipe: Recipe,
     retrain_days: Annotated[
         int, typer.Option("--retrain-days", help="Days between two trainings.")
     ] = 7,
-    num_workers: Annotated[int, typer.Option("--num-workers", help="Training processes.")] = 1,
+    num_workers: Annotated[
+        int, typer.Option("--num-workers", help="Number of training processes.")
+    ] = 1,
     json_file: Annotated[
-        str | None, typer.Option("--json", help="File for the figures, night by night.")
+        str | None, typer.Option("--json", help="File to write the metrics of every night to.")
     ] = None,
 ) -> None:
-    """Replay nights with a recipe: train, judge the nights that follow, train again.
+    """Replay nights with a recipe: train, evaluate the following nights, train again.
 
     Example: fraud-scoring backtest --lake L --from 2018-07-18 --to 2018-08-14 --recipe
     rarity_autoencoder
@@ -98,10 +99,10 @@ def backtest(
 
     plan = job.BacktestPlan(dates, recipe, find_recipe(recipe), num_workers, retrain_days)
     with open_lake(settings) as opened:
-        found = job.run(opened, plan)
-    job.show(found)
+        result = job.run(opened, plan)
+    job.show(result)
     if json_file is not None:
-        write_bytes(json_file, job.to_json(found).encode())
+        write_bytes(json_file, job.to_json(result).encode())
 
 
 @with_settings
@@ -109,29 +110,30 @@ def promote(
     settings: Settings,
     model: Model = "challenger",
     accept: Accept = None,
-    reason: Why = None,
+    reason: Reason = None,
 ) -> None:
-    """Gate 3: put a model into service when its latest evaluation holds against the champion's.
+    """Make a model the champion when it passes gate 3.
 
-    Without a champion it has to hold against the isolation forest on the same rows.
+    Its newest evaluation must match or beat the champion on the same rows. Without a champion it
+    must match or beat the isolation forest.
 
     Example: fraud-scoring promote --lake L
     """
-    acceptance = override_from_options("promote", accept, reason)
+    override = override_from_options("promote", accept, reason)
     from jobs import promote as job
 
     with open_lake(settings) as opened:
-        version = job.run(opened, model, acceptance)
+        version = job.run(opened, model, override)
     typer.echo(f"Model version {version} is the champion.")
 
 
 @with_settings
 def export(
     settings: Settings,
-    out: Annotated[str, typer.Option("--out", help="File to write, or its URI.")],
+    out: Annotated[str, typer.Option("--out", help="Path or URI of the file to write.")],
     model: Model = "champion",
 ) -> None:
-    """A model as one ONNX file, compared in onnxruntime with the model itself.
+    """Write a model as one ONNX file and check it in onnxruntime against the model.
 
     Example: fraud-scoring export --lake L --model champion --out champion.onnx
     """

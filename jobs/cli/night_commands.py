@@ -1,6 +1,6 @@
-"""The sub-commands that work on nights: each parses, then calls the job of its name.
+"""The sub-commands that process nights: each parses its options and runs the job of its name.
 
-Everything heavy is imported inside the commands, so `--help` answers at once.
+Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
 from dataclasses import replace
@@ -14,7 +14,8 @@ from jobs.cli.options import (
     FirstDay,
     LastDay,
     OptionalDay,
-    Why,
+    Reason,
+    Settings,
     open_lake,
     parse_dates,
     parse_day,
@@ -25,13 +26,8 @@ from jobs.quality.overrides import override_from_options
 if TYPE_CHECKING:
     from jobs.deliveries.source import Delivery
     from jobs.lake.dates import Dates
-    from jobs.lake.delta_io import Lake
-    from jobs.runtime.settings import Settings
-else:
-    # typer evaluates the annotations of commands; only `with_settings` looks at this one.
-    Settings = object
 
-Day = Annotated[str, typer.Option("--date", help="The night's business date, YYYY-MM-DD.")]
+Day = Annotated[str, typer.Option("--date", help="Business date of the night, YYYY-MM-DD.")]
 
 
 @with_settings
@@ -39,12 +35,12 @@ def ingest(
     settings: Settings,
     source: Annotated[
         str | None,
-        typer.Option("--source", help="Path or URI of the delivery; else the lake's usual one."),
+        typer.Option("--source", help="Path or URI of the delivery; default: as `nightly`."),
     ] = None,
     source_format: Annotated[Any, typer.Option("--format", help="delta, parquet or csv.")] = None,
     mapping: Annotated[
         str | None,
-        typer.Option("--mapping", help="handbook, simulated, or the TOML file of a mapping."),
+        typer.Option("--mapping", help="handbook, simulated, or a mapping as TOML file."),
     ] = None,
     day: OptionalDay = None,
     first: FirstDay = None,
@@ -53,26 +49,27 @@ def ingest(
         bool, typer.Option("--allow-empty", help="Publish a night without rows.")
     ] = False,
     accept: Accept = None,
-    reason: Why = None,
+    reason: Reason = None,
 ) -> None:
-    """Source rows into `transactions` and `labels`, bad rows into `quarantine`.
+    """Write source rows to `transactions` and `labels`, invalid rows to `quarantine`.
 
     Example: fraud-scoring ingest --lake L --source bank --format parquet --mapping simulated
     --from 2024-01-01 --to 2024-01-31
     """
     dates = parse_dates(day, first, last)
-    acceptance = override_from_options("ingest", accept, reason)
+    override = override_from_options("ingest", accept, reason)
     from jobs import ingest as job
+    from jobs.deliveries.delivery_history import default_delivery
     from jobs.deliveries.readiness import check_ready
     from jobs.lake.nights import lease_nights
 
-    named = _named_delivery(source, source_format, mapping)
-    with open_lake(settings, must_exist=not (named or settings.source)) as opened:
-        delivery = replace(named or _usual_delivery(opened), allow_empty=allow_empty)
+    from_options = _delivery_from_options(source, source_format, mapping)
+    with open_lake(settings, must_exist=not (from_options or settings.source)) as opened:
+        delivery = replace(from_options or default_delivery(opened), allow_empty=allow_empty)
         check_ready(opened, delivery, dates)
         opened.create()
         with lease_nights(opened, dates) as night:
-            job.run(night, delivery, acceptance)
+            job.run(night, delivery, override)
 
 
 @with_settings
@@ -82,39 +79,39 @@ def features(
     first: FirstDay = None,
     last: LastDay = None,
     accept: Accept = None,
-    reason: Why = None,
+    reason: Reason = None,
     describe: Annotated[
         bool, typer.Option("--describe", help="Only list the features: meaning, clock, window.")
     ] = False,
 ) -> None:
-    """Point-in-time features of the nights' transactions.
+    """Compute point-in-time features for the transactions of the nights.
 
     Example: fraud-scoring features --lake L --date 2018-08-08
     """
     if describe:
         if any((day, first, last, accept, reason)):
             raise UsageError(
-                "--describe stands beside options of a night.",
-                expected="--describe alone: it lists the features of every night.",
-                remedy="leave out one or the other.",
+                "--describe is given together with options for a night.",
+                expected="--describe without them: it lists features and reads no night.",
+                remedy="remove --describe or the other options.",
             )
         from jobs.report_pages.feature_table import show
 
         show()
         return
     dates = parse_dates(day, first, last)
-    _night_job(
-        "features", settings, dates, acceptance=override_from_options("features", accept, reason)
+    _run_night_job(
+        "features", settings, dates, override=override_from_options("features", accept, reason)
     )
 
 
 @with_settings
 def score(settings: Settings, day: Day) -> None:
-    """Score every transaction of a night with the champion; the scores are staged.
+    """Score every transaction of a night with the champion and stage the scores.
 
     Example: fraud-scoring score --lake L --date 2018-08-08
     """
-    _night_job("score", settings, parse_dates(day, None, None))
+    _run_night_job("score", settings, parse_dates(day, None, None))
 
 
 @with_settings
@@ -124,61 +121,61 @@ def publish(
     first: FirstDay = None,
     last: LastDay = None,
     accept: Accept = None,
-    reason: Why = None,
+    reason: Reason = None,
 ) -> None:
-    """Gate 4, then the staged scores of a night, or of a backfill's nights, in one commit.
+    """Publish staged scores in one commit when they pass gate 4.
 
     Example: fraud-scoring publish --lake L --date 2018-08-08
     """
     dates = parse_dates(day, first, last)
-    _night_job(
-        "publish", settings, dates, acceptance=override_from_options("publish", accept, reason)
+    _run_night_job(
+        "publish", settings, dates, override=override_from_options("publish", accept, reason)
     )
 
 
 @with_settings
 def alerts(settings: Settings, day: Day) -> None:
-    """One alert per card, at most as many as can be investigated.
+    """Select at most one alert per card, up to the alert budget.
 
     Example: fraud-scoring alerts --lake L --date 2018-08-08
     """
-    _night_job("alerts", settings, parse_dates(day, None, None))
+    _run_night_job("alerts", settings, parse_dates(day, None, None))
 
 
 @with_settings
 def monitor(settings: Settings, day: Day) -> None:
-    """Drift of inputs, scores and calibration against the last 28 nights, and late rows.
+    """Measure drift of inputs, scores and calibration against the last 28 nights.
 
     Example: fraud-scoring monitor --lake L --date 2018-08-08
     """
-    _night_job("monitor", settings, parse_dates(day, None, None))
+    _run_night_job("monitor", settings, parse_dates(day, None, None))
 
 
 @with_settings
 def report(settings: Settings, day: Day) -> None:
-    """Write the page that the risk team opens in the morning, and the alert list as CSV.
+    """Write the night's report page and the alert list as CSV.
 
     Example: fraud-scoring report --lake L --date 2018-08-08
     """
-    only = parse_day(day, "--date")
+    business_date = parse_day(day, "--date")
     from jobs import report as job
 
     with open_lake(settings) as opened:
-        page = job.write(opened, only)
+        page = job.write(opened, business_date)
     typer.echo(f"The report is in {page}")
 
 
 @with_settings
 def nightly(settings: Settings, day: Day) -> None:
-    """All of a night's jobs in order, resuming after the last one that finished.
+    """Run all jobs of a night in order; resume after the last finished job.
 
     Example: fraud-scoring nightly --lake L --date 2018-08-08
     """
-    only = parse_day(day, "--date")
+    business_date = parse_day(day, "--date")
     from jobs import nightly as job
 
     with open_lake(settings) as opened:
-        page = job.run(opened, only)
+        page = job.run(opened, business_date)
     typer.echo(f"The report is in {page}")
 
 
@@ -187,33 +184,39 @@ def backfill(
     settings: Settings,
     first: Annotated[str, typer.Option("--from", help="First night.")],
     last: Annotated[str, typer.Option("--to", help="Last night.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever asks in a year.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Reason for the backfill; kept for audit.")
+    ],
     model: Annotated[
-        str, typer.Option("--model", help="as-published, or an alias or version.")
+        str, typer.Option("--model", help="as-published, or a model's alias or version.")
     ] = "champion",
     starting_at: Annotated[
-        str, typer.Option("--starting-at", help="ingest, features or score.")
+        str, typer.Option("--starting-at", help="First job: ingest, features or score.")
     ] = "ingest",
 ) -> None:
-    """Nights run again for their tables; the model is resolved once.
+    """Process nights again and replace their tables; resolve the model once.
 
     Example: fraud-scoring backfill --lake L --from 2018-08-01 --to 2018-08-07
     --reason "re-delivery 4711"
     """
     dates = parse_dates(None, first, last)
     from jobs import backfill as job
-    from jobs.deliveries.earlier_deliveries import default_delivery
+    from jobs.deliveries.delivery_history import default_delivery
 
     plan = job.BackfillPlan(dates, reason, model, starting_at)  # type: ignore[arg-type]
     with open_lake(settings) as opened:
         pages = job.run(opened, plan, default_delivery(opened))
-    typer.echo(f"{len(pages)} nights are done again; the last report is in {pages[-1]}")
+    typer.echo(f"{len(pages)} nights are processed again; the last report is in {pages[-1]}")
 
 
-def _named_delivery(
+def _delivery_from_options(
     source: str | None, source_format: Any, mapping: str | None
 ) -> "Delivery | None":
-    """What the arguments name, which is all of a delivery or nothing."""
+    """Return the delivery that the options name, or None when there are none.
+
+    Raises:
+        UsageError: only some of the three options are given.
+    """
     from jobs.deliveries.mapping import load_mapping
     from jobs.deliveries.source import Delivery
 
@@ -221,29 +224,22 @@ def _named_delivery(
         return Delivery(source, source_format, load_mapping(mapping))
     if source or source_format or mapping:
         raise UsageError(
-            "--source, --format and --mapping do not stand together.",
-            expected="all three, or none: then the delivery is the one that `nightly` reads.",
-            remedy="add what is missing, or leave all three out.",
+            "--source, --format and --mapping must be given together.",
+            expected="all three, or none: then `ingest` reads the delivery that `nightly` reads.",
+            remedy="add the missing options, or remove all three.",
         )
     return None
 
 
-def _usual_delivery(lake: "Lake") -> "Delivery":
-    """What `nightly` would read; its module brings in all jobs, which others need not wait for."""
-    from jobs.deliveries.earlier_deliveries import default_delivery
-
-    return default_delivery(lake)
-
-
-def _night_job(name: str, settings: Settings, dates: "Dates", **given: Any) -> None:
-    """Run one job of a night under the night's lease; what is `given` goes to the job."""
+def _run_night_job(name: str, settings: Settings, dates: "Dates", **arguments: Any) -> None:
+    """Lease the nights and run one job on them with these arguments."""
     import importlib
 
     with open_lake(settings) as opened:
-        # Read when there is a lake to work on: it takes seconds.
+        # Imported only when the lake exists, because the import takes seconds.
         from jobs.lake.nights import lease_nights, require_ingested
 
         job = importlib.import_module(f"jobs.{name}")
         require_ingested(opened, dates)
         with lease_nights(opened, dates) as night:
-            job.run(night, **given)
+            job.run(night, **arguments)

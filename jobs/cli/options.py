@@ -1,4 +1,8 @@
-"""What all commands share: common options, dates, settings, the session and the lake."""
+"""What all commands share: common options, dates, settings, the Spark session and the lake.
+
+Every command takes `settings: Settings` first. `with_settings` replaces this parameter by the
+options that all commands have, so typer never sees it.
+"""
 
 import functools
 import inspect
@@ -17,64 +21,73 @@ if TYPE_CHECKING:
 
     from jobs.lake.dates import Dates
     from jobs.lake.delta_io import Lake
-    from jobs.runtime.settings import Settings
+    from jobs.runtime.settings import Settings as Settings
+else:
+    # The annotation of a command's first parameter must exist at run time, and the real class is
+    # slow to import.
+    Settings = object
 
 OptionalDay = Annotated[str | None, typer.Option("--date", help="One night, YYYY-MM-DD.")]
 FirstDay = Annotated[str | None, typer.Option("--from", help="First night of a range.")]
 LastDay = Annotated[str | None, typer.Option("--to", help="Last night of a range.")]
 Accept = Annotated[
     str | None,
-    typer.Option("--accept", help="Overrule this job's gate for this run; needs --reason."),
+    typer.Option("--accept", help="Override this job's gate for this run; needs --reason."),
 ]
-Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded and shown.")]
-# Years of nights: lookbacks and horizons reach years to either side.
-YEARS = (1950, 2999)
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", help="Reason for the override; recorded and shown in the report."),
+]
+# Lookbacks and retention add years before and after a night, which must stay valid dates.
+FIRST_YEAR, LAST_YEAR = 1950, 2999
 
 
 def parse_day(text: str, flag: str) -> date:
-    """A date as the command line gives it.
+    """Parse the date in an option.
 
     Raises:
-        UsageError: it is no date, or of a year that no night has.
+        UsageError: the text is not a valid date, or its year is out of range.
     """
     with suppress(ValueError):
         day = datetime.strptime(text, "%Y-%m-%d").date()
-        if YEARS[0] <= day.year <= YEARS[1]:
+        if FIRST_YEAR <= day.year <= LAST_YEAR:
             return day
     raise UsageError(
-        f"{flag} {text!r} is no date of a night.",
-        expected=f"a day that exists, written YYYY-MM-DD, of the years {YEARS[0]} to {YEARS[1]}.",
+        f"{flag} {text!r} is not a valid date.",
+        expected=f"a calendar day as YYYY-MM-DD, from {FIRST_YEAR} to {LAST_YEAR}.",
         remedy="correct the date.",
     )
 
 
 def parse_dates(day: str | None, first: str | None, last: str | None) -> "Dates":
-    """One night (`--date`) or a range (`--from`, `--to`).
+    """Return the nights of `--date`, or of `--from` and `--to`.
 
     Raises:
-        UsageError: neither, both, or half of a range was given.
+        UsageError: neither or both are given, or only one end of the range.
     """
     from jobs.lake.dates import Dates
 
     if day and not first and not last:
-        only = parse_day(day, "--date")
-        return Dates(only, only)
+        night = parse_day(day, "--date")
+        return Dates(night, night)
     if first and last and not day:
         return Dates(parse_day(first, "--from"), parse_day(last, "--to"))
     raise UsageError(
-        "It is not clear which nights are meant.",
+        "The options do not name one night or one range of nights.",
         expected="either --date D, or --from D --to D.",
-        remedy="give one of the two.",
+        remedy="specify either --date or both --from and --to.",
     )
 
 
 def _common(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     lake: Annotated[str | None, typer.Option(help="Path or URI of the lake.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="json or text.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
+    log_format: Annotated[
+        str | None, typer.Option(help="Format of log lines: json or text.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> "Settings":
-    """What every command can be told; the settings follow from it."""
+    """Load the settings from the options that all commands have, and set up logging."""
     from jobs.runtime.logs import set_up_logs
     from jobs.runtime.settings import load_settings
 
@@ -85,14 +98,14 @@ def _common(
 
 
 def with_settings(job: Callable[..., None]) -> Callable[..., None]:
-    """A command whose first parameter, the settings, comes from the options all commands have."""
+    """Replace a command's first parameter, the settings, by the options of `_common`."""
     _, *own = inspect.signature(job).parameters.values()
     common = inspect.signature(_common).parameters
 
     @functools.wraps(job)
-    def run(**given: Any) -> None:
-        settings = _common(**{name: given.pop(name) for name in common})
-        job(settings, **given)
+    def run(**options: Any) -> None:
+        settings = _common(**{name: options.pop(name) for name in common})
+        job(settings, **options)
 
     parameters = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -106,14 +119,14 @@ def with_settings(job: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def open_spark(settings: "Settings") -> Iterator["SparkSession"]:
-    """A Spark session, closed at the end."""
+    """Open a Spark session and stop it at the end."""
     from jobs.runtime.spark_session import open_session
 
     spark = open_session(settings)
     try:
         yield spark
     except BaseException:
-        # A Spark that has died cannot be stopped either; why it died is the news.
+        # A dead Spark cannot be stopped either; the first error is the one to report.
         with suppress(Exception):
             spark.stop()
         raise
@@ -122,21 +135,22 @@ def open_spark(settings: "Settings") -> Iterator["SparkSession"]:
 
 @contextmanager
 def open_lake(settings: "Settings", *, must_exist: bool = True) -> Iterator["Lake"]:
-    """The lake, with a Spark session of its own.
+    """Open the lake with a Spark session of its own.
 
     Raises:
-        UsageError: no lake is named, or (with `must_exist`) there is none at its place.
+        UsageError: the settings name no lake, its path is invalid, or (with `must_exist`) it does
+            not exist.
     """
     if not settings.lake:
         raise UsageError(
-            "No lake is named.",
-            expected="--lake, FRAUD_LAKE or `lake` in the file given by --config.",
-            remedy="say where the lake is.",
+            "The path of the lake is missing.",
+            expected="--lake, FRAUD_LAKE or `lake` in the file of --config.",
+            remedy="set one of them to the path or URI of the lake.",
         )
-    from jobs.lake.delta_io import Lake, require_place
+    from jobs.lake.delta_io import Lake, require_valid_lake_path
     from jobs.lake.tables import require_known_tables
 
-    require_place(settings.lake)
+    require_valid_lake_path(settings.lake)
     require_known_tables(settings.tables)
     with open_spark(settings) as spark:
         lake = Lake(spark, settings)

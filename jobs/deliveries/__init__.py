@@ -1,1 +1,1 @@
-"""What a bank delivers: its mapping, its source, whether it is complete, earlier and later ones."""
+"""What a bank delivers: column mapping, source, readiness, and the record of past deliveries."""

@@ -1,9 +1,9 @@
-"""Pseudonyms: ids replaced by HMAC-SHA256 (hex) before anything is written.
+"""Pseudonyms: replace ids by their HMAC-SHA256 (hex) before anything is written.
 
-The key travels to the workers inside a pickled function and nowhere else: not in Spark's
-settings, plans, logs or interface, nor in a command line. The price is one pass of the id columns
-through Python workers, about a second per million ids and core. The same id gives the same
-pseudonym, in every column, delivery and table, so labels still find their transactions.
+The key reaches the Python workers inside a pickled function and nowhere else. It is not in
+Spark's settings, plans, logs or user interface, nor on a command line. The price is one pass of
+the id columns through Python workers: about a second per million ids and core. The same id gives
+the same pseudonym in every column, delivery and table, so labels still match their transactions.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from feature_defs.errors import UsageError
 
+MIN_KEY_CHARACTERS = 16
 
-def check_key(key: SecretStr | None) -> SecretStr:
-    """The key, when there is one.
+
+def require_key(key: SecretStr | None) -> SecretStr:
+    """Return the pseudonym key if it is set and long enough.
 
     Raises:
-        UsageError: there is none, or it is too short to keep anything secret.
+        UsageError: the key is missing or shorter than `MIN_KEY_CHARACTERS`.
     """
-    if key is not None and len(key.get_secret_value()) >= 16:
+    if key is not None and len(key.get_secret_value()) >= MIN_KEY_CHARACTERS:
         return key
-    found = "no key" if key is None else "a key of fewer than 16 characters"
+    found = "no key" if key is None else f"a key of fewer than {MIN_KEY_CHARACTERS} characters"
     raise UsageError(
-        f"The mapping asks for pseudonyms, and there is {found}.",
-        expected="a secret of at least 16 characters in FRAUD_PSEUDONYM_KEY.",
-        remedy="set the variable, and keep the key: another one gives other pseudonyms.",
+        f"The mapping requires pseudonyms, but there is {found}.",
+        expected=f"a secret of at least {MIN_KEY_CHARACTERS} characters in FRAUD_PSEUDONYM_KEY.",
+        remedy="set the variable and keep the key: another key gives other pseudonyms.",
     )
 
 
 def pseudonym(value: Column, key: SecretStr) -> Column:
-    """HMAC-SHA256 of a string column; null stays null."""
+    """Return the HMAC-SHA256 of a string column as hex; null stays null."""
     secret = key.get_secret_value().encode()
 
     def replace(ids: pd.Series) -> pd.Series:
@@ -49,5 +51,5 @@ def pseudonym(value: Column, key: SecretStr) -> Column:
         )
 
     hashed: Callable[[Column], Column] = pandas_udf(replace, "string")  # type: ignore[call-overload]
-    # As bytes: one id that is no UTF-8 would end the whole job on its way to Python.
+    # As bytes: one id that is not valid UTF-8 would abort the job on its way to Python.
     return hashed(value.cast("binary"))

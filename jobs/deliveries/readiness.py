@@ -1,4 +1,4 @@
-"""Whether a delivery is ready, before a row of it is read."""
+"""Check that a delivery is ready and fits its mapping, before any row of it is read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pyspark.sql import types as T
 
 from feature_defs.errors import InputMissing, UsageError
 from feature_defs.sources import TRANSACTIONS
-from jobs.deliveries.earlier_deliveries import types_before
+from jobs.deliveries.delivery_history import previous_column_types
 from jobs.deliveries.mapping import Mapping
-from jobs.deliveries.pseudonyms import check_key
+from jobs.deliveries.pseudonyms import require_key
 from jobs.deliveries.source import (
+    ALLOWED_TYPES,
     ATTRIBUTE_TYPES,
-    PATTERN_SIGNS,
-    USABLE,
+    GLOB_CHARACTERS,
     Delivery,
     SourceTable,
     labels_of,
@@ -31,47 +31,45 @@ from jobs.deliveries.source import (
 )
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
-from jobs.lake.spark_errors import UNREADABLE, first_line
+from jobs.lake.spark_errors import SPARK_READ_ERRORS, first_line
 from jobs.lake.tables import TRANSACTIONS as TRANSACTIONS_TABLE
 from jobs.runtime.paths import file_system
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILES_NAMED = 5
 
-# -- readiness -----------------------------------------------------------------------------------
-
 
 def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
-    """Check all that can be checked before a night is taken; nothing is written.
+    """Check everything that can be checked before a night is leased; nothing is written.
 
     Raises:
-        InputMissing: the delivery is not there, or not marked complete for a date.
-        UsageError: files name different columns, columns are missing or have changed their
-            type (all are named), or the
-            mapping asks for pseudonyms and there is no key.
+        InputMissing: the delivery is missing, or not marked complete for a date.
+        UsageError: the headers of files differ, columns are missing or have changed their type
+            (all are listed), or the mapping requires pseudonyms and there is no key.
     """
     if delivery.mapping.pseudonymise:
-        check_key(lake.settings.pseudonym_key)
-    _check_there(delivery, dates)
+        require_key(lake.settings.pseudonym_key)
+    _check_files_exist(delivery)
+    _check_markers(delivery, dates)
     if delivery.format == "csv":
         _check_csv_files(delivery)
-    before = types_before(lake, delivery)
+    previous = previous_column_types(lake, delivery)
     missing: list[str] = []
-    changed: list[str] = _changed_attributes(lake, delivery.mapping)
+    changed = _changed_attributes(lake, delivery.mapping)
     for table in _tables(delivery):
-        types = _types(lake.spark, delivery, table, dates)
+        types = _read_types(lake.spark, delivery, table, dates)
         if types is None:
             continue
         missing += [f"{table.kind}.{name}" for name, _ in table.roles if name not in types]
-        changed += _changed(table, types, before.get(table.kind, {}))
+        changed += _changed_types(table, types, previous.get(table.kind, {}))
     if missing or changed:
-        found = [f"missing columns: {', '.join(dict.fromkeys(missing))}"] if missing else []
-        found += [f"changed types: {'; '.join(dict.fromkeys(changed))}"] if changed else []
+        errors = [f"missing columns: {', '.join(dict.fromkeys(missing))}"] if missing else []
+        errors += [f"changed types: {'; '.join(dict.fromkeys(changed))}"] if changed else []
         raise UsageError(
             f"The delivery {delivery.uri} does not fit the mapping {delivery.mapping.name}: "
-            f"{'; '.join(found)}.",
-            expected="the columns that the mapping names, with the types they had before.",
-            remedy="mend the delivery, or write a mapping with a new name for its new form.",
+            f"{'; '.join(errors)}.",
+            expected="all columns of the mapping, with the same types as before.",
+            remedy="correct the delivery, or write a mapping with a new name for the new columns.",
         )
 
 
@@ -80,45 +78,52 @@ def _tables(delivery: Delivery) -> list[SourceTable]:
     return [transactions_of(delivery)] + ([labels] if labels else [])
 
 
-def _check_there(delivery: Delivery, dates: Dates) -> None:
+def _check_files_exist(delivery: Delivery) -> None:
     fs, _ = file_system(delivery.uri)
-    absent = [table.place for table in _tables(delivery) if not any(_data_files(fs, table.place))]
+    absent = [table.uri for table in _tables(delivery) if not any(_data_files(fs, table.uri))]
     if absent:
         raise InputMissing(
-            f"The delivery is not there: {', '.join(absent)} is missing or has no files.",
-            expected="a file of the source, or a folder with files.",
+            f"The delivery is missing: {', '.join(absent)} does not exist or has no files.",
+            expected="a data file, or a folder with data files.",
             remedy="wait for the delivery, or correct --source.",
         )
     if delivery.format == "delta":
         _check_delta(delivery)
-    open_ = unmarked(delivery, dates)
-    if open_:
+
+
+def _check_markers(delivery: Delivery, dates: Dates) -> None:
+    absent = missing_markers(delivery, dates)
+    if absent:
         raise InputMissing(
-            f"The delivery {delivery.uri} is not marked complete for {', '.join(map(str, open_))}.",
-            expected=f"a file such as {next(iter(open_.values()))} for each date.",
-            remedy="wait until the delivery is complete and start again.",
+            f"The delivery {delivery.uri} is not marked complete for "
+            f"{', '.join(map(str, absent))}.",
+            expected=f"a file such as {next(iter(absent.values()))} for each date.",
+            remedy="wait until the delivery is complete, then run the command again.",
         )
 
 
-def unmarked(delivery: Delivery, dates: Dates) -> dict[date, str]:
-    """Dates whose marker is not there, and where it should be; none when no marker is agreed."""
+def missing_markers(delivery: Delivery, dates: Dates) -> dict[date, str]:
+    """Return the dates without a completeness marker, with the URI where it is expected.
+
+    The result is empty if the mapping has no marker.
+    """
     readiness = delivery.mapping.readiness
     if readiness is None:
         return {}
     fs, _ = file_system(delivery.uri)
-    places = {
-        day: delivery.place(readiness.marker.replace("{business_date}", str(day)))
+    markers = {
+        day: delivery.uri_below(readiness.marker.replace("{business_date}", str(day)))
         for day in dates.days
     }
-    return {day: place for day, place in places.items() if not fs.exists(place)}
+    return {day: marker for day, marker in markers.items() if not fs.exists(marker)}
 
 
-def _data_files(fs: fsspec.AbstractFileSystem, place: str) -> Iterator[str]:
-    """Files that Spark would read: names with _ or . in front are not data."""
-    if fs.isfile(place):
-        yield place
+def _data_files(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
+    """Yield the files that Spark would read; it skips names that start with `_` or `.`."""
+    if fs.isfile(path):
+        yield path
         return
-    for entry in fs.ls(place, detail=True) if fs.exists(place) else ():
+    for entry in fs.ls(path, detail=True) if fs.exists(path) else ():
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if name.startswith(("_", ".")) and name != "_delta_log":
             continue
@@ -129,69 +134,69 @@ def _data_files(fs: fsspec.AbstractFileSystem, place: str) -> Iterator[str]:
 
 
 def _check_csv_files(delivery: Delivery) -> None:
-    """Check names and headers of all CSV files, which are listed once."""
+    """Check names and headers of all CSV files; list the files only once."""
     fs, _ = file_system(delivery.uri)
-    files = {table: list(_data_files(fs, table.place)) for table in _tables(delivery)}
-    _check_names([file for of_table in files.values() for file in of_table])
-    for table, of_table in files.items():
-        _check_headers(fs, table, of_table)
+    files = {table: list(_data_files(fs, table.uri)) for table in _tables(delivery)}
+    _check_names([file for table_files in files.values() for file in table_files])
+    for table, table_files in files.items():
+        _check_headers(fs, table, table_files)
 
 
 def _check_names(files: list[str]) -> None:
-    """Check that no CSV file is called like a pattern: Spark would look for what matches it."""
-    odd = [file for file in files if re.search(f"[{PATTERN_SIGNS}]", file)]
-    if odd:
+    """Check that no path of a CSV file is a glob pattern: Spark would read the files it matches."""
+    patterns = [file for file in files if re.search(f"[{GLOB_CHARACTERS}]", file)]
+    if patterns:
         raise UsageError(
-            f"The names of {len(odd)} CSV files hold one of the signs [ ] {{ }} * ? \\: "
-            f"{', '.join(odd[:MAX_FILES_NAMED])}.",
-            expected="names that Spark does not take for patterns.",
-            remedy="give the files or their folder another name, or deliver Parquet.",
+            f"The names of {len(patterns)} CSV files contain one of the characters "
+            f"[ ] {{ }} * ? \\: {', '.join(patterns[:MAX_FILES_NAMED])}.",
+            expected="names that Spark does not read as glob patterns.",
+            remedy="rename the files or their folder, or deliver Parquet.",
         )
 
 
 def _check_headers(fs: fsspec.AbstractFileSystem, table: SourceTable, files: list[str]) -> None:
-    """Check that all CSV files of a table name the same columns.
+    """Check that all CSV files of a table have the same header.
 
-    Spark checks it too, but its errors and logs quote the header, and where a file has none that
-    is a row with its ids. Here only files are named.
+    Spark checks this too, but its errors and logs quote the header. In a file without a header
+    that is a row with ids. This check names only the files.
     """
-    readable = filter(_can_look_into, files)
+    readable = filter(_has_readable_compression, files)
     headers = {file: header for file in readable if (header := _header(fs, file))}
-    _check_named_once(table, headers)
+    _check_no_repeated_columns(table, headers)
     if len(set(headers.values())) < 2:
         return
-    usual, _ = Counter(headers.values()).most_common(1)[0]
-    others = sorted(file for file, header in headers.items() if header != usual)
+    most_common, _ = Counter(headers.values()).most_common(1)[0]
+    others = sorted(file for file, header in headers.items() if header != most_common)
     raise UsageError(
-        f"{len(others)} of the {len(headers)} files of {table.place} name other columns than "
-        f"the rest, or lack their header: {', '.join(others[:MAX_FILES_NAMED])}.",
+        f"{len(others)} of the {len(headers)} files of {table.uri} have a header that differs "
+        f"from the rest, or no header: {', '.join(others[:MAX_FILES_NAMED])}.",
         expected="the same header, in the same order, in every CSV file of a delivery.",
-        remedy="mend the files named, or deliver them again.",
+        remedy="correct the listed files and deliver them again.",
     )
 
 
-def _check_named_once(table: SourceTable, headers: dict[str, tuple[str, ...]]) -> None:
-    """Check that no header names a mapped column twice, for nobody knows which one is meant."""
-    twice = {
+def _check_no_repeated_columns(table: SourceTable, headers: dict[str, tuple[str, ...]]) -> None:
+    """Check that no header repeats a mapped column: it would be unclear which one to use."""
+    repeated = {
         f"{name} in {file}"
         for file, header in headers.items()
         for name, _ in table.roles
         if header.count(name.lower()) > 1
     }
-    if twice:
+    if repeated:
         raise UsageError(
-            f"A column is named more than once: {', '.join(sorted(twice)[:MAX_FILES_NAMED])}.",
-            expected="each column that the mapping names, once in a header.",
-            remedy="mend the files named, or deliver them again.",
+            f"A header repeats a column: {', '.join(sorted(repeated)[:MAX_FILES_NAMED])}.",
+            expected="each column of the mapping once in a header.",
+            remedy="correct the listed files and deliver them again.",
         )
 
 
-def _can_look_into(file: str) -> bool:
+def _has_readable_compression(file: str) -> bool:
     return infer_compression(file) in (None, "gzip", "bz2")
 
 
 def _header(fs: fsspec.AbstractFileSystem, file: str) -> tuple[str, ...]:
-    """Names of the columns in small letters, as Spark compares them; none in an empty file."""
+    """Return the column names in lower case, as Spark compares them; () for an empty file."""
     with fs.open(file, "rb", compression="infer") as opened:
         line = opened.readline(MAX_HEADER_BYTES).decode("utf-8-sig", "replace")
     return tuple(name.lower() for name in next(csv.reader([line.rstrip("\r\n")]), ()))
@@ -199,55 +204,61 @@ def _header(fs: fsspec.AbstractFileSystem, file: str) -> tuple[str, ...]:
 
 def _check_delta(delivery: Delivery) -> None:
     fs, _ = file_system(delivery.uri)
-    others = [t.place for t in _tables(delivery) if not fs.exists(f"{t.place}/_delta_log")]
+    others = [t.uri for t in _tables(delivery) if not fs.exists(f"{t.uri}/_delta_log")]
     if others:
         raise UsageError(
             f"Not a Delta table: {', '.join(others)}.",
-            expected="Delta tables, as --format says.",
+            expected="Delta tables, because the format is `delta`.",
             remedy="correct --format or --source.",
         )
 
 
-def _types(
+def _read_types(
     spark: SparkSession, delivery: Delivery, table: SourceTable, dates: Dates
 ) -> dict[str, T.DataType] | None:
-    """Types by column; none for a damaged delivery, which is for gate 1 to report."""
+    """Return the type of each source column; None for a damaged delivery, which gate 1 reports."""
     try:
         return source_types(read_source(spark, delivery, table, dates))
-    except UNREADABLE as error:
+    except SPARK_READ_ERRORS as error:
         if "CANNOT_MERGE" not in str(error):
             return None
         raise UsageError(
-            f"The files of {table.place} disagree about the type of a column: {first_line(error)}",
-            expected="one type for each column in all files of a command's dates.",
-            remedy="deliver the files again, or ingest the dates around the change apart.",
+            f"A column has different types in the files of {table.uri}: {first_line(error)}",
+            expected="one type for each column in all files of the command's dates.",
+            remedy="deliver the files again, or run `ingest` separately for the dates before and "
+            "after the change.",
         ) from None
 
 
-def _changed(table: SourceTable, types: dict[str, T.DataType], before: dict[str, str]) -> list[str]:
-    wrong = []
+def _changed_types(
+    table: SourceTable, types: dict[str, T.DataType], previous: dict[str, str]
+) -> list[str]:
+    """Describe each mapped column whose type is not allowed or differs from the previous one."""
+    errors = []
     for name, role in table.roles:
         if name not in types:
             continue
         found = types[name].simpleString()
-        if not isinstance(types[name], USABLE[role]):
-            wrong.append(f"{table.kind}.{name} is {found} and cannot be used as {role}")
-        elif before.get(name, found) != found:
-            wrong.append(f"{table.kind}.{name} was {before[name]} and is {found}")
-    return wrong
+        if not isinstance(types[name], ALLOWED_TYPES[role]):
+            errors.append(f"{table.kind}.{name} is {found} and cannot be used as {role}")
+        elif previous.get(name, found) != found:
+            errors.append(f"{table.kind}.{name} was {previous[name]} and is {found}")
+    return errors
 
 
 def _changed_attributes(lake: Lake, mapping: Mapping) -> list[str]:
+    """Describe each attribute whose type differs from its column in `transactions`."""
     if not lake.is_lake():
         return []
-    ours = {column.name for column in TRANSACTIONS.columns}
-    table = {
+    required = {column.name for column in TRANSACTIONS.columns}
+    lake_types = {
         name.lower(): type_
         for name, type_ in lake.read(TRANSACTIONS_TABLE).dtypes
-        if name not in ours
+        if name not in required
     }
     return [
-        f"attribute {name} is {table[name.lower()]} in the lake and {ATTRIBUTE_TYPES[kind]} here"
+        f"attribute {name} is {lake_types[name.lower()]} in the lake and {ATTRIBUTE_TYPES[kind]} "
+        "in the mapping"
         for name, kind in mapping.transactions.attributes.items()
-        if table.get(name.lower(), ATTRIBUTE_TYPES[kind]) != ATTRIBUTE_TYPES[kind]
+        if lake_types.get(name.lower(), ATTRIBUTE_TYPES[kind]) != ATTRIBUTE_TYPES[kind]
     ]

@@ -1,1 +1,1 @@
-"""Which rows are judged, against which baselines, by which metrics, and how certain they are."""
+"""Evaluation of models: eligible rows, baselines, ranking metrics and bootstrap intervals."""

@@ -1,7 +1,7 @@
-"""Baselines fitted on a model's training days, as columns over features that stay in Spark.
+"""Fit baselines on a model's training days and apply them as Spark columns over the features.
 
-Each is fitted on a sample that is bounded, and the same whatever the partitions: the transactions
-with the smallest hashes. Chance in the fit follows from the model's own seed.
+Each baseline is fitted on the driver, on a bounded sample: the transactions with the smallest
+hashes. The sample therefore does not depend on the partitions. The fit uses the model's own seed.
 """
 
 from __future__ import annotations
@@ -32,53 +32,53 @@ from jobs.lake.dates import Dates
 from jobs.models.model_store import read_checkpoint
 
 ISOLATION_FOREST, BOOSTED_TREES = "isolation_forest", "boosted_trees"
-# A forest looks at 256 rows per tree; this many rows are plenty, and do not grow with the bank.
+# A forest samples 256 rows per tree, so this many rows suffice for any number of cards.
 FOREST_SAMPLE_ROWS = 50_000
-# Of the genuine; fewer of them shift all log odds alike, and change no order.
+# Limit per class. Sampling the genuine rows shifts all log odds equally and keeps their order.
 TREES_SAMPLE_ROWS = 300_000
 
 
 def isolation_forest(features: DataFrame, model: ModelVersion) -> Column:
-    """Oddness by an isolation forest over all that models may read."""
+    """Return the anomaly score of an isolation forest over all columns that models can read."""
     checkpoint = read_checkpoint(model)
     columns = CARD_EVENTS.columns
     trained_on = features.where(F.expr(_training_dates(checkpoint).sql))
-    sample = _values(_sampled(trained_on, FOREST_SAMPLE_ROWS), columns)
+    sample = _values(_sample(trained_on, FOREST_SAMPLE_ROWS), columns)
     forest = fit_isolation_forest(sample.to_numpy(), checkpoint.config.optimisation.seed)
-    return _applied(lambda values: forest_scores(forest, values), columns)
+    return _as_column(lambda values: forest_scores(forest, values), columns)
 
 
-def boosted_trees(known: FeatureInputs, model: ModelVersion) -> Column:
-    """Log odds by gradient-boosted trees over the model's own columns, by mature labels.
+def boosted_trees(inputs: FeatureInputs, model: ModelVersion) -> Column:
+    """Return the log odds of gradient-boosted trees over the columns that the model reads.
 
-    `known` has the features in place of transactions. The days are the model's training days, as
-    far as their labels were mature when it was trained.
+    `inputs.transactions` is the table `features`. The trees learn from the model's training days,
+    with the labels that were mature when the model was trained.
 
     Raises:
-        InputMissing: none of those days' labels is of a fraud, or none of a genuine transaction.
+        InputMissing: these labels include no fraud, or no genuine transaction.
     """
     checkpoint = read_checkpoint(model)
     columns = checkpoint.encoding.columns
     days = _training_dates(checkpoint)
     moment = known_before(date.fromisoformat(checkpoint.as_of))
-    labels = labels_as_of(known, moment).select("transaction_id", "is_fraud")
-    events = known.transactions.where(F.expr(days.sql) & (F.col("event_time") < F.lit(moment)))
+    labels = labels_as_of(inputs, moment).select("transaction_id", "is_fraud")
+    events = inputs.transactions.where(F.expr(days.sql) & (F.col("event_time") < F.lit(moment)))
     labelled = events.join(labels, "transaction_id")
     parts = [
-        _values(_sampled(labelled.where(kind), TREES_SAMPLE_ROWS), columns)
+        _values(_sample(labelled.where(kind), TREES_SAMPLE_ROWS), columns)
         for kind in (F.col("is_fraud"), ~F.col("is_fraud"))
     ]
     if any(part.empty for part in parts):
         raise InputMissing(
-            f"Of the events of {days}, {len(parts[0])} were known to be frauds and "
-            f"{len(parts[1])} to be genuine on {checkpoint.as_of}.",
-            expected="some of both, for trees to tell them apart.",
-            remedy="begin later, or ingest the labels.",
+            f"Of the events of {days}, {len(parts[0])} were labelled fraud and "
+            f"{len(parts[1])} genuine on {checkpoint.as_of}.",
+            expected="labels of both classes, so that the trees can learn.",
+            remedy="start the backtest later, or ingest the labels.",
         )
     frauds = [True] * len(parts[0]) + [False] * len(parts[1])
     seed = checkpoint.config.optimisation.seed
     trees = fit_boosted_trees(pd.concat(parts).to_numpy(), frauds, seed)
-    return _applied(lambda values: boosted_scores(trees, values), columns)
+    return _as_column(lambda values: boosted_scores(trees, values), columns)
 
 
 def _training_dates(checkpoint: TrainedModel) -> Dates:
@@ -86,7 +86,7 @@ def _training_dates(checkpoint: TrainedModel) -> Dates:
     return Dates(days.train_from, days.as_of - timedelta(days=1))
 
 
-def _sampled(rows: DataFrame, num_rows: int) -> DataFrame:
+def _sample(rows: DataFrame, num_rows: int) -> DataFrame:
     return rows.orderBy(F.xxhash64("transaction_id"), "transaction_id").limit(num_rows)
 
 
@@ -94,11 +94,13 @@ def _values(rows: DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return rows.select(*(F.col(name).cast("double") for name in columns)).toPandas()
 
 
-def _applied(function: Callable[[npt.ArrayLike], npt.ArrayLike], columns: Sequence[str]) -> Column:
+def _as_column(
+    function: Callable[[npt.ArrayLike], npt.ArrayLike], columns: Sequence[str]
+) -> Column:
     def values_to_scores(*values: pd.Series) -> pd.Series:
         return pd.Series(function(pd.concat(values, axis=1).to_numpy()))
 
-    # The stubs know functions of a fixed number of columns only.
+    # The type stubs only cover functions with a fixed number of columns.
     score = pandas_udf(values_to_scores, "double")  # type: ignore[call-overload]
     scored: Column = score(*(F.col(name).cast("double") for name in columns))
     return scored

@@ -1,4 +1,4 @@
-"""The rows of the table `metrics`."""
+"""Append rows to the table `metrics`: one per candidate and metric of an evaluation or backtest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.lake.tables import METRICS
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a candidate, with its 95 % interval where there is one."""
+    """A metric of a candidate, with its 95 % interval if it has one."""
 
     candidate: str
     name: str
@@ -22,7 +22,7 @@ class Metric:
 
 
 def append_metrics(lake: Lake, run: Run, dates: Dates, k: int, metrics: Iterable[Metric]) -> None:
-    """Keep what a run has found about some nights."""
+    """Append the metrics of these nights and record the new table version in the run."""
     moment = now()
     rows = [
         (

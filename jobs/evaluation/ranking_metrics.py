@@ -1,8 +1,8 @@
-"""AUC ROC, average precision and card precision over rows that stay in Spark.
+"""Compute AUC ROC, average precision and card precision at k over rows that stay in Spark.
 
-Both curves are exact, ties included: rows are counted per distinct value, the values are
-range-partitioned, and each partition continues from the totals of those above it. Only one row
-per partition and the figures come to the driver. Definitions (those of scikit-learn):
+Both curve metrics are exact, also with ties. Rows are counted per distinct value, the values are
+range-partitioned, and each partition continues from the totals of the partitions above it. Only
+one row per partition and the metrics reach the driver. Definitions (those of scikit-learn):
 AUC ROC = sum over values of negatives x (positives above + positives here / 2) / (P x N);
 average precision = sum over values of (positives here / P) x precision at that value.
 """
@@ -20,7 +20,7 @@ from fraud_models.evaluation.card_precision import card_precision_at_k
 
 @dataclass(frozen=True)
 class RankingMetrics:
-    """Figures of one ranking of the same rows."""
+    """Metrics of one ranking of the rows."""
 
     num_transactions: int
     num_frauds: int
@@ -29,11 +29,11 @@ class RankingMetrics:
     cp_at_k: float
 
 
-def figures(rows: DataFrame, value: str, k: int) -> RankingMetrics:
-    """Figures of the column `value` (higher is odder).
+def ranking_metrics(rows: DataFrame, value: str, k: int) -> RankingMetrics:
+    """Return the metrics of the ranking by the column `value` (higher is more anomalous).
 
     `rows` has `business_date, card_id, transaction_id, is_fraud` and the value, without nulls.
-    NaN where a figure is not defined (no fraud, or nothing but frauds).
+    A metric is NaN where it is undefined: without frauds, or without genuine transactions.
     """
     fraud = F.col("is_fraud").cast("bigint")
     per_value = rows.groupBy(F.col(value).alias("value")).agg(
@@ -76,14 +76,14 @@ def figures(rows: DataFrame, value: str, k: int) -> RankingMetrics:
 
 
 def _sums(ordered: DataFrame, above: dict[int, int], genuine_above: dict[int, int]) -> pd.Series:
-    """Numerators of both figures."""
-    falling = (
+    """Return the numerators of AUC ROC and average precision."""
+    from_top = (
         Window.partitionBy("part")
         .orderBy(F.desc("value"))
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
-    tp = F.sum("positives").over(falling) + _lookup(above)
-    fp = F.sum("negatives").over(falling) + _lookup(genuine_above)
+    tp = F.sum("positives").over(from_top) + _lookup(above)
+    fp = F.sum("negatives").over(from_top) + _lookup(genuine_above)
     counted = ordered.withColumn("tp", tp).withColumn("fp", fp)
     positives, negatives = F.col("positives"), F.col("negatives")
     return (
@@ -104,9 +104,10 @@ def _lookup(by_part: dict[int, int]) -> Column:
 
 
 def top_cards(rows: DataFrame, value: str, k: int) -> list[pd.DataFrame]:
-    """Per night the cards that can come into the first k, detected ones being removed later.
+    """Return per night the cards that can enter the top k once detected cards are removed.
 
-    Tables of `business_date, card_id, score, transaction_id, is_fraud`, by the night.
+    The tables are ordered by night and have `business_date, card_id, score, transaction_id,
+    is_fraud`.
     """
     nights = [row[0] for row in rows.select("business_date").distinct().orderBy(1).collect()]
     per_card = rows.groupBy("business_date", "card_id").agg(
@@ -117,7 +118,7 @@ def top_cards(rows: DataFrame, value: str, k: int) -> list[pd.DataFrame]:
         F.max("is_fraud").alias("is_fraud"),
     )
     first = Window.partitionBy("business_date").orderBy(F.desc("score"), "transaction_id")
-    # On each earlier night at most k cards were detected and are gone.
+    # Each earlier night detects, and so removes, at most k cards.
     deep_enough = k * max(1, len(nights))
     top = (
         per_card.withColumn("rank", F.row_number().over(first))

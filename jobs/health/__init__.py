@@ -1,1 +1,1 @@
-"""The checks that `doctor` runs on the machine, the executors, the lake and its nights."""
+"""Checks that `doctor` runs on the machine, the executors, the lake and its nights."""

@@ -1,4 +1,4 @@
-"""What an examination found, and how a check that crashes becomes a finding."""
+"""The result of one health check; an exception in a check becomes a result as well."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from jobs.lake.errors import translate
 Status = Literal["ok", "warning", "wrong"]
 MAX_CHARACTERS = 600
 GIB = 2**30
-LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
+# Free space below which the disk check warns, and below which it fails.
+WARN_BELOW_BYTES, FAIL_BELOW_BYTES = 20 * GIB, 2 * GIB
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found; `remedy` is empty when there is nothing to do."""
+    """The result of one check; `remedy` is empty if there is nothing to do."""
 
     name: str
     status: Status
@@ -26,28 +27,28 @@ class CheckResult:
     remedy: str = ""
 
 
-def checked(name: str, check: Callable[[], CheckResult]) -> CheckResult:
-    """The finding of a check; its error, when it crashes."""
+def run_check(name: str, check: Callable[[], CheckResult]) -> CheckResult:
+    """Run a check and return its result; an exception becomes a result with status "wrong"."""
     try:
         return check()
     except Exception as error:
-        return crashed(name, error)
+        return result_of_error(name, error)
 
 
-def crashed(name: str, error: Exception) -> CheckResult:
-    """An error as a finding."""
-    if problem := translate(error):
-        return CheckResult(name, "wrong", problem.found, problem.remedy)
+def result_of_error(name: str, error: Exception) -> CheckResult:
+    """Return an exception as a check result with status "wrong"."""
+    if known_error := translate(error):
+        return CheckResult(name, "wrong", known_error.found, known_error.remedy)
     first_line = str(error).strip().split("\n", 1)[0][:MAX_CHARACTERS]
-    remedy = "read the error; it is not one that this program knows."
+    remedy = "read the error message; fraud-scoring does not know this error."
     return CheckResult(name, "wrong", f"{type(error).__name__}: {first_line}", remedy)
 
 
-def disk(name: str, place: Path) -> CheckResult:
-    """Free space where a folder lies."""
-    free = shutil.disk_usage(place).free
-    found = f"{place}, {free / GIB:.0f} GiB free"
-    if free >= LITTLE_DISK:
+def check_disk_space(name: str, folder: Path) -> CheckResult:
+    """Check the free space on the disk of a folder."""
+    free = shutil.disk_usage(folder).free
+    found = f"{folder}, {free / GIB:.0f} GiB free"
+    if free >= WARN_BELOW_BYTES:
         return CheckResult(name, "ok", found)
-    remedy = "make room: a job fails in the middle when the disk is full."
-    return CheckResult(name, "wrong" if free < NO_DISK else "warning", found, remedy)
+    remedy = "free disk space: a job fails when the disk is full."
+    return CheckResult(name, "wrong" if free < FAIL_BELOW_BYTES else "warning", found, remedy)

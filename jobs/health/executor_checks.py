@@ -1,7 +1,7 @@
-"""What `doctor` asks of executors: are they there, have they the driver's packages, the lake?
+"""Check executors for `doctor`: do they run, have the driver's packages, and see the same lake?
 
-All are asked at once: a barrier stage takes every slot, so no executor answers for another.
-Questions travel by value and import inside, because an executor may lack the packages.
+A barrier stage occupies all slots at once, so every executor answers for itself. The functions
+are sent by value and import their packages inside, because an executor may lack them.
 """
 
 from __future__ import annotations
@@ -24,70 +24,72 @@ if TYPE_CHECKING:
 
 PACKAGES = ("feature_defs", "fraud_models", "jobs")
 DISTRIBUTION = "fraud-scoring"
-# Executors of a cluster register one by one; when none came for a while, these are all.
+# Executors of a cluster register one by one. They count as complete when none was added this long.
 SETTLED_S = 10.0
 REGISTRATION_WAIT_S = 90.0
 
 Answer = TypeVar("Answer")
 
 
-def installed() -> tuple[str, str, tuple[str, ...]]:
-    """Folder of the packages, the version installed, and the names of packages that lie elsewhere.
+def installed_packages() -> tuple[str, str, tuple[str, ...]]:
+    """Return the folder of the packages, their version, and packages found in another folder.
 
-    Runs on the driver and on executors, which must agree.
+    Runs on the driver and on executors; the results must be equal.
     """
     folders = {}
     for name in PACKAGES:
         file = import_module(name).__file__
         folders[name] = str(Path(file).resolve().parent.parent) if file else "no folder"
     home = folders["jobs"]
-    strays = tuple(f"{name} in {folder}" for name, folder in folders.items() if folder != home)
-    return home, metadata.version(DISTRIBUTION), strays
+    misplaced = tuple(f"{name} in {folder}" for name, folder in folders.items() if folder != home)
+    return home, metadata.version(DISTRIBUTION), misplaced
 
 
-def packages(spark: SparkSession) -> CheckResult:
-    """Whether executors have the packages of the driver.
+def check_executor_packages(spark: SparkSession) -> CheckResult:
+    """Check that executors have the same packages as the driver.
 
     Raises:
         FraudScoringError: there are no executors.
     """
 
-    def look() -> tuple[str, str, tuple[str, ...]]:
+    def packages_here() -> tuple[str, str, tuple[str, ...]]:
         try:
-            from jobs.health.executor_checks import installed
+            from jobs.health.executor_checks import installed_packages
         except ImportError as error:
             import sys
 
             return sys.executable, "none", (str(error),)
-        return installed()
+        return installed_packages()
 
-    answers = _ask_all(spark, look)
-    theirs = set(answers)
-    versions = sorted({version for _, version, _ in theirs})
-    strays = sorted({stray for _, _, names in theirs for stray in names})
-    homes = ", ".join(sorted({home for home, _, _ in theirs}))
-    ours = metadata.version(DISTRIBUTION)
-    if strays or versions != [ours]:
+    answers = _run_on_every_slot(spark, packages_here)
+    distinct = set(answers)
+    versions = sorted({version for _, version, _ in distinct})
+    misplaced = sorted({name for _, _, names in distinct for name in names})
+    homes = ", ".join(sorted({home for home, _, _ in distinct}))
+    own_version = metadata.version(DISTRIBUTION)
+    if misplaced or versions != [own_version]:
         return CheckResult(
             "executors",
             "wrong",
-            f"executors have fraud-scoring {', '.join(versions)} ({homes}) and the driver {ours}"
-            + (f"; {', '.join(strays)}" if strays else ""),
-            "give driver and executors the same environment or image, and name its Python with "
-            "`spark.pyspark.python` among the settings `spark`.",
+            f"executors have fraud-scoring {', '.join(versions)} ({homes}), the driver has "
+            + own_version
+            + (f"; {', '.join(misplaced)}" if misplaced else ""),
+            "give driver and executors the same environment or image, and set its Python as "
+            "`spark.pyspark.python` in the setting `spark`.",
         )
-    return CheckResult("executors", "ok", f"{len(answers)} slots, fraud-scoring {ours} in {homes}")
+    found = f"{len(answers)} slots, fraud-scoring {own_version} in {homes}"
+    return CheckResult("executors", "ok", found)
 
 
 def check_lake_visibility(lake: Lake) -> CheckResult:
-    """Whether executors find in the lake's place what the driver finds there.
+    """Check that executors see the same folders in the lake as the driver.
 
     Raises:
         FraudScoringError: there are no executors.
     """
     uri = lake.uri
 
-    def look() -> tuple[str, list[str] | str]:
+    def names_here() -> tuple[str, list[str] | str]:
         import socket
 
         try:
@@ -97,48 +99,48 @@ def check_lake_visibility(lake: Lake) -> CheckResult:
         except Exception as error:
             return socket.gethostname(), f"{type(error).__name__}: {error}"
 
-    ours = names_in(uri)
-    blind = {
-        host: "nothing" if not found else found if isinstance(found, str) else ", ".join(found)
-        for host, found in _ask_all(lake.spark, look)
-        if found != ours
+    driver_names = names_in(uri)
+    different = {
+        host: "nothing" if not names else names if isinstance(names, str) else ", ".join(names)
+        for host, names in _run_on_every_slot(lake.spark, names_here)
+        if names != driver_names
     }
-    if blind:
+    if different:
         return CheckResult(
             "lake on executors",
             "wrong",
-            f"the driver finds {', '.join(ours)} in {uri}, but "
-            + "; ".join(f"{host}: {found}" for host, found in sorted(blind.items())),
-            "put the lake on storage that driver and executors share, under one name, and give "
-            "executors the same rights and libraries (for instance `s3fs`).",
+            f"the driver finds {', '.join(driver_names)} in {uri}, but "
+            + "; ".join(f"{host}: {names}" for host, names in sorted(different.items())),
+            "move the lake to storage that driver and executors share under one URI, and give "
+            "executors the same permissions and libraries (for example `s3fs`).",
         )
-    return CheckResult("lake on executors", "ok", "they find what the driver finds")
+    return CheckResult("lake on executors", "ok", "executors see the same lake as the driver")
 
 
-def _ask_all(spark: SparkSession, question: Callable[[], Answer]) -> list[Answer]:
-    """Answers from every slot of every executor."""
+def _run_on_every_slot(spark: SparkSession, function: Callable[[], Answer]) -> list[Answer]:
+    """Run a function once per slot of every executor and return the results."""
     slots = _settled_slots(spark)
     if slots == 0:
         raise FraudScoringError(
-            f"No executor has come within {REGISTRATION_WAIT_S:g} s.",
+            f"No executor registered within {REGISTRATION_WAIT_S:g} s.",
             expected=f"executors from {spark.sparkContext.master}.",
-            remedy="see the cluster's own page: are workers alive, have they the memory and cores "
-            "that spark.executor.memory and spark.executor.cores ask for, and can they reach the "
-            "driver under spark.driver.host?",
+            remedy="open the web page of the cluster and check that workers are alive, that they "
+            "have the memory and cores requested by spark.executor.memory and "
+            "spark.executor.cores, and that they can connect to spark.driver.host.",
         )
-    places = spark.sparkContext.parallelize(range(slots), slots)
+    tasks = spark.sparkContext.parallelize(range(slots), slots)
 
     def answer(_: object) -> list[Answer]:
-        return [question()]
+        return [function()]
 
     if spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
-        # Spark refuses barriers then, so a busy executor may go unasked.
-        return places.mapPartitions(answer).collect()
-    return places.barrier().mapPartitions(answer).collect()
+        # Spark allows no barrier stage here, so a busy executor may be skipped.
+        return tasks.mapPartitions(answer).collect()
+    return tasks.barrier().mapPartitions(answer).collect()
 
 
 def _settled_slots(spark: SparkSession) -> int:
-    """Tasks that can run at once, when no more executors come."""
+    """Return the number of parallel tasks once no more executors register."""
     deadline = time.monotonic() + REGISTRATION_WAIT_S
     slots = task_slots(spark)
     if spark.sparkContext._jsc.sc().isLocal():

@@ -1,1 +1,1 @@
-"""The tables, their versions, and who may write a night: the one door to Delta."""
+"""Delta tables, pinned versions, leases and run records. Only this package writes to the lake."""

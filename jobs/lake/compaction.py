@@ -1,4 +1,8 @@
-"""Small-file compaction: changes no row (`dataChange = false`)."""
+"""Small-file compaction: find tables with many small files and rewrite them as few large files.
+
+Compaction changes no row (`dataChange = false`). The files that it replaces stay until a vacuum
+deletes them (`jobs/lake/retention.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,30 @@ from pyspark.sql import functions as F
 
 from jobs.lake.delta_io import Lake
 from jobs.lake.leases import CONFLICTS
-from jobs.lake.session_settings import commits_signed_by
+from jobs.lake.session_settings import commits_tagged_with
 from jobs.lake.tables import Table
+
+SMALL_FILE_BYTES = 16 * 2**20
+# Files to merge, per partition: fewer would save nothing.
+MIN_SMALL_FILES = 2
+MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class SmallFiles:
-    """Small files of a table that are worth making one of, all together or night by night."""
+    """Small files of one table that are worth compacting."""
 
     table: Table
     num_files: int
     nights: tuple[date, ...]
+    """Partitions to compact; empty for a table without partitions."""
 
 
 def small_files(lake: Lake, table: Table, closed: Iterable[date]) -> SmallFiles | None:
-    """Where compaction pays; of a data table only closed nights count."""
+    """Find the small files of a table; return `None` if compaction would not reduce them.
+
+    In a partitioned table only the `closed` nights are considered.
+    """
     file = F.struct("_metadata.file_path", "_metadata.file_size").alias("file")
     partition = [F.col(table.partitioned_by)] if table.partitioned_by else []
     files = lake.read(table).select(*partition, file).distinct()
@@ -39,28 +52,19 @@ def small_files(lake: Lake, table: Table, closed: Iterable[date]) -> SmallFiles 
 
 
 def compact(lake: Lake, work: SmallFiles, run_id: str) -> tuple[int, int] | None:
-    """Make large files of small ones; returns (files before, files after).
+    """Rewrite small files as large ones; return the number of files before and after.
 
-    None when others wrote to the table each time: their work goes first.
+    Return `None` if every attempt conflicted with another run's write: that write has priority.
     """
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         builder = lake.delta_table(work.table).optimize()
         if work.nights:
             days = ", ".join(f"DATE'{day}'" for day in work.nights)
             builder = builder.where(f"business_date IN ({days})")
         try:
-            with commits_signed_by(lake, run_id):
-                done = builder.executeCompaction().select("metrics.*").collect()[0]
+            with commits_tagged_with(lake, run_id):
+                metrics = builder.executeCompaction().select("metrics.*").collect()[0]
         except CONFLICTS:
             continue
-        return int(done["numFilesRemoved"]), int(done["numFilesAdded"])
+        return int(metrics["numFilesRemoved"]), int(metrics["numFilesAdded"])
     return None
-
-
-SMALL_FILE_BYTES = 16 * 2**20
-
-
-MIN_SMALL_FILES = 2
-
-
-ATTEMPTS = 3

@@ -1,4 +1,4 @@
-"""A range of business dates."""
+"""A range of business dates: the nights that a job works on, as days, as SQL and as a name."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ class Dates:
     def __post_init__(self) -> None:
         if self.first > self.last:
             raise UsageError(
-                f"The first date {self.first} lies after the last {self.last}.",
+                f"The first date {self.first} is after the last date {self.last}.",
                 expected="--from on or before --to.",
-                remedy="swap them.",
+                remedy="swap the two dates.",
             )
 
     @property
     def num_nights(self) -> int:
-        """How many nights these are."""
+        """Return the number of nights."""
         return (self.last - self.first).days + 1
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Each of them, in order."""
+        """Return every date of the range, in order."""
         return tuple(self.first + timedelta(days=number) for number in range(self.num_nights))
 
     @property
     def sql(self) -> str:
-        """Predicate on `business_date`; dates have no character that could need quoting."""
+        """Return a predicate on `business_date`. Dates contain no character that needs quoting."""
         return f"business_date >= DATE'{self.first}' AND business_date <= DATE'{self.last}'"
 
     @property
     def slug(self) -> str:
-        """The dates as a part of a name."""
+        """Return the range as a part of a file name or id: `first` or `first..last`."""
         return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
 
     def __str__(self) -> str:

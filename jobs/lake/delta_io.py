@@ -1,14 +1,15 @@
-"""Reading pinned versions and publishing nights: every touch of Delta goes through `Lake`.
+"""`Lake`: read pinned versions of tables, stage rows, publish nights. All Delta calls are here.
 
-Staged data are plain Parquet under `_staging/<run_id>/` (no reader looks there, and no commit
-is spent on them); publishing replaces whole dates in one commit, so a rerun leaves one copy.
+Staged data are plain Parquet files under `_staging/<run_id>/`: no reader looks there, and staging
+costs no commit. Publishing replaces whole dates in one commit, so a rerun leaves one copy.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,73 +18,76 @@ from delta import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from feature_defs.errors import InputMissing, UsageError, join_first
+from jobs.lake.commits import newest_version, version_of_run
 from jobs.lake.dates import Dates
 from jobs.lake.tables import NIGHTS, TABLES, Table
 from jobs.runtime.paths import file_system, uri_of
 from jobs.runtime.settings import PART, Settings
 
-# Hadoop and fsspec read patterns in paths, MLflow and Petastorm read codes.
-NOT_IN_PLACES = r"\[]{}*?%"
-# Others may have written since, but not this often in the moment between.
-COMMITS_LOOKED_AT = 20
+# Hadoop and fsspec interpret these as glob patterns, MLflow and Petastorm as escape codes.
+FORBIDDEN_PATH_CHARACTERS = r"\[]{}*?%"
 
 
-def require_place(lake: str) -> None:
-    """Check that a lake can be at a place.
+def require_valid_lake_path(lake: str) -> None:
+    """Check that a path or URI can be used for a lake.
 
     Raises:
-        UsageError: it has signs that something below us reads as a pattern or a code, or it
-            cannot be reached.
+        UsageError: it contains a character that a library would interpret as a pattern or an
+            escape code, or its file system is unknown.
     """
-    odd = [sign for sign in NOT_IN_PLACES if sign in lake]
-    if odd:
+    forbidden = [character for character in FORBIDDEN_PATH_CHARACTERS if character in lake]
+    if forbidden:
         raise UsageError(
-            f"The lake's place {lake} has {' '.join(odd)} in it.",
-            expected=f"a path or URI with none of {' '.join(NOT_IN_PLACES)} in it.",
-            remedy="choose another place.",
+            f"The path of the lake, {lake}, contains {' '.join(forbidden)}.",
+            expected=f"a path or URI without {' '.join(FORBIDDEN_PATH_CHARACTERS)}.",
+            remedy="choose another path.",
         )
     file_system(lake)
 
 
+# Function that stages rows under a name and returns them as written.
+Stage = Callable[[DataFrame, str], DataFrame]
+
+
 @dataclass(frozen=True)
 class Commit:
-    """In whose name a publication is made."""
+    """The run that publishes, and what keeps it from publishing without a lease."""
 
     run_id: str
-    # Counts how often the nights were taken; of two holders the later has the higher one.
+    # Fencing token: how often the nights were leased. A later lease owner has a higher one.
     epoch: int
-    # A scalar that raises, inside the transaction, once the nights are another's.
-    allowed: Column
+    # Scalar that raises inside the transaction if another run has taken over the lease.
+    fence: Column
 
 
 @dataclass
 class Lake:
-    """A lake that a command works on."""
+    """A lake: its Spark session, its settings and all operations on its tables."""
 
     spark: SparkSession
     settings: Settings
 
     @cached_property
     def uri(self) -> str:
-        """Where the lake is, without a slash at its end; local paths are absolute."""
-        require_place(self.settings.lake)
+        """Return the URI of the lake without a trailing slash; local paths are absolute."""
+        require_valid_lake_path(self.settings.lake)
         return uri_of(self.settings.lake)
 
     @cached_property
     def files(self) -> fsspec.AbstractFileSystem:
-        """The file system the lake lives on."""
+        """Return the file system that contains the lake."""
         return file_system(self.settings.lake)[0]
 
     def path(self, *parts: str) -> str:
-        """A place under the lake.
+        """Return the path of a file or folder in the lake.
 
         Raises:
-            UsageError: a part would lead out of its folder.
+            UsageError: a part is not a plain name and could lead out of its folder.
         """
         for part in parts:
             if part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part:
                 raise UsageError(
-                    f"{part!r} is no name of a file or folder.",
+                    f"{part!r} is not a valid name of a file or folder.",
                     expected="a name without slashes.",
                     remedy="choose another name.",
                 )
@@ -92,48 +96,48 @@ class Lake:
     # -- existence ---------------------------------------------------------------------------
 
     def is_lake(self) -> bool:
-        """Whether there is a lake at this place."""
+        """Return whether a lake exists at this path."""
         return self.has(NIGHTS)
 
     def require(self) -> None:
-        """Check that there is a lake.
+        """Check that the lake exists.
 
         Raises:
-            UsageError: there is nothing, or something else.
+            UsageError: nothing exists at this path, or it is not a lake.
         """
         if self.is_lake():
             return
-        there = self.files.exists(self.uri)
+        exists = self.files.exists(self.uri)
         raise UsageError(
             f"{self.uri} is not a lake: "
-            + ("it has no table `nights`." if there else "there is nothing there."),
-            expected="a folder that `fraud-scoring ingest` has made.",
-            remedy="correct --lake, or start a new lake with `fraud-scoring ingest`.",
+            + ("it has no table `nights`." if exists else "the path does not exist."),
+            expected="a folder that `fraud-scoring ingest` has created.",
+            remedy="correct --lake, or create a new lake with `fraud-scoring ingest`.",
         )
 
     def create(self) -> None:
-        """Make the tables of a new lake; those already there are left alone.
+        """Create the tables of a new lake; do not change tables that already exist.
 
         Raises:
-            UsageError: the place holds something that is not a lake.
+            UsageError: the path contains something that is not a lake.
         """
         if self.is_lake():
             return
         if self.files.exists(self.uri):
-            strangers = [
+            other_files = [
                 name
                 for path in self.files.ls(self.uri, detail=False)
                 if not (name := path.rstrip("/").rsplit("/", 1)[-1]).startswith("_")
                 and name not in TABLES
             ]
-            if strangers or not self.files.isdir(self.uri):
+            if other_files or not self.files.isdir(self.uri):
                 raise UsageError(
-                    f"{self.uri} is not a lake and not empty: it holds "
-                    f"{join_first(sorted(strangers)) or 'a file'}.",
-                    expected="a lake, an empty folder or a new place.",
-                    remedy="give another --lake.",
+                    f"{self.uri} is not a lake and not empty: it contains "
+                    f"{join_first(sorted(other_files)) or 'a file'}.",
+                    expected="a lake, an empty folder or a path that does not exist yet.",
+                    remedy="pass another path to --lake.",
                 )
-        # `nights` comes last: its presence says that the lake is complete.
+        # `nights` is created last: if it exists, the lake is complete.
         for table in sorted(TABLES.values(), key=lambda table: table is NIGHTS):
             self._create_table(table)
 
@@ -148,11 +152,11 @@ class Lake:
             builder = builder.addColumn(column.name, column.type, nullable=column.nullable)
         if table.partitioned_by:
             builder = builder.partitionedBy(table.partitioned_by)
-        # An auditor may ask for any version inside this horizon.
+        # An audit may read any version within this horizon.
         builder = builder.property("delta.logRetentionDuration", f"interval {days} days")
         builder = builder.property("delta.deletedFileRetentionDuration", f"interval {days} days")
         if table is NIGHTS:
-            # Appends never conflict, so a lease must be taken under the strict level.
+            # Under the default level appends never conflict, so two runs could lease one night.
             builder = builder.property("delta.isolationLevel", "Serializable")
         builder.execute()
 
@@ -160,24 +164,24 @@ class Lake:
         return self.path(table.name)
 
     def has(self, table: Table) -> bool:
-        """Whether the table is there."""
+        """Return whether the table exists."""
         try:
             if table.name in self.settings.tables:
                 return bool(self.spark.catalog.tableExists(self.settings.tables[table.name]))
             return bool(DeltaTable.isDeltaTable(self.spark, self._location(table)))
         except Exception as error:
-            # Delta does not always say which table's log is damaged.
+            # Delta's own message does not always name the table whose log is damaged.
             error.add_note(f"while opening the table `{table.name}`")
             raise
 
     def delta_table(self, table: Table) -> DeltaTable:
-        """The table for `MERGE` and history."""
+        """Return Delta's handle of the table, for `MERGE`, history and maintenance."""
         if table.name in self.settings.tables:
             return DeltaTable.forName(self.spark, self.settings.tables[table.name])
         return DeltaTable.forPath(self.spark, self._location(table))
 
     def sql_name(self, table: Table) -> str:
-        """The table's name in a statement, quoted."""
+        """Return the table's quoted name for a SQL statement."""
         if table.name in self.settings.tables:
             # A part may be quoted already.
             parts = re.findall(PART, self.settings.tables[table.name])
@@ -187,20 +191,20 @@ class Lake:
     # -- reading -----------------------------------------------------------------------------
 
     def version(self, table: Table) -> int:
-        """The table's newest version."""
-        return int(self.delta_table(table).history(1).collect()[0]["version"])
+        """Return the newest version of the table."""
+        return newest_version(self.spark, self.delta_table(table))
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
-        """The table at a version; without one, the newest.
+        """Return the table at a version, by default the newest.
 
         Raises:
-            InputMissing: the table is not there.
+            InputMissing: the table does not exist.
         """
         if not self.has(table):
             raise InputMissing(
                 f"The table `{table.name}` is not in the lake {self.uri}.",
-                expected="all tables that `ingest` makes for a new lake.",
-                remedy="restore the table, or start a new lake with `fraud-scoring ingest`.",
+                expected="all tables that `ingest` creates in a new lake.",
+                remedy="restore the table, or create a new lake with `fraud-scoring ingest`.",
             )
         reader = self.spark.read.format("delta")
         if version is not None:
@@ -212,47 +216,55 @@ class Lake:
     # -- writing -----------------------------------------------------------------------------
 
     def stage(self, frame: DataFrame, run_id: str, name: str) -> DataFrame:
-        """Write rows aside as Parquet and read them back, so a gate sees what will be published.
+        """Write rows to staging and read them back, so a gate checks what will be published.
 
-        The frame should be partitioned as it is to be written.
+        Partition the frame as its files should be.
         """
-        place = self.path("_staging", run_id, name)
-        frame.write.mode("overwrite").parquet(place)
-        return self.spark.read.schema(frame.schema).parquet(place)
+        path = self.path("_staging", run_id, name)
+        frame.write.mode("overwrite").parquet(path)
+        return self.spark.read.schema(frame.schema).parquet(path)
+
+    @contextmanager
+    def staging(self, run_id: str) -> Iterator[Stage]:
+        """Stage rows for a run; delete them at the end of the block, also after an error."""
+        try:
+            yield lambda frame, name: self.stage(frame, run_id, name)
+        finally:
+            self.discard_staged(run_id)
 
     def staged(self, run_id: str, name: str) -> bool:
-        """Whether rows were staged completely under this name."""
+        """Return whether rows were staged completely under this name."""
         return bool(self.files.exists(self.path("_staging", run_id, name, "_SUCCESS")))
 
     def read_staged(self, run_id: str, table: Table) -> DataFrame:
-        """Rows that an earlier job staged for a table."""
+        """Return the rows that an earlier job staged for a table."""
         return self.spark.read.schema(table.ddl).parquet(self.path("_staging", run_id, table.name))
 
     def staged_types(self, run_id: str, table: Table) -> dict[str, str]:
-        """Spark's names of the types that were staged, by column, as the files have them."""
-        place = self.path("_staging", run_id, table.name)
-        if not self.files.glob(f"{place}/part-*"):
-            # No file, no foreign column: that rows are missing is for the check of the keys.
+        """Return the Spark type of each column in the staged files."""
+        path = self.path("_staging", run_id, table.name)
+        if not self.files.glob(f"{path}/part-*"):
+            # Without files no type can be wrong. The check of the keys reports missing rows.
             return {column.name: column.type for column in table.columns}
-        return dict(self.spark.read.parquet(place).dtypes)
+        return dict(self.spark.read.parquet(path).dtypes)
 
     def discard_staged(self, run_id: str) -> None:
-        """Remove what a run has staged."""
-        place = self.path("_staging", run_id)
-        if self.files.exists(place):
-            self.files.rm(place, recursive=True)
+        """Delete everything that a run has staged."""
+        path = self.path("_staging", run_id)
+        if self.files.exists(path):
+            self.files.rm(path, recursive=True)
 
     def publish(self, table: Table, frame: DataFrame, dates: Dates, commit: Commit) -> int:
-        """Replace whole dates of a table in one commit; returns the version it made.
+        """Replace whole dates of a table in one commit and return the version of that commit.
 
-        The newest version is returned when there was nothing to change.
+        Return the newest version if there was nothing to change.
 
         Raises:
-            InputMissing: Delta has skipped the write, for a commit of this epoch or a higher one
-                has been there before.
+            InputMissing: Delta skipped the write because the table already has a commit with this
+                epoch or a higher one.
         """
         writer = (
-            frame.where(commit.allowed)
+            frame.where(commit.fence)
             .write.format("delta")
             .mode("overwrite")
             .option("replaceWhere", dates.sql)
@@ -261,33 +273,33 @@ class Lake:
             .option("txnVersion", commit.epoch)
             .option("userMetadata", json.dumps({"run_id": commit.run_id}))
         )
-        made = self._save(writer, table, commit.run_id)
-        if made is None and not self._is_nothing_for_nothing(table, frame, dates):
+        version = self._save(writer, table, commit.run_id)
+        if version is None and not self._is_empty_before_and_after(table, frame, dates):
             raise InputMissing(
-                f"Nothing was written to `{table.name}` for {dates}: it has been published in "
-                f"epoch {commit.epoch} of these nights, or in a later one.",
-                expected="a table `nights` that is as new as the tables.",
-                remedy="look whether `nights` was restored from a copy or made anew; each run of "
-                "the command counts the epoch one up, and writes once it is beyond.",
+                f"Nothing was written to `{table.name}` for {dates}: it was already published with "
+                f"epoch {commit.epoch} of these nights, or with a higher one.",
+                expected="a table `nights` that is as new as the other tables.",
+                remedy="check whether `nights` was restored from a copy or created again. Each run "
+                "of the command raises the epoch by one; it writes once the epoch is high enough.",
             )
-        return self.version(table) if made is None else made
+        return self.version(table) if version is None else version
 
-    def _is_nothing_for_nothing(self, table: Table, frame: DataFrame, dates: Dates) -> bool:
+    def _is_empty_before_and_after(self, table: Table, frame: DataFrame, dates: Dates) -> bool:
         return self.read(table).where(dates.sql).isEmpty() and frame.isEmpty()
 
     def append(self, table: Table, frame: DataFrame, run_id: str) -> int:
-        """Add rows to a table in one commit; returns the version that has them."""
+        """Append rows to a table in one commit and return the version that contains them."""
         writer = (
             frame.write.format("delta")
             .mode("append")
             .option("userMetadata", json.dumps({"run_id": run_id}))
         )
-        made = self._save(writer, table, run_id)
-        # No rows are no commit.
-        return self.version(table) if made is None else made
+        version = self._save(writer, table, run_id)
+        # Delta makes no commit for an empty frame.
+        return self.version(table) if version is None else version
 
     def _save(self, writer: object, table: Table, run_id: str) -> int | None:
-        """Write in a run's name; the version that it made, or nothing when it made none."""
+        """Write, and return the version of this run's commit, or `None` if Delta made none."""
         from pyspark.sql import DataFrameWriter
 
         assert isinstance(writer, DataFrameWriter)
@@ -295,12 +307,10 @@ class Lake:
             writer.saveAsTable(self.settings.tables[table.name])
         else:
             writer.save(self._location(table))
-        commits = self.delta_table(table).history(COMMITS_LOOKED_AT).collect()
-        mine = (row for row in commits if run_id in (row["userMetadata"] or ""))
-        return next((int(row["version"]) for row in mine), None)
+        return version_of_run(self.spark, self.delta_table(table), run_id)
 
     def versions(self, tables: Iterable[Table]) -> dict[str, int]:
-        """Newest version of each of these tables."""
+        """Return the newest version of each table, by table name."""
         return {table.name: self.version(table) for table in tables}
 
 

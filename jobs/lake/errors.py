@@ -1,14 +1,14 @@
-"""What breaks below us, in words a person can act on: the one place that translates it.
+"""Translate errors of Spark, Delta and the storage into messages that an operator can act on.
 
-Spark hands on what happened on its side as text, layers deep, and its process may be gone by the
-time anybody asks. So each error of the chain is read as text, the outermost first, and the first
-kind that is known by its signs is taken. What is not known stays what it is.
+Spark reports what happened in Java as nested text, and its process may be gone when Python reads
+the error. So each error of the chain is matched as text, the outermost first, against a table of
+patterns; the first match decides. An error that matches no pattern is not translated.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from feature_defs.errors import FraudScoringError, InputMissing
@@ -18,23 +18,129 @@ MAX_CHARACTERS = 300
 _FILE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()\[\]]+")
 _LOG_FILE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()\[\]]*_delta_log[^\s'\"`,;()\[\]]*")
 _PARQUET = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()\[\]]+\.parquet")
-AGAIN = "then run the same command again; nothing half-written is shown to anybody."
+# Our own error, raised on an executor: Spark passes on its text only.
+_EXECUTOR_ERROR = re.compile(
+    r"feature_defs\.errors\.(\w+): (.*?) Expected: (.*?) What to do: ([^\n]*)"
+)
+RERUN = "then run the same command again. No partial result was published."
+
+
+@dataclass(frozen=True)
+class ErrorPattern:
+    """One kind of failure: the text that identifies it and the error that is raised for it.
+
+    `found` may contain `{sign}` (the matched text), `{line}` (the rest of its line) and `{file}`
+    (the file and table concerned, of the names that `file` matches; may be empty).
+    """
+
+    signs: str
+    error: type[FraudScoringError]
+    found: str
+    expected: str
+    remedy: str
+    file: re.Pattern[str] = _FILE
+
+
+PATTERNS = (
+    ErrorPattern(
+        r"OutOfMemoryError|Java heap space|GC overhead limit exceeded",
+        FraudScoringError,
+        "Spark ran out of memory: {line}",
+        expected="a Java process with enough memory for the night.",
+        remedy="increase the driver's memory with driver_memory (FRAUD_DRIVER_MEMORY), or the "
+        f"executors' memory with `spark`, {RERUN}",
+    ),
+    ErrorPattern(
+        r"No space left on device|File too large|Disk quota exceeded|database or disk is full",
+        FraudScoringError,
+        "The storage is full ({sign}){file}.",
+        expected="free space for this command's output, in the lake and in Spark's temporary "
+        "folder.",
+        remedy="free some space (`fraud-scoring maintain` deletes leftovers of dead runs, "
+        f"`fraud-scoring doctor` reports the free space), {RERUN}",
+    ),
+    ErrorPattern(
+        r"Read-only file system|Permission denied|AccessControlException|readonly database"
+        r"|Mkdirs failed to create",
+        FraudScoringError,
+        "The storage denies access to this user ({sign}){file}.",
+        expected="a lake that this user may read and write.",
+        remedy=f"mount the storage writable or correct its permissions, {RERUN}",
+    ),
+    ErrorPattern(
+        r"Py4JNetworkError|Answer from Java side is empty|Java gives no answer"
+        r"|java gateway process exited|\b(?:io|java|org)(?:\.[\w.]+)? does not exist in the JVM"
+        # An empty answer: a live Java process would have sent a stack trace.
+        r"|\bPy4JError: An error occurred while calling \S+\n"
+        r"|Connection\w*Error: [^\n]*\nthrough py4j",
+        FraudScoringError,
+        "Spark's Java process ended unexpectedly: {line}",
+        expected="a Java process that runs until the command ends.",
+        remedy="find out from the system log what ended it (usually the kernel, when memory runs "
+        f"out; `fraud-scoring doctor` reports the free memory), {RERUN}",
+    ),
+    ErrorPattern(
+        r"DELTA_CONCURRENT_\w+|Concurrent(?:Append|Delete\w+|Modification|Write)Exception",
+        FraudScoringError,
+        "Another run wrote the same rows at the same time: {line}",
+        expected="no more than one run at a time that writes to a night.",
+        remedy=f"wait until the other run has ended, {RERUN}",
+    ),
+    ErrorPattern(
+        r"Cannot time travel Delta table to version|DELTA_VERSION_NOT_FOUND|VersionNotFound",
+        InputMissing,
+        "A recorded version of a table no longer exists: {line}",
+        expected="every version that a run has read within the audit horizon (`audit_days`).",
+        remedy="restore the table from a backup of that time. Versions older than the horizon "
+        "cannot be read any more.",
+    ),
+    ErrorPattern(
+        r"DELTA_VERSIONS_NOT_CONTIGUOUS|DELTA_TRUNCATED_TRANSACTION_LOG"
+        r"|DELTA_STATE_RECOVER_ERROR|DELTA_MISSING_PART_FILES|DELTA_LOG_FILE_NOT_FOUND"
+        r"|FAILED_READ_FILE[^\n]*_delta_log",
+        InputMissing,
+        "Delta's log is damaged{file} ({line}).",
+        expected="every entry of the folder `_delta_log`, as Delta wrote it.",
+        remedy="restore the table's folder from a backup. `fraud-scoring doctor` names every table "
+        "that cannot be read.",
+        file=_LOG_FILE,
+    ),
+    ErrorPattern(
+        r"FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file"
+        r"|DELTA_FILE_NOT_FOUND|ParquetDecodingException",
+        InputMissing,
+        "A file is damaged or missing{file} ({line}).",
+        expected="every Parquet file that a table's log names, as it was written.",
+        remedy="restore the file from a backup. Without a backup, compute a night's features, "
+        "scores and alerts again from its transactions, and ingest transactions again from their "
+        "delivery.",
+        file=_PARQUET,
+    ),
+)
 
 
 def translate(error: BaseException) -> FraudScoringError | None:
-    """The problem behind an error; nothing when it is none that this program knows."""
+    """Return our own error for any error, or `None` if it matches no known pattern."""
     for one in _chain(error):
         if isinstance(one, FraudScoringError):
             return one
-        said = _said(one)
-        for kind in KINDS:
-            if match := re.search(kind.signs, said):
-                return kind.problem(said, match)
+        text = _text_of(one)
+        if match := _EXECUTOR_ERROR.search(text):
+            return _from_executor(match)
+        for pattern in PATTERNS:
+            if match := re.search(pattern.signs, text):
+                return _apply(pattern, text, match)
     return None
 
 
+def is_infrastructure_error(error: BaseException) -> bool:
+    """Return whether storage, memory or Spark itself failed, rather than the data being wrong."""
+    translated = translate(error)
+    return translated is not None and type(translated) is FraudScoringError
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, what caused it, and what was being handled when it came."""
+    """Yield an error, then its causes and the errors during whose handling it was raised."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -46,25 +152,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting += [one.__cause__, one.__context__]
 
 
-def _said(error: BaseException) -> str:
-    """All that an error says, Java's own causes included."""
+def _text_of(error: BaseException) -> str:
+    """Return the full text of an error, including its Java causes and notes."""
     try:
         text = str(error)
-    except Exception as silent:
-        # Py4J asks Java for the text, which may not answer any more.
-        said = getattr(error, "errmsg", "")
-        text = f"{said.strip()} Java gives no answer any more ({type(silent).__name__})"
+    except Exception as failure:
+        # Py4J asks Java for the text, and Java may be gone.
+        message = getattr(error, "errmsg", "")
+        text = f"{message.strip()} Java gives no answer any more ({type(failure).__name__})"
     parts = [f"{type(error).__name__}: {text}"]
     parts += [getattr(error, "_stackTrace", None) or "", *getattr(error, "__notes__", ())]
     if _came_from_py4j(error):
         parts.append("through py4j")
     return "\n".join(parts)
-
-
-def is_infrastructure_error(error: BaseException) -> bool:
-    """Whether storage, memory or Spark itself has failed, and not what was read."""
-    problem = translate(error)
-    return problem is not None and type(problem) is FraudScoringError
 
 
 def _came_from_py4j(error: BaseException) -> bool:
@@ -76,151 +176,30 @@ def _came_from_py4j(error: BaseException) -> bool:
     return False
 
 
-# -- the kinds -----------------------------------------------------------------------------------
+def _from_executor(match: re.Match[str]) -> FraudScoringError:
+    """Rebuild an error of this program that was raised on an executor."""
+    name, found, expected, remedy = match.groups()
+    classes = {error.__name__: error for error in FraudScoringError.__subclasses__()}
+    return classes.get(name, FraudScoringError)(found, expected=expected, remedy=remedy)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of failure: what gives it away, and the problem that it is."""
-
-    signs: str
-    problem: Callable[[str, re.Match[str]], FraudScoringError]
-
-
-def _line(said: str, match: re.Match[str]) -> str:
-    """From the sign to the end of its line."""
-    return said[match.start() :].split("\n", 1)[0].strip()[:MAX_CHARACTERS]
+def _apply(pattern: ErrorPattern, text: str, match: re.Match[str]) -> FraudScoringError:
+    """Fill in the error of a pattern from the text that it matched."""
+    found = pattern.found.format(
+        sign=match.group(),
+        line=text[match.start() :].split("\n", 1)[0].strip()[:MAX_CHARACTERS],
+        file=_file_and_table(text, match, pattern.file),
+    )
+    return pattern.error(found, expected=pattern.expected, remedy=pattern.remedy)
 
 
-def _where(said: str, match: re.Match[str], names: re.Pattern[str] = _FILE) -> str:
-    """The file and the table in question: named beside the sign, else anywhere."""
-    start = said.rfind("\n", 0, match.start()) + 1
-    found = names.search(said[start:].split("\n", 1)[0]) or names.search(said)
-    if found is not None:
-        file = found.group().rstrip(".:")
+def _file_and_table(text: str, match: re.Match[str], names: re.Pattern[str]) -> str:
+    """Describe the file and table concerned: named on the matched line, else anywhere."""
+    start = text.rfind("\n", 0, match.start()) + 1
+    name = names.search(text[start:].split("\n", 1)[0]) or names.search(text)
+    if name is not None:
+        file = name.group().rstrip(".:")
         table = next((part for part in reversed(file.split("/")) if part in TABLES), None)
         return f" in the table `{table}`: {file}" if table else f": {file}"
-    noted = re.search(r"opening the table (`\w+`)", said)
+    noted = re.search(r"opening the table (`\w+`)", text)
     return f" in the table {noted.group(1)}" if noted else ""
-
-
-def _of_an_executor(said: str, match: re.Match[str]) -> FraudScoringError:
-    """A problem that our own code met on an executor: the same there as here."""
-    name, found, expected, remedy = match.groups()
-    kinds = {kind.__name__: kind for kind in FraudScoringError.__subclasses__()}
-    return kinds.get(name, FraudScoringError)(found, expected=expected, remedy=remedy)
-
-
-def _no_space(said: str, match: re.Match[str]) -> FraudScoringError:
-    return FraudScoringError(
-        f"The storage is full ({match.group()}){_where(said, match)}.",
-        expected="room for what this command writes, in the lake and in Spark's temporary folder.",
-        remedy="make room (`fraud-scoring maintain` sweeps what dead runs left, `doctor` says what "
-        f"is free), {AGAIN}",
-    )
-
-
-def _refused(said: str, match: re.Match[str]) -> FraudScoringError:
-    return FraudScoringError(
-        f"The storage refuses this user ({match.group()}){_where(said, match)}.",
-        expected="a lake that this user may read and write.",
-        remedy=f"mount it writable or correct its permissions, {AGAIN}",
-    )
-
-
-def _no_memory(said: str, match: re.Match[str]) -> FraudScoringError:
-    return FraudScoringError(
-        f"Spark ran out of memory: {_line(said, match)}",
-        expected="a Java process that is large enough for the night.",
-        remedy="give the driver more with driver_memory (FRAUD_DRIVER_MEMORY), or executors more "
-        f"with `spark`, {AGAIN}",
-    )
-
-
-def _spark_died(said: str, match: re.Match[str]) -> FraudScoringError:
-    return FraudScoringError(
-        f"Spark's own process has ended in the middle: {_line(said, match)}",
-        expected="a Java process that lives as long as the command.",
-        remedy="look in the system's log for who ended it (as a rule the kernel, for want of "
-        f"memory: `doctor` says how much is free), {AGAIN}",
-    )
-
-
-def _conflict(said: str, match: re.Match[str]) -> FraudScoringError:
-    return FraudScoringError(
-        f"Another run wrote the same rows at the same moment: {_line(said, match)}",
-        expected="nights that one run at a time writes.",
-        remedy=f"wait until the other run has ended, {AGAIN}",
-    )
-
-
-def _version_gone(said: str, match: re.Match[str]) -> FraudScoringError:
-    return InputMissing(
-        f"A recorded version of a table is gone: {_line(said, match)}",
-        expected="every version that was read within the audit horizon (`audit_days`).",
-        remedy="restore the table from a copy of that time; what lies before the horizon cannot "
-        "be read any more.",
-    )
-
-
-def _damaged_log(said: str, match: re.Match[str]) -> FraudScoringError:
-    return InputMissing(
-        f"Delta's log is damaged{_where(said, match, _LOG_FILE)} ({_line(said, match)}).",
-        expected="every entry of the folder `_delta_log`, as Delta wrote it.",
-        remedy="restore the table's folder from a copy; `fraud-scoring doctor` names every table "
-        "that cannot be read.",
-    )
-
-
-def _damaged_file(said: str, match: re.Match[str]) -> FraudScoringError:
-    return InputMissing(
-        f"A file is damaged or missing{_where(said, match, _PARQUET)} ({_line(said, match)}).",
-        expected="every Parquet file that a table's log names, as it was written.",
-        remedy="restore the file from a copy. Without one: a night's features, scores and alerts "
-        "can be made again from its transactions; transactions come with their delivery.",
-    )
-
-
-KINDS = (
-    Kind(
-        r"feature_defs\.errors\.(\w+): (.*?) Expected: (.*?) What to do: ([^\n]*)",
-        _of_an_executor,
-    ),
-    Kind(r"OutOfMemoryError|Java heap space|GC overhead limit exceeded", _no_memory),
-    Kind(
-        r"No space left on device|File too large|Disk quota exceeded|database or disk is full",
-        _no_space,
-    ),
-    Kind(
-        r"Read-only file system|Permission denied|AccessControlException|readonly database"
-        r"|Mkdirs failed to create",
-        _refused,
-    ),
-    Kind(
-        r"Py4JNetworkError|Answer from Java side is empty|Java gives no answer"
-        r"|java gateway process exited|\b(?:io|java|org)(?:\.[\w.]+)? does not exist in the JVM"
-        # An answer without a word: with Java alive there would be a trace.
-        r"|\bPy4JError: An error occurred while calling \S+\n"
-        r"|Connection\w*Error: [^\n]*\nthrough py4j",
-        _spark_died,
-    ),
-    Kind(
-        r"DELTA_CONCURRENT_\w+|Concurrent(?:Append|Delete\w+|Modification|Write)Exception",
-        _conflict,
-    ),
-    Kind(
-        r"Cannot time travel Delta table to version|DELTA_VERSION_NOT_FOUND|VersionNotFound",
-        _version_gone,
-    ),
-    Kind(
-        r"DELTA_VERSIONS_NOT_CONTIGUOUS|DELTA_TRUNCATED_TRANSACTION_LOG"
-        r"|DELTA_STATE_RECOVER_ERROR|DELTA_MISSING_PART_FILES|DELTA_LOG_FILE_NOT_FOUND"
-        r"|FAILED_READ_FILE[^\n]*_delta_log",
-        _damaged_log,
-    ),
-    Kind(
-        r"FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file"
-        r"|DELTA_FILE_NOT_FOUND|ParquetDecodingException",
-        _damaged_file,
-    ),
-)

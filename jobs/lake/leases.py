@@ -1,9 +1,10 @@
-"""The lease of nights: taken, renewed and given back by conditional `MERGE`s on `nights`.
+"""The lease of nights: acquired, renewed and released by conditional `MERGE`s on `nights`.
 
-`nights` is under Serializable isolation, so of two runs that ask at once one wins. A lease ends
-by itself when its holder gives no sign of life; a holder whose process is seen to be dead need
-not be waited for. The clock decides only when a lease may be taken over. Whether it *was* taken
-over is a fact in the table, and that alone decides who may write (`jobs/lake/nights.py`).
+The table `nights` uses Serializable isolation, so of two runs that acquire a night at once only one
+succeeds. A lease expires if its owner stops renewing it. If the owner's process is known to be
+dead, the lease is taken over at once. The clock only decides when a lease may be taken over.
+Whether it *was* taken over is recorded in the table, and only that decides which run may write
+(`jobs/lake/nights.py`).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from jobs.lake.tables import NIGHTS
 from jobs.runtime.logs import log_event
 
 MERGE_ATTEMPTS = 8
-# What Delta raises when another commit was in the way. They have no parent of their own, and it
-# takes the import of `captured` for Java's exceptions to become these.
+# What Delta raises when a commit conflicts with another one. The classes share no base class of
+# their own, and Delta converts Java's exceptions to them only after `captured` is imported.
 CONFLICTS = (
     captured.ConcurrentAppendException,
     captured.ConcurrentDeleteDeleteException,
@@ -40,19 +41,19 @@ CONFLICTS = (
     captured.ConcurrentWriteException,
     captured.DeltaConcurrentModificationException,
 )
-# Clocks of machines that work together differ by less.
+# Largest clock difference to expect between machines.
 CLOCK_SLACK = timedelta(minutes=5)
-# A context reaches two periods back, and two periods are never longer than this.
-CONTEXT_REACH_DAYS = 56
+# A context goes back two periods, which together are never longer than this.
+CONTEXT_LOOKBACK_DAYS = 56
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Nights that a holder has taken, or wants to."""
+    """The lease of some nights for one owner, acquired or not yet acquired."""
 
     lake: Lake
     dates: Dates
-    holder: str
+    owner: str
 
     RELEASED: ClassVar[dict[str, Column | str]] = {
         "holder": "CAST(NULL AS string)",
@@ -61,28 +62,28 @@ class Lease:
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Each of the nights."""
+        """Return every night of the lease, in order."""
         return self.dates.days
 
     def _rows(self, values: Mapping[date, tuple[Any, ...]], schema: str) -> DataFrame:
-        """One row per night for a `MERGE`: who, until when, and the night's values."""
+        """Return one row per night for a `MERGE`: owner, expiry and the night's values."""
         moment = now()
         until = moment + timedelta(minutes=self.lake.settings.lease_minutes)
-        rows = [(day, self.holder, until, moment, *values[day]) for day in self.days]
+        rows = [(day, self.owner, until, moment, *values[day]) for day in self.days]
         ddl = f"business_date date, holder string, lease_until timestamp, now timestamp, {schema}"
         return self.lake.spark.createDataFrame(rows, ddl.rstrip(", ")).coalesce(1)
 
-    # -- taking ----------------------------------------------------------------------------------
+    # -- acquiring -------------------------------------------------------------------------------
 
     def acquire(self, pins: dict[str, int]) -> list[Row]:
-        """Take the nights; returns their rows as they are then.
+        """Acquire the lease of all nights and return their rows after that.
 
         Raises:
-            NightHeld: another run holds one of them, or an earlier night that these build on.
+            NightHeld: another run has leased one of them, or an earlier night that they read.
         """
-        # Nights that are plainly held cost no commit; the MERGE decides when two ask at once.
-        before = self._read_reach()
-        dead = self._refuse_held(before)
+        # This check saves a commit if a night is leased; the MERGE decides if two runs race.
+        before = self._read_with_lookback()
+        dead = self._refuse_leased(before)
         source = self._rows(
             dict.fromkeys(self.days, (pins, dead)), "pins map<string,bigint>, dead array<string>"
         )
@@ -95,7 +96,7 @@ class Lease:
                     "holder": "s.holder",
                     "lease_until": "s.lease_until",
                     "epoch": "t.epoch + 1",
-                    # Until a night is ingested nothing has read its pins: they follow.
+                    # No job has read the pins before `ingest` has finished, so they may move on.
                     "pins": "CASE WHEN map_contains_key(t.jobs, 'ingest') "
                     "THEN t.pins ELSE s.pins END",
                     "updated_at": "s.now",
@@ -114,79 +115,83 @@ class Lease:
                 }
             )
         )
-        there = self._read_reach()
+        after = self._read_with_lookback()
         try:
-            self._refuse_held(there)
+            self._refuse_leased(after)
         except NightHeld:
-            # Of a range some nights may have been free.
+            # Release the nights of the range that were free.
             self._update(dict.fromkeys(self.days, ()), "", self.RELEASED)
             raise
         for row in before:
-            if self._is_mine(row["business_date"]) and row["holder"] is not None:
-                done = ", ".join(sorted(row["jobs"])) or "nothing"
-                log_event(f"the night {row['business_date']} was left in the middle; done: {done}")
-        return [row for row in there if self._is_mine(row["business_date"])]
+            if self._includes(row["business_date"]) and row["holder"] is not None:
+                done = ", ".join(sorted(row["jobs"])) or "none"
+                log_event(
+                    f"resuming the night {row['business_date']}, left unfinished by an earlier run "
+                    f"(completed jobs: {done})"
+                )
+        return [row for row in after if self._includes(row["business_date"])]
 
-    def _is_mine(self, day: date) -> bool:
+    def _includes(self, day: date) -> bool:
         return self.dates.first <= day <= self.dates.last
 
-    def _read_reach(self) -> list[Row]:
-        """These nights and the earlier ones that they build on."""
-        reach = max(LOOKBACK_DAYS + self.lake.settings.late_days, CONTEXT_REACH_DAYS)
-        dates = Dates(self.dates.first - timedelta(days=reach), self.dates.last)
+    def _read_with_lookback(self) -> list[Row]:
+        """Return the rows of these nights and of the earlier nights whose data they read."""
+        lookback = max(LOOKBACK_DAYS + self.lake.settings.late_days, CONTEXT_LOOKBACK_DAYS)
+        dates = Dates(self.dates.first - timedelta(days=lookback), self.dates.last)
         return self.lake.read(NIGHTS).where(dates.sql).orderBy("business_date").collect()
 
-    def _refuse_held(self, rows: list[Row]) -> list[str]:
-        """Refuse nights that others hold; returns the holders that are dead."""
-        others = [row for row in rows if row["holder"] not in (None, self.holder)]
+    def _refuse_leased(self, rows: list[Row]) -> list[str]:
+        """Raise if a live run has leased one of the nights; return the dead lease owners."""
+        others = [row for row in rows if row["holder"] not in (None, self.owner)]
         dead = [row["holder"] for row in others if is_dead(row["holder"])]
         moment = now()
-        held = [
+        leased = [
             row
             for row in others
             if row["holder"] not in dead and row["lease_until"].astimezone(UTC) > moment
         ]
-        if not held:
+        if not leased:
             return sorted(set(dead))
         raise NightHeld(
-            f"Another run holds {len(held)} of the nights {self.dates} or of those that they "
-            f"build on: {'; '.join(_by_whom(row, moment) for row in held[:MAX_NAMED])}.",
-            expected="nights that nobody works on.",
-            remedy="wait until that run has ended; a dead run's lease ends by itself.",
+            f"Another run has leased {len(leased)} of the nights {self.dates} or of the earlier "
+            f"nights that they read: "
+            f"{'; '.join(_describe_lease(row, moment) for row in leased[:MAX_NAMED])}.",
+            expected="nights that no other run has leased.",
+            remedy="wait until that run has ended. The lease of a dead run expires by itself.",
         )
 
-    # -- keeping ---------------------------------------------------------------------------------
+    # -- checking and renewing -------------------------------------------------------------------
 
-    def holds(self) -> Column:
-        """A scalar that is true while all these nights are this holder's, and else raises.
+    def fence(self) -> Column:
+        """Return a scalar that is true while this owner has leased all nights, and raises if not.
 
-        It is looked up when a query runs. Within the query of a write that is after the write's
-        transaction began: had another run taken over and published before, this sees it;
-        should it do so afterwards, Delta finds the two commits in conflict.
+        The scalar is evaluated when a query runs. In the query of a write, that is after the
+        write's transaction began. If another run took over and published before that, the scalar
+        raises. If it does so later, Delta detects that the two commits conflict.
         """
-        mine = F.count_if(F.col("holder") == F.lit(self.holder))
+        mine = F.count_if(F.col("holder") == F.lit(self.owner))
         lost = F.raise_error(F.lit(f"the lease of {self.dates} is lost")).cast("boolean")
         rows = self.lake.read(NIGHTS).where(self.dates.sql)
         return rows.agg(F.when(mine == self.dates.num_nights, F.lit(True)).otherwise(lost)).scalar()
 
     def require(self) -> None:
-        """Check that all these nights are still this holder's.
+        """Check that this owner still has the lease of all nights.
 
         Raises:
             NightHeld: another run has taken one of them over.
         """
         rows = self.lake.read(NIGHTS).where(self.dates.sql).select("business_date", "holder")
-        self._require(sum(row["holder"] == self.holder for row in rows.collect()))
+        self._require(sum(row["holder"] == self.owner for row in rows.collect()))
 
-    def _require(self, num_held: int) -> None:
-        if num_held == self.dates.num_nights:
+    def _require(self, num_leased: int) -> None:
+        if num_leased == self.dates.num_nights:
             return
         raise NightHeld(
-            f"This run has lost its lease of {self.dates}: another one has taken over "
-            f"{self.dates.num_nights - num_held} of {self.dates.num_nights} nights.",
-            expected="a lease that is renewed while the run lives.",
-            remedy="nothing, if the other run ends well; it has done this one's work. A machine "
-            "that was paused for long, or a wrong clock, is how a lease gets lost.",
+            f"This run has lost its lease of {self.dates}: another run has taken over "
+            f"{self.dates.num_nights - num_leased} of {self.dates.num_nights} nights.",
+            expected="a lease that is renewed until the run ends.",
+            remedy="do nothing if the other run succeeds, because it does the same work. A lease "
+            "is lost when a machine is paused for long or when its clock is wrong.",
         )
 
     def update(
@@ -195,18 +200,18 @@ class Lease:
         schema: str,
         changes: Mapping[str, Column | str],
     ) -> None:
-        """Change the rows of these nights, from values of each, and renew the lease.
+        """Update the rows of these nights from `values` of each night, and renew the lease.
 
         Raises:
-            NightHeld: another run has taken one of them over; its rows are left alone.
+            NightHeld: another run has taken one of them over; its rows are not changed.
         """
         self._require(self._update(values, schema, changes))
 
     def release(self) -> None:
-        """Let the nights go.
+        """Release the lease of all nights.
 
         Raises:
-            NightHeld: another run has taken one of them over; its rows are left alone.
+            NightHeld: another run has taken one of them over; its rows are not changed.
         """
         self.update(dict.fromkeys(self.days, ()), "", self.RELEASED)
 
@@ -223,9 +228,9 @@ class Lease:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Renew the lease twice in its time while the block runs."""
+        """Renew the lease in a thread while the block runs, twice per `lease_minutes`."""
         ended = Event()
-        thread = Thread(target=self._keep, args=(ended,), name="lease", daemon=True)
+        thread = Thread(target=self._renew_until, args=(ended,), name="lease", daemon=True)
         thread.start()
         try:
             yield
@@ -233,16 +238,16 @@ class Lease:
             ended.set()
             thread.join()
 
-    def _keep(self, ended: Event) -> None:
+    def _renew_until(self, ended: Event) -> None:
         while not ended.wait(self.lake.settings.lease_minutes * 60 / 2):
             try:
                 self.update(dict.fromkeys(self.days, ()), "", {})
             except NightHeld as lost:
-                # The next write finds out by itself.
+                # The next write checks the lease itself and fails.
                 log_event(str(lost))
                 return
             except Exception as error:
-                log_event(f"the lease could not be renewed this time: {type(error).__name__}")
+                log_event(f"the lease could not be renewed, retrying later: {type(error).__name__}")
 
     # -- MERGE -----------------------------------------------------------------------------------
 
@@ -251,7 +256,7 @@ class Lease:
         return table.alias("t").merge(source.alias("s"), condition)
 
     def _merge(self, merge: DeltaMergeBuilder) -> int:
-        """Run a merge until no other run is in its way; returns how many rows it changed."""
+        """Run a merge, retrying on conflicts; return the number of changed rows."""
         for attempt in range(MERGE_ATTEMPTS):
             try:
                 return int(merge.execute().collect()[0]["num_affected_rows"])
@@ -261,11 +266,12 @@ class Lease:
         raise AssertionError("the last attempt returns or raises")
 
 
-def _by_whom(row: Row, moment: datetime) -> str:
-    said = f"{row['business_date']} by {row['holder']}"
-    if row["updated_at"].astimezone(UTC) > moment + CLOCK_SLACK:
+def _describe_lease(row: Row, moment: datetime) -> str:
+    lease = f"{row['business_date']} by {row['holder']}"
+    updated_at = row["updated_at"].astimezone(UTC)
+    if updated_at > moment + CLOCK_SLACK:
         return (
-            f"{said}, who wrote that at {row['updated_at'].astimezone(UTC):%Y-%m-%d %H:%M} UTC, "
-            "which is yet to come: a clock is wrong"
+            f"{lease}, whose record is dated in the future ({updated_at:%Y-%m-%d %H:%M} UTC): "
+            "a clock is wrong"
         )
-    return f"{said} until {row['lease_until'].astimezone(UTC):%H:%M} UTC"
+    return f"{lease} until {row['lease_until'].astimezone(UTC):%H:%M} UTC"

@@ -1,4 +1,4 @@
-"""Which nights a live run works on, and which are done."""
+"""The state of nights in the lake: which ones a live run has leased, and which are closed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jobs.lake.tables import NIGHTS
 
 
 def leased_nights(lake: Lake) -> dict[date, str]:
-    """Holder of each night that a live run works on."""
-    held = F.col("holder").isNotNull() & (F.col("lease_until") > F.lit(now()))
-    rows = lake.read(NIGHTS).where(held).select("business_date", "holder").collect()
+    """Return the lease owner of each night that a live run has leased."""
+    leased = F.col("holder").isNotNull() & (F.col("lease_until") > F.lit(now()))
+    rows = lake.read(NIGHTS).where(leased).select("business_date", "holder").collect()
     return {row["business_date"]: row["holder"] for row in rows if not is_dead(row["holder"])}
 
 
 def closed_nights(lake: Lake) -> set[date]:
-    """Nights that are done and that nobody works on."""
+    """Return the nights that are done and that no live run has leased."""
     rows = lake.read(NIGHTS).where("state = 'done'").select("business_date").collect()
     return {row["business_date"] for row in rows} - set(leased_nights(lake))

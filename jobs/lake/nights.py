@@ -1,14 +1,14 @@
-"""Which versions a night reads, what has been done for it, and how it is published.
+"""A leased night: the table versions that it reads, its finished jobs, and its publications.
 
-`nights` has one row per night. The first job pins the version of every table; each job adds the
-version that it published; later jobs read exactly those. A lease (`jobs/lake/leases.py`) keeps
-two runs from working on the same night, and every publication is fenced: it looks the lease up
-inside its own transaction and carries the night's epoch, so a holder that was overtaken, however
-long it slept and wherever it wakes, writes nothing.
+The table `nights` has one row per night. The first job pins the version of every table, each job
+adds the version that it published, and later jobs read exactly these versions. A lease
+(`jobs/lake/leases.py`) keeps two runs from working on the same night. Every publication is fenced:
+it checks the lease inside its own transaction and carries the night's epoch (a fencing token). So
+a run that lost its lease writes nothing, no matter how long it was paused.
 
-A job's record is kept in the night's row (`jobs`) in the same commit as its pins and copied to
-`runs` when the night is let go, so a night of all jobs stays within twelve commits, and a killed
-run's finished jobs are copied by the run that resumes it.
+The record of a job is saved in the night's row (`jobs`), in the same commit as its pins. It is
+copied to `runs` when the night is released. So a night with all its jobs needs at most twelve
+commits, and the run that resumes a killed run copies the records of its finished jobs.
 """
 
 from __future__ import annotations
@@ -31,91 +31,94 @@ from jobs.lake.runs import Run, append_runs
 from jobs.lake.tables import FEATURES_TABLE, LABELS, NIGHTS, RUNS, SCORES, TRANSACTIONS, Table
 from jobs.runtime.logs import log_event
 
-# The night's jobs in order; recording one forgets those after it, for they read what it wrote.
+# The jobs of a night, in order. When one finishes again, the later ones count as unfinished,
+# because they read what it wrote.
 JOBS = ("ingest", "features", "score", "publish", "alerts", "monitor", "report")
 PINNED = (TRANSACTIONS, LABELS, FEATURES_TABLE, SCORES)
-RECORDED = "pins map<string,bigint>, jobs map<string,string>, model_version string, state string"
+SAVED_COLUMNS = (
+    "pins map<string,bigint>, jobs map<string,string>, model_version string, state string"
+)
 
 
 @dataclass
 class Night:
-    """One or several nights, held by this process."""
+    """One or several nights that this process has leased."""
 
     lease: Lease
-    # Counts how often each night was taken.
+    # How often each night was leased.
     epochs: dict[date, int]
     pins: dict[str, int]
-    # Model that scores each of the dates, once it is resolved.
+    # Version of the model that scores each date, once it is resolved.
     models: dict[date, str]
-    # Record of each finished job, by date.
+    # Record of each finished job, by date and job name.
     records: dict[date, dict[str, Run]]
-    # The backfill that runs the nights again, as JSON; unset when none has.
+    # The backfill that ran the nights again, as JSON; `None` if there was none.
     backfill: str | None
-    _finished_now: list[Run] = field(default_factory=list)
+    _new_runs: list[Run] = field(default_factory=list)
     _unsaved: bool = False
 
     @property
     def lake(self) -> Lake:
-        """The lake whose nights these are."""
+        """Return the lake of these nights."""
         return self.lease.lake
 
     @property
     def dates(self) -> Dates:
-        """Which nights."""
+        """Return the dates of these nights."""
         return self.lease.dates
 
     @property
     def epoch(self) -> int:
-        """That of the night that was taken most often."""
+        """Return the highest epoch (fencing token) of these nights."""
         return max(self.epochs.values())
 
     @property
     def model_version(self) -> str | None:
-        """The model of all these nights; several are named together."""
+        """Return the model version of these nights; several are joined with commas."""
         return ", ".join(sorted(set(self.models.values()))) or None
 
     @property
     def finished(self) -> dict[str, Run]:
-        """Jobs that are finished for every one of the nights; the record is the last night's."""
+        """Return the jobs that are finished for all nights, with the record of the last night."""
         common = set.intersection(*(set(jobs) for jobs in self.records.values()))
         last = self.records[self.dates.last]
         return {name: last[name] for name in JOBS if name in common}
 
     def pin(self, table_name: str) -> int:
-        """Version of a table that this night reads.
+        """Return the version of a table that this night reads.
 
         Raises:
             InputMissing: the night has no pin for the table.
         """
         if table_name not in self.pins:
             raise InputMissing(
-                f"The night {self.dates} has no version of `{table_name}` to read.",
-                expected="a night that `ingest` has begun.",
+                f"The night {self.dates} has no pinned version of `{table_name}`.",
+                expected="a night that `ingest` has started.",
                 remedy=f"run `fraud-scoring ingest --date {self.dates.first}` first.",
             )
         return self.pins[table_name]
 
     def require_finished(self, job: str) -> Run:
-        """Record of an earlier job that this one builds on.
+        """Return the record of an earlier job whose output is needed.
 
         Raises:
-            InputMissing: that job has not finished for every one of the dates.
+            InputMissing: that job has not finished for all dates.
         """
         finished = self.finished
         if job not in finished:
             raise InputMissing(
                 f"`{job}` has not finished for {self.dates}.",
-                expected=f"a night whose `{job}` is done.",
-                remedy=f"run `fraud-scoring {job}` for it, or `fraud-scoring nightly`.",
+                expected=f"a night for which `{job}` has finished.",
+                remedy=f"run `fraud-scoring {job}` for this night, or `fraud-scoring nightly`.",
             )
         return finished[job]
 
     @contextmanager
     def job(self, name: str, arguments: dict[str, Any] | None = None) -> Iterator[Run]:
-        """Run one job: recorded as done at its end, as failed when it raises."""
+        """Run a job in a block and record it: as done at its end, as failed if it raises."""
         run = Run(name, self.dates, arguments or {})
-        self._finished_now.append(run)
-        log_event(f"{name} begins for {self.dates}", job=name, run_id=run.run_id)
+        self._new_runs.append(run)
+        log_event(f"{name} starts for {self.dates}", job=name, run_id=run.run_id)
         try:
             yield run
         except BaseException as error:
@@ -123,10 +126,10 @@ class Night:
             raise
         run.finish()
         for jobs in self.records.values():
-            # Features may be built anew for what reads them next: what was published stands.
-            stands = name == "features" and "report" in jobs
-            for later in () if stands else JOBS[JOBS.index(name) + 1 :]:
-                # Nobody takes back what people were alerted to.
+            # Features of a finished night may be rebuilt for later nights; its scores stay valid.
+            keep_later = name == "features" and "report" in jobs
+            for later in () if keep_later else JOBS[JOBS.index(name) + 1 :]:
+                # Published alerts cannot be taken back.
                 if later != "alerts":
                     jobs.pop(later, None)
             jobs[name] = run
@@ -134,29 +137,29 @@ class Night:
         self._unsaved = True
         if any(table.name in run.versions_out for table in PINNED):
             self.save()
-        log_event(f"{name} is done", job=name, run_id=run.run_id, **run.rows)
+        log_event(f"{name} has finished", job=name, run_id=run.run_id, **run.rows)
 
     def publish(self, table: Table, frame: DataFrame, run: Run) -> None:
-        """Replace the dates of a table in one commit, while the nights are this process's.
+        """Replace the dates of a table in one commit, as long as the lease is valid.
 
         Raises:
-            NightHeld: another run has taken over; nothing was written.
+            NightHeld: another run has taken over the lease; nothing was written.
         """
         self.lease.require()
-        commit = Commit(run.run_id, self.epoch, self.lease.holds())
+        commit = Commit(run.run_id, self.epoch, self.lease.fence())
         try:
             version = self.lake.publish(table, frame, self.dates, commit)
         except Exception:
-            # Whatever a write that was overtaken stumbles over, the lost lease is the reason.
+            # If the lease is lost, that is the cause, whatever error the write raised.
             self.lease.require()
             raise
         self.lease.require()
         run.versions_out[table.name] = version
 
     def each(self) -> Iterator[Night]:
-        """Each night by itself, under the same lease, for jobs that look at one.
+        """Yield each night separately, under the same lease, for jobs that work on one night.
 
-        What such a job has done for its night is saved before the next night's turn.
+        The results for one night are saved before the next one is yielded.
         """
         if self._unsaved:
             self.save()
@@ -168,70 +171,72 @@ class Night:
                 {day: self.models[day]} if day in self.models else {},
                 {day: self.records[day]},
                 self.backfill,
-                self._finished_now,
+                self._new_runs,
             )
             yield night
             if night._unsaved:
                 night.save()
 
     def require_alerts_unpublished(self) -> None:
-        """Check that no alerts were shown of nights that are not being run again.
+        """Check that alerts are not published yet, except for nights that a backfill repeats.
 
         Raises:
-            UsageError: there were; the nights are named.
+            UsageError: alerts are published; the message names the nights.
         """
-        shown = [
+        published = [
             str(day)
             for day, jobs in self.records.items()
             if "alerts" in jobs and ("report" in jobs or self.backfill is None)
         ]
-        if shown:
+        if published:
             raise UsageError(
-                f"Of the nights {self.dates} {len(shown)} have shown their alerts: {join_first(shown)}.",
-                expected="nights that nobody has been alerted of yet.",
+                f"Alerts are already published for {len(published)} of the nights {self.dates}: "
+                f"{join_first(published)}.",
+                expected="nights whose alerts are not published yet.",
                 remedy=f"run `fraud-scoring backfill --from {self.dates.first} --to "
-                f"{self.dates.last} --reason TEXT`, which brings in their deliveries again.",
+                f"{self.dates.last} --reason TEXT`, which ingests their deliveries again.",
             )
 
     def restart_for_backfill(
-        self, kept: Collection[str], models: dict[date, str], why: str
+        self, kept: Collection[str], models: dict[date, str], backfill: str
     ) -> None:
-        """Read the newest versions and forget all finished jobs but the kept: a backfill starts.
+        """Pin the newest versions and discard the finished jobs that are not in `kept`.
 
-        Alerts stay as well: they say what people were shown. `why` is the backfill as JSON.
+        The record of `alerts` is always kept: it says which alerts were published. `backfill`
+        describes the backfill as JSON.
         """
         for day, jobs in self.records.items():
-            stays = {*kept, "alerts"}
-            self.records[day] = {name: run for name, run in jobs.items() if name in stays}
+            keep = {*kept, "alerts"}
+            self.records[day] = {name: run for name, run in jobs.items() if name in keep}
         self.pins, self.models = self.lake.versions(PINNED), models
-        self.backfill = why
-        self.save({"backfill": F.lit(why)})
+        self.backfill = backfill
+        self.save({"backfill": F.lit(backfill)})
 
     def save(self, changes: dict[str, Column | str] | None = None) -> None:
-        """Write pins, models and finished jobs into the nights' rows and renew the lease.
+        """Write pins, models and finished jobs to the rows of the nights, and renew the lease.
 
         Raises:
-            NightHeld: another run has taken over; its rows are left alone.
+            NightHeld: another run has taken over the lease; its rows are not changed.
         """
-        values = {day: self._recorded(day) for day in self.lease.days}
+        values = {day: self._row_values(day) for day in self.lease.days}
         columns = ("pins", "jobs", "model_version", "state")
         self.lease.update(
-            values, RECORDED, {**{name: f"s.{name}" for name in columns}, **(changes or {})}
+            values, SAVED_COLUMNS, {**{name: f"s.{name}" for name in columns}, **(changes or {})}
         )
         self._unsaved = False
 
-    def _recorded(self, day: date) -> tuple[Any, ...]:
+    def _row_values(self, day: date) -> tuple[Any, ...]:
         jobs = {name: run.to_json() for name, run in self.records[day].items()}
         state = "done" if "report" in jobs else "open"
         return self.pins, jobs, self.models.get(day), state
 
     def close(self) -> None:
-        """Copy the records of the jobs to `runs` and let the nights go.
+        """Copy the records of the jobs to `runs` and release the lease.
 
         Raises:
-            NightHeld: another run has taken over.
+            NightHeld: another run has taken over the lease.
         """
-        # In this order a night that is done has its runs, wherever the process is killed.
+        # In this order a finished night has its runs, even if the process is killed in between.
         append_runs(self.lake, self._runs_to_copy())
         if self._unsaved:
             self.save(Lease.RELEASED)
@@ -239,27 +244,27 @@ class Night:
             self.lease.release()
 
     def _runs_to_copy(self) -> list[Run]:
-        mine = {run.run_id: run for run in self._finished_now}
+        new = {run.run_id: run for run in self._new_runs}
         done = [run for jobs in self.records.values() for run in jobs.values()]
-        earlier = {run.run_id: run for run in done if run.run_id not in mine}
+        earlier = {run.run_id: run for run in done if run.run_id not in new}
         if earlier:
-            known = self.lake.read(RUNS).where(F.col("run_id").isin(list(earlier)))
-            for row in known.select("run_id").collect():
+            copied = self.lake.read(RUNS).where(F.col("run_id").isin(list(earlier)))
+            for row in copied.select("run_id").collect():
                 del earlier[row["run_id"]]
-        return [*earlier.values(), *mine.values()]
+        return [*earlier.values(), *new.values()]
 
 
 @contextmanager
 def lease_nights(lake: Lake, dates: Dates) -> Iterator[Night]:
-    """Hold nights while a command works on them.
+    """Lease nights for a block of code and release them after it.
 
     Raises:
-        NightHeld: another run holds one of them, or has taken one over.
+        NightHeld: another run has leased one of the nights, or has taken one over.
     """
     lease = Lease(lake, dates, new_lease_owner())
-    night = _night(lease, lease.acquire(lake.versions(PINNED)))
+    night = _night_from_rows(lease, lease.acquire(lake.versions(PINNED)))
     if "ingest" not in night.finished:
-        # Another may have published since the versions were read and before these were held.
+        # Another run may have published between reading the versions and acquiring the lease.
         night.pins = lake.versions(PINNED)
     with lease.kept_alive():
         try:
@@ -271,18 +276,18 @@ def lease_nights(lake: Lake, dates: Dates) -> Iterator[Night]:
 
 
 def _close_after_failure(night: Night) -> None:
-    """Let nights go; what else goes wrong then is said, and does not hide why the job failed."""
+    """Release nights after a job failed; only log further errors, so they do not hide the first."""
     try:
         night.close()
     except Exception as error:
         first_line = str(error).split("\n", 1)[0][:300]
         log_event(
-            f"the nights {night.dates} could not be let go: {type(error).__name__}: {first_line}"
+            f"the nights {night.dates} could not be released: {type(error).__name__}: {first_line}"
         )
 
 
-def _night(lease: Lease, rows: list[Row]) -> Night:
-    """What the nights' rows say, now that they are held."""
+def _night_from_rows(lease: Lease, rows: list[Row]) -> Night:
+    """Return the state of leased nights from their rows of `nights`."""
     pins: dict[str, int] = {}
     for row in rows:
         for name, version in row["pins"].items():
@@ -301,10 +306,10 @@ def _night(lease: Lease, rows: list[Row]) -> Night:
 
 
 def require_ingested(lake: Lake, dates: Dates) -> None:
-    """Check that `ingest` is done for all dates, before a row of `nights` is touched.
+    """Check that `ingest` has finished for all dates, before any row of `nights` is changed.
 
     Raises:
-        InputMissing: it is not; the nights are named.
+        InputMissing: it has not; the message names the nights.
     """
     done = lake.read(NIGHTS).where(dates.sql).where("map_contains_key(jobs, 'ingest')")
     ingested = {row["business_date"] for row in done.select("business_date").collect()}
@@ -313,6 +318,6 @@ def require_ingested(lake: Lake, dates: Dates) -> None:
         raise InputMissing(
             f"`ingest` has not finished for {len(missing)} of the nights {dates}: "
             f"{join_first(missing)}.",
-            expected="nights that `ingest` has brought in.",
+            expected="ingested nights.",
             remedy="run `fraud-scoring ingest` for them, or `fraud-scoring nightly`.",
         )

@@ -1,4 +1,4 @@
-"""What earlier runs recorded about a night: finished jobs, feature fingerprints, runs."""
+"""Queries on what earlier runs recorded: finished jobs, feature fingerprints, rows of `runs`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from jobs.lake.delta_io import Lake
 from jobs.lake.runs import Run
 from jobs.lake.tables import NIGHTS, RUNS
 
-# The setting that decides how far `features` and `score` read; both record it.
+# Name of the setting that decides how many days back `features` and `score` read. Both jobs
+# record its value under this key of their figures.
 LATE_DAYS = "late_days"
 
 
 def night_records(lake: Lake, dates: Dates) -> dict[date, dict[str, Run]]:
-    """Records of the finished jobs of each night that was begun, by date."""
+    """Return the records of finished jobs, by night and job name, for each night in `nights`."""
     rows = lake.read(NIGHTS).where(dates.sql).select("business_date", "jobs").collect()
     return {
         row["business_date"]: {job: Run.from_json(text) for job, text in row["jobs"].items()}
@@ -27,54 +28,55 @@ def night_records(lake: Lake, dates: Dates) -> dict[date, dict[str, Run]]:
 
 
 def feature_fingerprints(lake: Lake, dates: Dates) -> dict[str, str]:
-    """Fingerprint per column that the features of all these nights have in common.
+    """Return the fingerprint of each feature column, which must be the same for all nights.
 
     Raises:
-        InputMissing: a night was ingested but has no features, or nights differ; all are named.
+        InputMissing: an ingested night has no features, or the fingerprints of nights differ. The
+            message names all such nights and columns.
     """
-    without: list[str] = []
-    marks: dict[str, set[str]] = {}
+    without_features: list[str] = []
+    fingerprints: dict[str, set[str]] = {}
     num_nights = 0
     for day, jobs in sorted(night_records(lake, dates).items()):
         if "ingest" not in jobs:
             continue
         if "features" not in jobs:
-            without.append(str(day))
+            without_features.append(str(day))
             continue
         num_nights += 1
-        for name, mark in jobs["features"].figures["fingerprints"].items():
-            marks.setdefault(name, set()).add(mark)
-    differing = sorted(name for name, seen in marks.items() if len(seen) > 1)
-    if without or differing or not num_nights:
+        for name, fingerprint in jobs["features"].figures["fingerprints"].items():
+            fingerprints.setdefault(name, set()).add(fingerprint)
+    differing = sorted(name for name, values in fingerprints.items() if len(values) > 1)
+    if without_features or differing or not num_nights:
         raise InputMissing(
-            f"The features of {dates} are not all there: "
+            f"The features of {dates} are incomplete or inconsistent: "
             + "; ".join(
-                ([f"no features for {', '.join(without)}"] if without else [])
+                ([f"no features for {', '.join(without_features)}"] if without_features else [])
                 + ([f"nights differ in {', '.join(differing)}"] if differing else [])
-                + ([] if num_nights or without else ["no night has been ingested"])
+                + ([] if num_nights or without_features else ["no night has been ingested"])
             )
             + ".",
-            expected="features of one meaning for every ingested night of the context.",
+            expected="features with the same definitions for every ingested night of the context.",
             remedy=f"run `fraud-scoring features --from {dates.first} --to {dates.last}`.",
         )
-    return {name: next(iter(seen)) for name, seen in marks.items()}
+    return {name: next(iter(values)) for name, values in fingerprints.items()}
 
 
 def runs_covering(lake: Lake, day: date) -> DataFrame:
-    """Rows of `runs` whose dates hold a night."""
+    """Return the rows of `runs` whose date range contains a night."""
     return lake.read(RUNS).where(F.lit(day).between(F.col("first_date"), F.col("last_date")))
 
 
 def uncopied_runs(lake: Lake, except_for: set[date]) -> list[Run]:
-    """Finished jobs that `nights` knows and `runs` does not, but for those of some nights.
+    """Return finished jobs that are in `nights` but not in `runs`, except those of some nights.
 
-    A run copies its records when it lets its nights go; one that was killed has not.
+    A run copies its records to `runs` when it releases its nights. A killed run does not.
     """
     record = F.explode(F.map_values("jobs")).alias("record")
     rows = lake.read(NIGHTS).where(~F.col("business_date").isin(list(except_for)))
-    kept = rows.select(record).distinct()
-    kept = kept.withColumn("run_id", F.get_json_object("record", "$.run_id"))
+    recorded = rows.select(record).distinct()
+    recorded = recorded.withColumn("run_id", F.get_json_object("record", "$.run_id"))
     copied = lake.read(RUNS).select("run_id")
-    missing = kept.join(copied, "run_id", "left_anti").collect()
+    missing = recorded.join(copied, "run_id", "left_anti").collect()
     runs = {row["run_id"]: Run.from_json(row["record"]) for row in missing}
     return sorted(runs.values(), key=lambda run: run.started_at)

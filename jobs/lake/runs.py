@@ -1,6 +1,7 @@
-"""One execution of one job: what it read, wrote, decided, and how long it took.
+"""The record of one execution of a job: what it read, wrote and decided, and how long it took.
 
-The table `runs` is the truth of lineage; Delta commits carry the `run_id` in their metadata.
+The table `runs` is the source of truth for lineage. Delta commits carry the `run_id` in their
+metadata.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ MAX_ERROR_CHARACTERS = 4000
 
 
 def now() -> datetime:
-    """This moment, UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def new_run_id(job: str) -> str:
-    """An id that sorts by time and says which job it was."""
+    """Return a new run id: job name, start time (UTC) and a random suffix."""
     return f"{job}-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def actor() -> str:
-    """Who runs this process."""
+    """Return the name of the user who runs this process, or the user id if it has no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -47,7 +48,7 @@ def actor() -> str:
 
 @dataclass
 class Run:
-    """The record of one execution, filled while the job runs."""
+    """The record of one execution; the job fills it in while it runs."""
 
     job: str
     dates: Dates | None
@@ -68,22 +69,22 @@ class Run:
         self.run_id = self.run_id or new_run_id(self.job)
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Close the record, as failed when there is an error."""
+        """Close the record: as failed if there is an error, else as done."""
         self.finished_at = now()
         self.status = "done" if error is None else "failed"
         if error is not None:
-            told = without_passwords(f"{type(error).__name__}: {error}")
-            self.error = told[:MAX_ERROR_CHARACTERS]
+            message = without_passwords(f"{type(error).__name__}: {error}")
+            self.error = message[:MAX_ERROR_CHARACTERS]
 
     def to_json(self) -> str:
-        """The row of `runs` as text; `nights` keeps it beside each finished job."""
+        """Return the record as JSON text, as `nights` stores it for each finished job."""
         row = asdict(self)
         row["dates"] = [self.dates.first, self.dates.last] if self.dates else None
-        return json.dumps(row, default=_plain, sort_keys=True)
+        return json.dumps(row, default=_to_json_value, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Run:
-        """Inverse of `to_json`."""
+        """Return the record that `to_json` has written."""
         row = json.loads(text)
         dates = row.pop("dates")
         for name in ("started_at", "finished_at"):
@@ -94,7 +95,7 @@ class Run:
 
     @staticmethod
     def from_row(row: Row) -> Run:
-        """The run that a row of `runs` is about."""
+        """Return the record in a row of `runs`."""
         dates = Dates(row["first_date"], row["last_date"]) if row["first_date"] else None
         return Run(
             job=row["job"],
@@ -102,7 +103,7 @@ class Run:
             arguments=json.loads(row["arguments"]),
             run_id=row["run_id"],
             status=row["status"],
-            # Spark hands out times of this machine's zone, without saying so.
+            # Spark returns naive times in the time zone of this machine.
             started_at=row["started_at"].astimezone(UTC),
             finished_at=row["finished_at"].astimezone(UTC),
             versions_in=row["versions_in"],
@@ -115,7 +116,7 @@ class Run:
         )
 
     def as_row(self) -> tuple[Any, ...]:
-        """Values in the order of the table's columns."""
+        """Return the values in the order of the columns of `runs`."""
         finished = self.finished_at or now()
         return (
             self.run_id,
@@ -130,23 +131,24 @@ class Run:
             self.versions_in,
             self.versions_out,
             self.rows,
-            json.dumps(self.gates, default=_plain),
-            json.dumps(self.arguments, default=_plain),
-            json.dumps(self.figures, default=_plain),
+            json.dumps(self.gates, default=_to_json_value),
+            json.dumps(self.arguments, default=_to_json_value),
+            json.dumps(self.figures, default=_to_json_value),
             self.model_version,
             package_version("fraud-scoring"),
             self.error,
         )
 
 
-def _plain(value: object) -> str:
+def _to_json_value(value: object) -> str:
+    """Return a value that JSON has no type for as text; dates and times in ISO format."""
     if isinstance(value, date | datetime):
         return value.isoformat()
     return str(value)
 
 
 def append_runs(lake: Lake, runs: Iterable[Run]) -> None:
-    """Add finished runs to the table in one commit."""
+    """Append finished runs to the table `runs` in one commit."""
     finished = list(runs)
     if finished:
         frame = lake.spark.createDataFrame([run.as_row() for run in finished], RUNS.ddl)
@@ -157,9 +159,9 @@ def append_runs(lake: Lake, runs: Iterable[Run]) -> None:
 def record_run(
     lake: Lake, job: str, dates: Dates | None, arguments: dict[str, Any]
 ) -> Iterator[Run]:
-    """Run a job that belongs to no night; its record is added to `runs`, also when it fails."""
+    """Run a job that belongs to no night, and add its record to `runs`, even if it fails."""
     run = Run(job, dates, arguments)
-    log_event(f"{job} begins", job=job, run_id=run.run_id)
+    log_event(f"{job} starts", job=job, run_id=run.run_id)
     try:
         yield run
     except BaseException as error:
@@ -168,4 +170,4 @@ def record_run(
         raise
     run.finish()
     append_runs(lake, [run])
-    log_event(f"{job} is done", job=job, run_id=run.run_id, **run.rows)
+    log_event(f"{job} has finished", job=job, run_id=run.run_id, **run.rows)

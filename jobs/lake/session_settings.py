@@ -1,4 +1,4 @@
-"""Settings of the Spark session that hold for one block."""
+"""Spark session settings that apply to one block of code and are restored after it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from contextlib import contextmanager
 
 from jobs.lake.delta_io import Lake
 
+COMMIT_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+
 
 @contextmanager
-def commits_signed_by(lake: Lake, run_id: str) -> Iterator[None]:
-    """Commits of commands that take no options carry the run's id too."""
-    name = "spark.databricks.delta.commitInfo.userMetadata"
-    with temporary_setting(lake, name, f'{{"run_id": "{run_id}"}}'):
+def commits_tagged_with(lake: Lake, run_id: str) -> Iterator[None]:
+    """Write the run id into the metadata of each Delta commit in the block.
+
+    Needed for OPTIMIZE and VACUUM, which accept no writer options.
+    """
+    with temporary_setting(lake, COMMIT_METADATA, f'{{"run_id": "{run_id}"}}'):
         yield
 
 
 @contextmanager
 def temporary_setting(lake: Lake, name: str, value: str) -> Iterator[None]:
-    """A setting of the session, for a while."""
+    """Set a Spark setting for the block, then restore its previous value."""
     before = lake.spark.conf.get(name, None)
     lake.spark.conf.set(name, value)
     try:

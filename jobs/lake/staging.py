@@ -1,7 +1,7 @@
-"""What lies in `_staging/`, whose it is, and what nobody will come back for.
+"""The folders in `_staging/`: which run staged them, and which ones can be deleted.
 
-A job that is killed leaves what it had staged. The name of a staged folder is the `run_id` of the
-job that made it, and says when that job began; what a run at work may own is left alone.
+A killed job leaves its staged folder behind. The name of the folder is the `run_id` of the job,
+which contains its start time. A folder that may belong to a live run counts as in use.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS
 
 FOLDER = "_staging"
-# A folder that changed less than this ago may belong to a job that takes no lease.
+# A folder that changed more recently may belong to a job that needs no lease.
 GRACE = timedelta(days=1)
-# A killed training goes on from its last epoch, but not for ever.
+# A killed training can resume from its last epoch within this time.
 RESUMABLE = timedelta(days=14)
 TRAINING = "train-"
-_BEGUN = re.compile(r"-(\d{8}T\d{6})-[0-9a-f]+")
+_START_TIME = re.compile(r"-(\d{8}T\d{6})-[0-9a-f]+")
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A folder under `_staging/`: whether it is dead, and why (or why not)."""
+    """A folder under `_staging/`: whether it is dead (not needed any more), and the reason."""
 
     name: str
     dead: bool
@@ -38,37 +38,38 @@ class Staged:
 
 
 def examine(lake: Lake, is_registered: Callable[[str], bool]) -> list[Staged]:
-    """Return everything that is staged, by name.
+    """Return every staged folder and whether it can be deleted, in the order of names.
 
-    `is_registered` says whether the model of a training id is in the registry; it is asked only
-    about trainings that were left behind.
+    `is_registered` returns whether the registry has the model of a training id. It is called only
+    for trainings whose folder has not changed recently.
     """
     names = names_in(lake.path(FOLDER))
     if not names:
         return []
     unpublished = _unpublished_scores(lake)
-    busy_since = min((_begun(owner) for owner in leased_nights(lake).values()), default=None)
-    found = []
+    owners = leased_nights(lake).values()
+    oldest_live_start = min(map(_start_time, owners), default=None)
+    folders = []
     for name in names:
         age = now() - _last_change(lake, name)
         if name in unpublished:
-            found.append(Staged(name, dead=False, why="scores that wait to be published"))
+            folders.append(Staged(name, dead=False, why="contains unpublished scores"))
         elif age < max(GRACE, timedelta(minutes=lake.settings.lease_minutes)):
-            found.append(Staged(name, dead=False, why="changed a short while ago"))
+            folders.append(Staged(name, dead=False, why="changed recently"))
         elif name.startswith(TRAINING):
-            found.append(_training(name, age, is_registered))
-        elif busy_since is not None and _begun(name) >= busy_since:
-            found.append(Staged(name, dead=False, why="may belong to a running job"))
+            folders.append(_training(name, age, is_registered))
+        elif oldest_live_start is not None and _start_time(name) >= oldest_live_start:
+            folders.append(Staged(name, dead=False, why="may belong to a running job"))
         else:
-            found.append(Staged(name, dead=True, why=f"left by a run {age.days} days ago"))
-    return found
+            folders.append(Staged(name, dead=True, why=f"left by a run {age.days} days ago"))
+    return folders
 
 
 def _unpublished_scores(lake: Lake) -> set[str]:
-    """Return the runs whose scores wait in staging until they are published."""
+    """Return the ids of the runs whose staged scores are not published yet."""
     score = F.get_json_object(F.col("jobs")["score"], "$.run_id")
-    waiting = F.when(F.col("jobs")["publish"].isNull(), score)
-    return set(lake.read(NIGHTS).agg(F.collect_set(waiting).alias("own")).collect()[0]["own"])
+    unpublished = F.when(F.col("jobs")["publish"].isNull(), score)
+    return set(lake.read(NIGHTS).agg(F.collect_set(unpublished).alias("ids")).collect()[0]["ids"])
 
 
 def _training(name: str, age: timedelta, is_registered: Callable[[str], bool]) -> Staged:
@@ -79,17 +80,17 @@ def _training(name: str, age: timedelta, is_registered: Callable[[str], bool]) -
     return Staged(name, dead=True, why=f"a training that was not resumed for {age.days} days")
 
 
-def _begun(name: str) -> datetime:
-    """When the run or holder of this name began; the beginning of time when it does not say."""
-    found = _BEGUN.search(name)
-    if found is None:
+def _start_time(name: str) -> datetime:
+    """Return the start time in a run id or lease owner name; the earliest time if it has none."""
+    match = _START_TIME.search(name)
+    if match is None:
         return datetime.min.replace(tzinfo=UTC)
-    return datetime.strptime(found.group(1), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    return datetime.strptime(match.group(1), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
 
 
 def _last_change(lake: Lake, name: str) -> datetime:
-    """When the newest file of a staged folder was written, or the folder made."""
-    place = lake.path(FOLDER, name)
-    files = lake.files.find(place) or [place]
+    """Return when the newest file of a staged folder was written, or an empty folder created."""
+    path = lake.path(FOLDER, name)
+    files = lake.files.find(path) or [path]
     newest: datetime = max(lake.files.modified(file) for file in files)
     return newest.astimezone(UTC)

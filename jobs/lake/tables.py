@@ -1,4 +1,7 @@
-"""The lake's tables: name, columns, partitioning. Sources and features come from `feature_defs`."""
+"""The tables of the lake: names, columns, partitioning.
+
+The columns of sources and features come from `feature_defs`.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ class Table:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names in order."""
+        """Return the column names in order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def ddl(self) -> str:
-        """Spark SQL schema text."""
+        """Return the schema as Spark DDL text."""
         return ", ".join(
             f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'}" for c in self.columns
         )
@@ -95,16 +98,16 @@ NIGHTS = Table(
     "nights",
     (
         Column("business_date", "date", nullable=False),
-        # open, or done once the report of the night is written.
+        # `open`, or `done` after the report of the night is written.
         Column("state", "string", nullable=False),
         Column("holder", "string"),
         Column("lease_until", "timestamp"),
         Column("epoch", "bigint", nullable=False),
         Column("pins", "map<string,bigint>", nullable=False),
         Column("model_version", "string"),
-        # Record (JSON, the row of `runs`) of each job that finished, by job name.
+        # Record of each finished job by job name: JSON with the values of its row of `runs`.
         Column("jobs", "map<string,string>", nullable=False),
-        # Why the night was run again for its tables (JSON), when it was.
+        # The backfill that ran the night again, with its reason, as JSON.
         Column("backfill", "string"),
         Column("updated_at", "timestamp", nullable=False),
     ),
@@ -126,7 +129,7 @@ RUNS = Table(
         Column("versions_in", "map<string,bigint>", nullable=False),
         Column("versions_out", "map<string,bigint>", nullable=False),
         Column("rows", "map<string,bigint>", nullable=False),
-        # Gate results, arguments and figures as JSON: their shape belongs to the job.
+        # Gate results, arguments and figures as JSON, because each job has its own fields.
         Column("gates", "string", nullable=False),
         Column("arguments", "string", nullable=False),
         Column("figures", "string", nullable=False),
@@ -170,15 +173,15 @@ TABLES = {
 
 
 def require_known_tables(names: Iterable[str]) -> None:
-    """Check the table names that the setting `tables` maps to a catalog.
+    """Check the table names that the setting `tables` maps to catalog names.
 
     Raises:
-        UsageError: the lake has no table of a given name; all of them are listed.
+        UsageError: a name is not a table of the lake; the message lists all such names.
     """
     unknown = sorted(set(names) - set(TABLES))
     if unknown:
         raise UsageError(
-            f"There is no table {', '.join(map(repr, unknown))} in a lake.",
-            expected=f"names among {', '.join(TABLES)}.",
+            f"A lake has no table {', '.join(map(repr, unknown))}.",
+            expected=f"names from {', '.join(TABLES)}.",
             remedy="correct the setting `tables` (FRAUD_TABLES).",
         )

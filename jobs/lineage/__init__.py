@@ -1,1 +1,1 @@
-"""Which runs and table versions produced a score, and whether it can be reproduced."""
+"""Find the runs and table versions that produced a score, explain the score and reproduce it."""

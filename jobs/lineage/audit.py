@@ -1,10 +1,15 @@
-"""Does a published score hold: rebuilt from the versions that its runs recorded, line by line.
+"""Audit a published score: reproduce it from the versions that its runs recorded, and compare.
 
-What is compared, and how closely: the published row with the row as it was published (equal), the
-transaction's features with those built again from transactions and labels (to the last bit), the
-reconstruction error with the one computed again (1e-5 relative: batch shapes change floating
-point), the score with the model's calibration of the ranking value. The context's other features
-are read at the recorded version and taken as they are there.
+| compared                    | with                                            | tolerance        |
+| --------------------------- | ----------------------------------------------- | ---------------- |
+| row of `scores`             | the row at the version that `publish` committed | equal            |
+| features of the transaction | features rebuilt from transactions and labels   | equal to the bit |
+| reconstruction error        | the recomputed error                            | 1e-5 relative    |
+| ranking value               | the recomputed value                            | 1e-5, 1e-4 nats  |
+| score                       | the model's calibration of the ranking value    | 1e-9 relative    |
+
+Batch shapes change floating point, hence the tolerances. Features of the context's other events are
+not rebuilt: they are read at the recorded version.
 """
 
 from __future__ import annotations
@@ -28,16 +33,16 @@ from jobs.lineage.provenance import Provenance, lake_as_recorded
 from jobs.models.feature_inputs import read_feature_inputs
 from jobs.models.model_store import open_registry, read_checkpoint
 
-# Batch shapes change floating point; the same figure within this is the same.
+# Relative: batch shapes change floating point.
 ERROR_TOLERANCE = 1e-5
-# One function of one number, in the same precision.
+# Relative: the same function of the same number, in the same precision.
 SCORE_TOLERANCE = 1e-9
-# Absolute, in nats: a rarity or log odds of errors that are the same within their tolerance.
+# Absolute, in nats: rarities and log odds of errors that are equal within their tolerance.
 RANKING_TOLERANCE = 1e-4
 
 
 def same_error(published: float, recomputed: float) -> bool:
-    """Whether two reconstruction errors are the same but for floating point.
+    """Return whether two reconstruction errors differ by floating-point noise only.
 
     >>> same_error(20.0, 20.0001), same_error(20.0, 20.001)
     (True, False)
@@ -46,7 +51,7 @@ def same_error(published: float, recomputed: float) -> bool:
 
 
 def same_ranking(published: float, recomputed: float) -> bool:
-    """Whether two ranking values are the same; they may be near 0, where errors never are.
+    """Return whether two ranking values differ by noise only; unlike errors, they may be near 0.
 
     >>> same_ranking(0.0, 0.00001), same_ranking(0.0, 0.001)
     (True, False)
@@ -57,35 +62,36 @@ def same_ranking(published: float, recomputed: float) -> bool:
 
 @dataclass(frozen=True)
 class Recomputed:
-    """What the recorded versions give."""
+    """Error and ranking value of a score, recomputed from the recorded versions."""
 
     error: float
+    """Reconstruction error, in nats."""
     ranking_value: float
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was compared."""
+    """One comparison of an audit."""
 
     what: str
-    holds: bool
+    reproduced: bool
     found: str
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Where a score came from (`facts`), and what was compared (`checks`)."""
+    """The origin of a score (`facts`) and its comparisons (`checks`)."""
 
     facts: tuple[tuple[str, str], ...]
     checks: tuple[Check, ...]
 
     @property
-    def holds(self) -> bool:
-        """Whether everything that was compared holds."""
-        return all(check.holds for check in self.checks)
+    def reproduced(self) -> bool:
+        """Return whether every comparison succeeded."""
+        return all(check.reproduced for check in self.checks)
 
     def show(self) -> None:
-        """Print both, and the verdict."""
+        """Print the facts, the checks and the conclusion."""
         from rich.console import Console
         from rich.text import Text
 
@@ -94,17 +100,19 @@ class Audit:
         for name, fact in self.facts:
             console.print(Text(f"  {name}: {fact}"))
         for check in self.checks:
-            mark, colour = ("holds", "green") if check.holds else ("DOES NOT HOLD", "bold red")
+            mark, colour = ("reproduced", "green")
+            if not check.reproduced:
+                mark, colour = ("NOT REPRODUCED", "bold red")
             console.print(Text.assemble((mark, colour), f"  {check.what}: {check.found}"))
-        verdict = "The score holds." if self.holds else "The score DOES NOT HOLD."
-        console.print(Text(verdict, "bold"))
+        conclusion = "reproduced" if self.reproduced else "NOT REPRODUCED"
+        console.print(Text(f"The score is {conclusion}.", "bold"))
 
 
 def examine(lake: Lake, scored: Row, runs: Provenance, recomputed: Recomputed) -> Audit:
-    """Compare a published score with what the recorded versions give.
+    """Compare a published score with the one reproduced from the recorded versions.
 
     Raises:
-        InputMissing: the model or a recorded version is gone.
+        InputMissing: the model or a recorded version no longer exists.
     """
     model = open_registry(lake).resolve(scored["model_version"])
     alerts = _alerts(lake, scored)
@@ -114,23 +122,23 @@ def examine(lake: Lake, scored: Row, runs: Provenance, recomputed: Recomputed) -
         *_feature_checks(lake, scored, runs),
         Check(
             "model",
-            # A backfill may have scored its nights with several.
+            # A backfill may have scored its nights with several models.
             scored["model_version"] in (runs.score.run.model_version or "").split(", "),
-            f"the row names version {scored['model_version']}, the run "
-            f"{runs.score.run.model_version}; its checkpoint has the registered digest",
+            f"version {scored['model_version']} in the row, {runs.score.run.model_version} in the "
+            "run; the digest of its checkpoint is the registered one",
         ),
         Check(
             "reconstruction error",
             same_error(published, recomputed.error),
-            f"published {published!r}, computed again {recomputed.error!r}",
+            f"published {published!r}, recomputed {recomputed.error!r}",
         ),
         Check(
             "ranking value",
             same_ranking(ranked, recomputed.ranking_value),
-            f"published {ranked!r}, computed again {recomputed.ranking_value!r}",
+            f"published {ranked!r}, recomputed {recomputed.ranking_value!r}",
         ),
         _score_check(scored, model),
-        # A backfill leaves the alerts that people were shown as they are.
+        # A backfill does not change published alerts, so they may show an earlier score.
         *(_alert_checks(scored, alerts) if runs.alerts else ()),
     )
     return Audit(_facts(scored, runs, model, alerts), checks)
@@ -140,14 +148,14 @@ def _facts(
     scored: Row, runs: Provenance, model: ModelVersion, alerts: list[Row]
 ) -> tuple[tuple[str, str], ...]:
     tables = ", ".join(f"{name} {version}" for name, version in sorted(runs.versions.items()))
-    ran = [item for item in (runs.features, runs.score, runs.publish, runs.alerts) if item]
-    ids = ", ".join(item.run.run_id for item in ran)
-    packages = ", ".join(sorted({item.package_version or "not recorded" for item in ran}))
+    recorded = [item for item in (runs.features, runs.score, runs.publish, runs.alerts) if item]
+    ids = ", ".join(item.run.run_id for item in recorded)
+    packages = ", ".join(sorted({item.package_version or "not recorded" for item in recorded}))
     alert = "none was published for this transaction"
     if alerts:
         alert = f"published, rank {alerts[0]['rank']} of the night {scored['business_date']}"
     if not runs.alerts:
-        alert += "; no `alerts` ran since this score was published"
+        alert += "; `alerts` has not run since this score was published"
     return (
         ("model", f"version {model.version}, checkpoint {model.sha256} in {model.uri}"),
         ("table versions", tables),
@@ -158,78 +166,83 @@ def _facts(
 
 
 def _row_check(lake: Lake, scored: Row, runs: Provenance) -> Check:
-    """The row of today beside the row at the version that `publish` made."""
+    """Compare the current row with the row at the version that `publish` committed."""
     if runs.publish is None:
-        return Check("published row", False, "no run of `publish` is recorded for this score")
+        return Check("published row", False, "the run of `publish` is not recorded")
     version = runs.publish.run.versions_out[SCORES.name]
-    then = (
+    published = (
         lake.read(SCORES, version)
         .where(F.col("business_date") == F.lit(scored["business_date"]))
         .where(F.col("transaction_id") == scored["transaction_id"])
         .collect()
     )
-    if len(then) != 1:
-        return Check("published row", False, f"version {version} of scores has {len(then)} rows")
-    names = [name for name in then[0].asDict() if then[0][name] != scored[name]]
+    if len(published) != 1:
+        found = f"version {version} of scores has {len(published)} rows"
+        return Check("published row", False, found)
+    names = [name for name in published[0].asDict() if published[0][name] != scored[name]]
     found = f"differs from version {version} of scores in {', '.join(names)}"
-    same = f"is the row of version {version} of scores, which `publish` made"
+    same = f"equals the row in version {version} of scores, which `publish` committed"
     return Check("published row", not names, found if names else same)
 
 
 def _feature_checks(lake: Lake, scored: Row, runs: Provenance) -> tuple[Check, Check]:
-    """The transaction's features, built again from what was known then."""
+    """Compare the transaction's stored features with those rebuilt from the recorded versions.
+
+    A feature whose definition has changed since is reported and not compared.
+    """
     built = runs.features.run
-    then = built.figures["fingerprints"]
-    now = fingerprints()
-    changed = sorted(name for name, mark in then.items() if now.get(name) != mark)
-    names = [name for name in then if name not in changed]
-    again = _one(_rebuilt(lake, scored, runs), scored)
+    recorded = built.figures["fingerprints"]
+    current = fingerprints()
+    changed = sorted(name for name, mark in recorded.items() if current.get(name) != mark)
+    names = [name for name in recorded if name not in changed]
+    rebuilt = _one(_rebuilt(lake, scored, runs), scored)
     stored = _one(lake.read(FEATURES_TABLE, runs.versions[FEATURES_TABLE.name]), scored)
     differing = [
-        f"{name} ({stored[name]!r}, built again {again[name]!r})"
+        f"{name} (stored {stored[name]!r}, rebuilt {rebuilt[name]!r})"
         for name in names
-        if _bits(stored[name]) != _bits(again[name])
+        if _bits(stored[name]) != _bits(rebuilt[name])
     ]
     inputs = f"transactions {built.versions_in[TRANSACTIONS.name]}"
     inputs += f" and labels {built.versions_in[LABELS.name]}"
-    same = f"all {len(names)} built again from {inputs} are equal to the bit"
+    same = f"all {len(names)} features rebuilt from {inputs} are equal to the bit"
     return (
         Check(
             "definitions",
             not changed,
             f"changed since, so not compared: {', '.join(changed)}"
             if changed
-            else f"all {len(then)} features mean what they meant",
+            else f"unchanged for all {len(recorded)} features",
         ),
         Check(
             "features",
             not differing,
-            f"built again from {inputs}, these differ: {'; '.join(differing)}"
-            if differing
-            else same,
+            f"different when rebuilt from {inputs}: {'; '.join(differing)}" if differing else same,
         ),
     )
 
 
 def _rebuilt(lake: Lake, scored: Row, runs: Provenance) -> DataFrame:
-    """Features of the night's transactions of this card or merchant; no other can matter."""
+    """Rebuild the features of this card's and this merchant's transactions of the night.
+
+    No other transaction has an influence on them.
+    """
     day = scored["business_date"]
     built = runs.features.run
     policy = label_policy_at(lake, built.started_at)
     lake = lake_as_recorded(lake, built)
-    # All that the run has read: a range sees what came with later deliveries of the range.
-    known = read_feature_inputs(lake, built.dates or Dates(day, day), built.versions_in, policy)
+    # Use all dates of the run: a run over a range also reads late rows of its later deliveries.
+    inputs = read_feature_inputs(lake, built.dates or Dates(day, day), built.versions_in, policy)
     card = F.col("card_id") == scored["card_id"]
-    near = known.transactions.where(card | (F.col("merchant_id") == scored["merchant_id"]))
-    known = FeatureInputs(near, known.labels, policy)
-    return compile_features(known, day, day, lake.settings.late_days)
+    related = inputs.transactions.where(card | (F.col("merchant_id") == scored["merchant_id"]))
+    inputs = FeatureInputs(related, inputs.labels, policy)
+    return compile_features(inputs, day, day, lake.settings.late_days)
 
 
 def _one(features: DataFrame, scored: Row) -> Row:
-    """The transaction's row.
+    """Return the only row of the transaction.
 
     Raises:
-        InputMissing: it is not there, or there are several.
+        InputMissing: there is no such row, or there are several.
     """
     rows = (
         features.where(F.col("business_date") == F.lit(scored["business_date"]))
@@ -238,32 +251,32 @@ def _one(features: DataFrame, scored: Row) -> Row:
     )
     if len(rows) != 1:
         raise InputMissing(
-            f"The recorded versions have {len(rows)} rows of features for the transaction "
+            f"The recorded versions contain {len(rows)} rows of features for the transaction "
             f"{scored['transaction_id']}.",
-            expected="one, the row that it was scored from.",
-            remedy="restore the lake's tables from a copy of that time.",
+            expected="one row, from which the transaction was scored.",
+            remedy="restore the tables of the lake from a backup of that time.",
         )
     return rows[0]
 
 
 def _bits(value: object) -> object:
-    """A value that is equal only when every bit is."""
+    """Return a value that compares equal only if every bit is equal."""
     return value.hex() if isinstance(value, float) else value
 
 
 def _score_check(scored: Row, model: ModelVersion) -> Check:
     calibration = read_checkpoint(model).calibration
     assert calibration is not None, "scores were published, so the model is calibrated"
-    again = float(calibration.score([scored["ranking_value"]])[0])
+    recalibrated = float(calibration.score([scored["ranking_value"]])[0])
     return Check(
         "score",
-        math.isclose(scored["score"], again, rel_tol=SCORE_TOLERANCE),
-        f"published {scored['score']!r}, calibrated again {again!r}",
+        math.isclose(scored["score"], recalibrated, rel_tol=SCORE_TOLERANCE),
+        f"published {scored['score']!r}, recalibrated {recalibrated!r}",
     )
 
 
 def _alerts(lake: Lake, scored: Row) -> list[Row]:
-    """Alerts are read back, never chosen again."""
+    """Return the published alerts of the transaction; they are read, not selected again."""
     return (
         lake.read(ALERTS)
         .where(F.col("business_date") == F.lit(scored["business_date"]))
@@ -273,12 +286,12 @@ def _alerts(lake: Lake, scored: Row) -> list[Row]:
 
 
 def _alert_checks(scored: Row, alerts: list[Row]) -> tuple[Check, ...]:
-    """An alert that was chosen from this score shows it, and its reasons."""
+    """Compare the score and reasons of each alert with those of the published row."""
     checks = []
     for alert in alerts:
         same = alert["score"] == scored["score"] and alert["reasons"] == scored["reasons"]
-        found = f"shows the score {alert['score']!r} and " + (
-            "the reasons of the published row" if same else "not what the published row has"
+        found = f"has the score {alert['score']!r}; score and reasons " + (
+            "are those of the published row" if same else "differ from the published row"
         )
         checks.append(Check("alert", same, found))
     return tuple(checks)

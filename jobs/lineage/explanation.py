@@ -1,4 +1,4 @@
-"""A score explained: every feature's contribution, computed again from recorded versions."""
+"""Explain a score: the contribution of each feature, recomputed from the recorded versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_RECENT_EVENTS = 10
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is known about one score."""
+    """A published score, the recomputed one, and the contribution of each feature."""
 
     transaction_id: str
     business_date: date
@@ -45,22 +45,27 @@ class Explanation:
     recent: tuple[Row, ...]
 
     @property
-    def holds(self) -> bool:
-        """Whether what was published is what the recorded versions give."""
+    def reproduced(self) -> bool:
+        """Return whether the recomputed error and ranking value equal the published ones."""
         return same_error(self.reconstruction_error, self.recomputed.error) and same_ranking(
             self.ranking_value, self.recomputed.ranking_value
         )
 
 
-def explanation_of(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
+def explain_score(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
+    """Recompute a published score from the versions that its runs recorded, and explain it.
+
+    Raises:
+        InputMissing: the model or a recorded version no longer exists.
+    """
     model = open_registry(lake).resolve(scored["model_version"])
     versions = runs.versions
-    then = lake_as_recorded(lake, runs.score.run)
-    contributions = _contributions(then, scored, versions[FEATURES_TABLE.name], model)
+    recorded_lake = lake_as_recorded(lake, runs.score.run)
+    contributions = _contributions(recorded_lake, scored, versions[FEATURES_TABLE.name], model)
     return Explanation(
         transaction_id=scored["transaction_id"],
         business_date=scored["business_date"],
-        # Spark gives times in the zone of this machine.
+        # Spark returns naive times in the time zone of this machine.
         event_time=scored["event_time"].astimezone(UTC),
         card_id=scored["card_id"],
         merchant_id=scored["merchant_id"],
@@ -81,25 +86,30 @@ def explanation_of(lake: Lake, scored: Row, runs: Provenance) -> Explanation:
 
 
 def newest_score(lake: Lake, transaction_id: str) -> Row:
-    found: Row | None = (
+    """Return the newest published score of a transaction, as its row of `scores`.
+
+    Raises:
+        InputMissing: the transaction has no published score.
+    """
+    row: Row | None = (
         lake.read(SCORES)
         .where(F.col("transaction_id") == transaction_id)
         .orderBy(F.desc("business_date"))
         .head()
     )
-    if found is None:
+    if row is None:
         raise InputMissing(
-            f"No published score is about a transaction {transaction_id!r}.",
+            f"No published score exists for the transaction {transaction_id!r}.",
             expected="the `transaction_id` of a row of `scores`.",
-            remedy="look the id up in the report, or publish its night first.",
+            remedy="look up the id in the report, or publish its night first.",
         )
-    return found
+    return row
 
 
 def _contributions(
     lake: Lake, scored: Row, version: int, model: ModelVersion
 ) -> tuple[FeatureContribution, ...]:
-    """Every feature of the model, largest contribution first."""
+    """Return the contribution of each feature of the model, the largest first."""
     config = read_checkpoint(model).config
     night = Dates(scored["business_date"], scored["business_date"])
     events = read_contexts(lake, night, version, config)
@@ -108,12 +118,12 @@ def _contributions(
     stream = context_stream(card, night, config, role=target)
     schema = "feature string, observed double, expected double, error double, contribution double"
     rows = stream.mapInArrow(ExplainStream(StoredModel(model.uri, model.sha256)), schema).collect()
-    found = [FeatureContribution(*row) for row in rows]
-    return tuple(sorted(found, key=lambda item: -item.contribution))
+    contributions = [FeatureContribution(*row) for row in rows]
+    return tuple(sorted(contributions, key=lambda item: -item.contribution))
 
 
 def _recent(lake: Lake, scored: Row, version: int) -> tuple[Row, ...]:
-    """The card's last events up to this one, newest first."""
+    """Return the last events of the card up to this one, the newest first."""
     rows = (
         lake.read(TRANSACTIONS, version)
         .where(F.col("card_id") == scored["card_id"])

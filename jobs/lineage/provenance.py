@@ -1,4 +1,4 @@
-"""What earlier runs recorded and later jobs rely on: finished jobs, meanings, what made a score."""
+"""The provenance of a published score: the runs that produced it and the versions they read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.lake.tables import FEATURES_TABLE
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run that ended well, and the version of this package that executed it, where known."""
+    """A successful run, and the version of this package that executed it, if recorded."""
 
     run: Run
     package_version: str | None
@@ -23,7 +23,7 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The runs that made a published score, in the order of the night."""
+    """The runs that produced a published score, in the order of the night's jobs."""
 
     features: RecordedRun
     score: RecordedRun
@@ -32,29 +32,30 @@ class Provenance:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Version of each table that the score was made from."""
+        """Return the version of each table that the score was computed from."""
         return {**self.features.run.versions_in, **self.score.run.versions_in}
 
 
 def provenance(lake: Lake, day: date, run_id: str) -> Provenance:
-    """The runs behind a score of a night, by the run that its row names.
+    """Return the runs that produced a score of a night; `run_id` is the run named in its row.
 
-    The night's pins will not do: a backfill moves them on, and an old score stays what it was.
+    The night's current pins cannot be used, because a later backfill changes them.
 
     Raises:
-        InputMissing: no record says what the score was made from.
+        InputMissing: the record of a run is missing.
     """
     ended = _runs_of_night(lake, day)
     score = next((item for item in ended if item.run.run_id == run_id), None)
     version = score.run.versions_in.get(FEATURES_TABLE.name) if score else None
-    # The rows of this night at that version are of the last run before it that wrote them.
+    # At that version, the rows of this night come from the last `features` run up to it.
     built = [item for item in ended if FEATURES_TABLE.name in item.run.versions_out]
     before = [item for item in built if version is not None and _wrote(item) <= version]
     if score is None or not before:
         raise InputMissing(
-            f"No record says which versions the run {run_id} of the night {day} has read.",
-            expected="its row in `runs`, or in the column `jobs` of `nights`.",
-            remedy="restore these tables; `fraud-scoring maintain` copies what `runs` lacks.",
+            f"No record contains the versions that the run {run_id} of the night {day} has read.",
+            expected="a record of the run in `runs`, or in the column `jobs` of `nights`.",
+            remedy="restore these tables. `fraud-scoring maintain` copies missing records to "
+            "`runs`.",
         )
     after = ended[ended.index(score) + 1 :]
     publish = next((item for item in after if item.run.job == "publish"), None)
@@ -63,7 +64,7 @@ def provenance(lake: Lake, day: date, run_id: str) -> Provenance:
 
 
 def lake_as_recorded(lake: Lake, run: Run) -> Lake:
-    """The lake as a run had it: its own `late_days` says how far a run has read."""
+    """Return the lake with the `late_days` that a run has recorded, which decides what it read."""
     late_days = run.figures.get(LATE_DAYS, lake.settings.late_days)
     return replace(lake, settings=lake.settings.model_copy(update={LATE_DAYS: late_days}))
 
@@ -73,9 +74,9 @@ def _wrote(features: RecordedRun) -> int:
 
 
 def _runs_of_night(lake: Lake, day: date) -> list[RecordedRun]:
-    """Runs of a night that ended well, in the order in which they began."""
+    """Return the successful runs of a night, ordered by start time."""
     rows = runs_covering(lake, day).where("status = 'done'").collect()
-    found = {row["run_id"]: RecordedRun(Run.from_row(row), row["package_version"]) for row in rows}
+    runs = {row["run_id"]: RecordedRun(Run.from_row(row), row["package_version"]) for row in rows}
     for run in night_records(lake, Dates(day, day)).get(day, {}).values():
-        found.setdefault(run.run_id, RecordedRun(run, None))
-    return sorted(found.values(), key=lambda item: item.run.started_at)
+        runs.setdefault(run.run_id, RecordedRun(run, None))
+    return sorted(runs.values(), key=lambda item: item.run.started_at)

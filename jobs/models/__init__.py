@@ -1,1 +1,1 @@
-"""From tables to tensors and back: contexts, training snapshots, stored models on executors."""
+"""Connect tables and models: contexts, training snapshots, calibration, scoring on executors."""

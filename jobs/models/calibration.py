@@ -1,7 +1,8 @@
-"""What a trained model makes of its validation nights: rarities, scores and alert thresholds.
+"""Calibrate a trained model on its validation nights: rarities, scores and alert thresholds.
 
-The nights go the way that scores them. Quantiles are Spark's mergeable sketches: each one asked
-for is a value whose rank is off by at most one in `RANK_ACCURACY` of the validation events.
+The validation nights pass through the same code as nights that are scored. Quantiles come from
+Spark's mergeable sketches. The rank of each quantile is exact up to 1 / `RANK_ACCURACY` of the
+validation events.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from fraud_models.scoring.calibration import MAX_CARDS_PER_NIGHT, PROBABILITIES,
 from fraud_models.scoring.rarity import Rarities
 from fraud_models.scoring.scorer import error_stream, rank_stream
 from fraud_models.scoring.trained_model import TrainedModel
-from jobs.lake.delta_io import Lake
-from jobs.lake.tables import FEATURES_TABLE
 from jobs.models.contexts import (
     RANKED_FIELDS,
     apply_stream,
@@ -30,37 +29,36 @@ from jobs.models.executor_functions import ModelStream, StoredModel
 from jobs.models.training_plan import TrainingInputs
 
 RANK_ACCURACY = 1_000_000
-# There is a sketch per column of these; the memory of all of them together grows with it.
+# Lower, because each ranked column has its own sketch and all of them are in memory at once.
 COLUMN_RANK_ACCURACY = 100_000
 
 
-def calibrated(
-    lake: Lake, inputs: TrainingInputs, trained: StoredModel, scratch: str
+def calibrate(
+    features: DataFrame, inputs: TrainingInputs, trained: StoredModel, scratch: str
 ) -> TrainedModel:
-    """A trained model with everything that it takes to score.
+    """Return a trained model with its rarities and its calibration, ready to score.
 
-    `scratch` is a folder for the model with its rarities, which ranks the nights once more.
+    `scratch` is a folder for the model with rarities, which executors need to rank the nights.
     """
     checkpoint = load_checkpoint(trained.uri, trained.sha256)
-    nights = _validation_nights(lake, inputs)
+    nights = _validation_nights(features, inputs)
     if checkpoint.config.ranking == BY_RARITY:
         checkpoint = replace(checkpoint, rarities=_rarities(nights, checkpoint, trained))
         trained = StoredModel(scratch, save_checkpoint(scratch, checkpoint))
     return replace(checkpoint, calibration=_calibration(nights, trained))
 
 
-def _validation_nights(lake: Lake, inputs: TrainingInputs) -> DataFrame:
+def _validation_nights(features: DataFrame, inputs: TrainingInputs) -> DataFrame:
     plan = inputs.plan
-    reach = context_dates(plan.validation, plan.config)
-    features = lake.read(FEATURES_TABLE, inputs.versions[FEATURES_TABLE.name]).where(
-        F.expr(reach.sql) & (F.col("event_time") < F.lit(known_before(plan.as_of)))
-    )
-    return context_stream(features, plan.validation, plan.config, role=F.lit(1))
+    dates = context_dates(plan.validation, plan.config)
+    before = F.col("event_time") < F.lit(known_before(plan.as_of))
+    events = features.where(F.expr(dates.sql) & before)
+    return context_stream(events, plan.validation, plan.config, role=F.lit(1))
 
 
 def _quantiles(name: str, accuracy: int) -> Column:
-    wanted = F.array(*(F.lit(float(probability)) for probability in PROBABILITIES))
-    return F.percentile_approx(name, wanted, accuracy)
+    probabilities = F.array(*(F.lit(float(probability)) for probability in PROBABILITIES))
+    return F.percentile_approx(name, probabilities, accuracy)
 
 
 def _rarities(nights: DataFrame, checkpoint: TrainedModel, trained: StoredModel) -> Rarities:
@@ -88,13 +86,13 @@ def _calibration(nights: DataFrame, trained: StoredModel) -> Calibration:
 
 
 def _top_scores(ranked: DataFrame, calibration: Calibration) -> list[list[float]]:
-    """Per night the scores of its oddest cards; bounded by nights and the table's length."""
+    """Return the highest card scores per night, at most `MAX_CARDS_PER_NIGHT` of each night."""
     per_card = ranked.groupBy("business_date", "card_id").agg(
         F.max("ranking_value").alias("ranking_value")
     )
-    oddest = Window.partitionBy("business_date").orderBy(F.desc("ranking_value"))
+    highest = Window.partitionBy("business_date").orderBy(F.desc("ranking_value"))
     rows = (
-        per_card.withColumn("rank", F.row_number().over(oddest))
+        per_card.withColumn("rank", F.row_number().over(highest))
         .where(F.col("rank") <= MAX_CARDS_PER_NIGHT)
         .groupBy("business_date")
         .agg(F.collect_list("ranking_value").alias("values"))

@@ -1,12 +1,14 @@
-"""Each night's events in the contexts that models read: sorted streams for Arrow functions.
+"""Build the contexts that models read: sorted streams of events for Arrow functions.
 
-The context of a night is the card's events since the start of the period before its own, so an
-event serves at most two contexts: that of its own period, where it may be scored, and that of
-the next, where it only warms the model up. One shuffle by (card, period), one sort.
+The context of a night contains the card's events since the start of the previous period. An event
+is therefore in at most two contexts: that of its own period, where it can be scored, and that of
+the next period, where it only serves as history. The cost is one shuffle by (card, period) and
+one sort.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
@@ -35,25 +37,25 @@ SCORED_FIELDS = (
 
 
 def context_dates(dates: Dates, config: ModelConfig) -> Dates:
-    """Dates whose events the contexts of these nights can hold."""
+    """Return the dates whose events can be in the contexts of these nights."""
     return Dates(context_start(dates.first, config.context_period_days), dates.last)
 
 
 def read_contexts(lake: Lake, dates: Dates, version: int, config: ModelConfig) -> DataFrame:
-    """Features of all events in the contexts of these nights, those that came late included."""
-    reach = context_dates(dates, config)
-    last = reach.last + timedelta(days=lake.settings.late_days)
-    return lake.read(FEATURES_TABLE, version).where(F.expr(Dates(reach.first, last).sql))
+    """Read the features of all events in the contexts of these nights, including late arrivals."""
+    in_context = context_dates(dates, config)
+    last = in_context.last + timedelta(days=lake.settings.late_days)
+    return lake.read(FEATURES_TABLE, version).where(F.expr(Dates(in_context.first, last).sql))
 
 
 def context_stream(
     features: DataFrame, dates: Dates, config: ModelConfig, role: Column
 ) -> DataFrame:
-    """Events in the contexts of these nights, sorted for `fraud_models.sequences.event_batch`.
+    """Return the events in the contexts of these nights, sorted for `event_batch`.
 
-    `features` holds the rows of `read_contexts`. `role` says what an event is in the context of
-    its own period (0 context only, 1 target, 2 validation target); rows of other nights and
-    events that were carried over from the period before are context only.
+    `features` are the rows of `read_contexts`. `role` is the role of an event in the context of
+    its own period: 0 context only, 1 target, 2 validation target. Events of other nights, and
+    events carried over from the previous period, are context only.
     """
     length = config.context_period_days
     first = period_of(dates.first, length)
@@ -62,7 +64,7 @@ def context_stream(
     own = features.withColumn("period", period).withColumn(
         "role", F.when(F.expr(dates.sql), role).otherwise(F.lit(0)).cast("int")
     )
-    # A row that came late may have happened before the period that its delivery lies in.
+    # A late row can have an event time before the period of its delivery.
     begins = F.col("period").cast("bigint") * length
     happened = F.datediff(F.to_date("event_time"), F.lit(date(1970, 1, 1)))
     carried = (
@@ -76,7 +78,7 @@ def context_stream(
 
 
 def apply_stream(stream: DataFrame, function: ModelStream, added: str) -> DataFrame:
-    """Map a sorted stream; the result has the keys and the `added` columns (Spark DDL)."""
+    """Apply a function to a sorted stream; it returns the keys and the columns `added` (DDL)."""
     keys = stream.select(*KEYS).schema
     parsed = StructType.fromDDL(added)
     assert isinstance(parsed, StructType)
@@ -84,21 +86,49 @@ def apply_stream(stream: DataFrame, function: ModelStream, added: str) -> DataFr
     return stream.mapInArrow(function, schema)
 
 
-def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) -> DataFrame:
-    """Scores of all transactions of these nights, each once, with `in_sample`.
+@dataclass(frozen=True)
+class ScoringInputs:
+    """Inputs for scoring some nights: the features of their contexts, and the model."""
+
+    dates: Dates
+    features: DataFrame
+    model: StoredModel
+    config: ModelConfig
+    as_of: date
+    """The model was trained on nights before this one."""
+
+
+def read_scoring_inputs(
+    lake: Lake, dates: Dates, version: int, model: ModelVersion
+) -> ScoringInputs:
+    """Read a model and the features of its contexts, at this version of `features`.
 
     Raises:
-        InputMissing: the columns of the model are not those of the context's nights.
+        InputMissing: the model is damaged, or the context's nights lack columns that it reads;
+            build their features again, or promote another model.
     """
-    checkpoint = read_checkpoint(model)
-    config = checkpoint.config
-    reach = context_dates(dates, config)
-    checkpoint.check_columns(feature_fingerprints(lake, reach))
-    stream = context_stream(
-        read_contexts(lake, dates, version, config), dates, config, role=F.lit(1)
+    trained = read_checkpoint(model)
+    trained.check_columns(feature_fingerprints(lake, context_dates(dates, trained.config)))
+    return ScoringInputs(
+        dates,
+        read_contexts(lake, dates, version, trained.config),
+        StoredModel(model.uri, model.sha256),
+        trained.config,
+        date.fromisoformat(trained.as_of),
     )
-    function = ModelStream(score_stream, StoredModel(model.uri, model.sha256))
-    scored = apply_stream(stream, function, SCORED_FIELDS)
-    # A model trained as of a day has seen the nights before that day.
-    trained_on = F.col("business_date") < F.lit(checkpoint.as_of).cast("date")
-    return scored.withColumn("in_sample", trained_on)
+
+
+def score_contexts(inputs: ScoringInputs) -> DataFrame:
+    """Return the scores of all transactions of the nights, one row each, with `in_sample`."""
+    stream = context_stream(inputs.features, inputs.dates, inputs.config, role=F.lit(1))
+    scored = apply_stream(stream, ModelStream(score_stream, inputs.model), SCORED_FIELDS)
+    return scored.withColumn("in_sample", F.col("business_date") < F.lit(inputs.as_of))
+
+
+def score_nights(lake: Lake, dates: Dates, version: int, model: ModelVersion) -> DataFrame:
+    """Read the inputs of a model for some nights and score them.
+
+    Raises:
+        InputMissing: as `read_scoring_inputs`.
+    """
+    return score_contexts(read_scoring_inputs(lake, dates, version, model))

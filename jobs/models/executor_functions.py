@@ -1,8 +1,8 @@
 """Functions that executors run over sorted streams with `mapInArrow`.
 
-They have a module of their own because an executor imports the module of the function that it
-unpickles. This one imports what scoring needs. It imports neither MLflow nor Great Expectations:
-loading those takes longer than scoring one executor's share of a night.
+An executor imports the module of each function that it unpickles, so these functions have a module
+of their own. It imports only what scoring needs, and neither MLflow nor Great Expectations: loading
+those takes longer than scoring one executor's share of a night.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Batches = Iterable[pa.RecordBatch]
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A checkpoint in its folder."""
+    """Folder and digest of a stored checkpoint."""
 
     uri: str
     sha256: str
@@ -32,32 +32,32 @@ class StoredModel:
 
 @dataclass(frozen=True)
 class ModelStream:
-    """Maps a sorted stream: one of `fraud_models.scoring.scorer`'s streams with a stored model."""
+    """Apply a stream function of `fraud_models.scoring.scorer` with a stored model."""
 
     function: Callable[[Batches, Scorer, tuple[str, ...]], Iterator[pa.RecordBatch]]
     model: StoredModel
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
-        """What the model says of one partition, with the transactions' keys."""
+        """Return the model's results for one partition, with the transactions' keys."""
         return self.function(batches, cached_scorer(self.model.uri, self.model.sha256), KEYS)
 
 
 @dataclass(frozen=True)
 class FeatureContribution:
-    """One feature's part in a score."""
+    """The contribution of one feature to a score."""
 
     feature: str
     observed: float | None
     expected: float | None
     error: float
-    """Nats of the reconstruction error."""
+    """Part of the reconstruction error, in nats."""
     contribution: float
     """Share of the ranking value."""
 
 
 @dataclass(frozen=True)
 class ExplainStream:
-    """Maps the contexts of one target event to a row per feature that the model reads."""
+    """Explain one target event: return a row per feature that the model reads."""
 
     model: StoredModel
 
@@ -83,10 +83,10 @@ class ExplainStream:
 
 @dataclass(frozen=True)
 class PackStream:
-    """Maps a sorted stream to the rows of a training snapshot: one per block of a context."""
+    """Pack a sorted stream into rows of a training snapshot: one per block of a context."""
 
     config: ModelConfig
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
         """Return the packed contexts of one partition."""
-        return pack_contexts(batches, self.config.columns, ContextLimits.of(self.config))
+        return pack_contexts(batches, self.config.columns, ContextLimits.from_config(self.config))

@@ -1,4 +1,8 @@
-"""What features are made from, read at recorded versions: transactions and labels of a lookback."""
+"""Read the inputs of features at recorded versions: transactions and labels of the lookback.
+
+Only dates that the features can depend on are read, so the cost of a night does not grow with the
+length of the history.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,15 @@ from jobs.lake.tables import LABELS, TRANSACTIONS, Table
 def read_feature_inputs(
     lake: Lake, dates: Dates, versions: dict[str, int], policy: LabelPolicy
 ) -> FeatureInputs:
-    """Rows that the features of these dates can depend on; no other dates are read."""
-    # A late row's windows begin earlier by as much as it is late, and what happened on these
-    # dates may have come by a later delivery (in a backfill: a night's own pins know of none).
+    """Return the transactions and labels that the features of these dates can depend on."""
+    # The windows of a late row start earlier by its delay. And in a backfill, later deliveries can
+    # contain events of these dates; the pinned versions of a regular night contain none.
     late = timedelta(days=lake.settings.late_days)
-    reach = Dates(dates.first - timedelta(days=LOOKBACK_DAYS) - late, dates.last + late)
+    lookback = Dates(dates.first - timedelta(days=LOOKBACK_DAYS) - late, dates.last + late)
     return FeatureInputs(
-        _at(lake, versions, reach, TRANSACTIONS), _at(lake, versions, reach, LABELS), policy
+        _at(lake, versions, lookback, TRANSACTIONS), _at(lake, versions, lookback, LABELS), policy
     )
 
 
-def _at(lake: Lake, versions: dict[str, int], reach: Dates, table: Table) -> DataFrame:
-    return lake.read(table, versions[table.name]).where(F.expr(reach.sql))
+def _at(lake: Lake, versions: dict[str, int], dates: Dates, table: Table) -> DataFrame:
+    return lake.read(table, versions[table.name]).where(F.expr(dates.sql))

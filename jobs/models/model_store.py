@@ -1,4 +1,4 @@
-"""Where a lake keeps its models: the registry, and the checkpoint of a version."""
+"""Access the models of a lake: the registry and the checkpoint of a version."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def has_registry(lake: Lake) -> bool:
-    """Whether models were registered, or are elsewhere."""
+    """Return whether the lake has a registry, or the settings name one elsewhere."""
     return bool(lake.settings.registry_uri) or exists(lake.path("_registry", "mlflow.db"))
 
 
 def has_model_of(lake: Lake, training_id: str) -> bool:
-    """Return whether the model of a training is registered.
+    """Return whether a model with this training id is registered.
 
     Raises:
-        InputMissing: there is a registry and it cannot be read.
+        InputMissing: the registry exists and cannot be read.
     """
     return has_registry(lake) and open_registry(lake).find_by_training_id(training_id) is not None
 
 
 def open_registry(lake: Lake) -> Registry:
-    """The registry of the settings, else the one that lies in the lake."""
+    """Open the registry that the settings name, by default the one inside the lake."""
     folder = lake.path("_registry")
     lake.files.makedirs(folder, exist_ok=True)
     uri = lake.settings.registry_uri or f"sqlite:///{folder}/mlflow.db"
@@ -38,7 +38,7 @@ def open_registry(lake: Lake) -> Registry:
     except FraudScoringError:
         raise
     except Exception as error:
-        # Whatever the store behind the registry raises: it is an input that cannot be read.
+        # MLflow stores raise many exception types; all of them mean an unreadable input.
         raise InputMissing(
             f"The model registry {uri} cannot be read: {str(error).splitlines()[0][:300]}",
             expected="the MLflow store that `train` made.",
@@ -48,10 +48,10 @@ def open_registry(lake: Lake) -> Registry:
 
 
 def read_checkpoint(model: ModelVersion) -> TrainedModel:
-    """The checkpoint of a version, verified against the digest the registry keeps.
+    """Read the checkpoint of a version and verify it against the digest in the registry.
 
     Raises:
-        InputMissing: it is missing or damaged.
+        InputMissing: the checkpoint is missing or damaged.
     """
     from fraud_models.registry.checkpoint import load_checkpoint
 

@@ -1,4 +1,8 @@
-"""What is to be trained, and its pinned inputs."""
+"""The plan of a training and its pinned inputs, from which the training id follows.
+
+The id is a hash of everything that decides the result, so a repeated training is recognised and
+its model is reused.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from jobs.lake.dates import Dates
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What is to be trained."""
+    """Recipe, config, date and number of worker processes of one training."""
 
     as_of: date
     recipe: str
@@ -27,29 +31,29 @@ class TrainingPlan:
         if self.num_workers < 1:
             raise UsageError(
                 f"--num-workers is {self.num_workers}.",
-                expected="one training process or more.",
-                remedy="give a number of workers that the machine has cores or GPUs for.",
+                expected="at least 1 training process.",
+                remedy="set --num-workers to at most the number of cores or GPUs.",
             )
 
     @property
     def days(self) -> TrainingDays:
-        """What is context, what trains, what validates."""
+        """Return the days of context, of training and of validation."""
         return training_days(self.as_of, self.config)
 
     @property
     def targets(self) -> Dates:
-        """Nights whose events train or validate."""
+        """Return the nights whose events are used for training or validation."""
         return Dates(self.days.train_from, self.as_of - timedelta(days=1))
 
     @property
     def validation(self) -> Dates:
-        """Nights that validate and calibrate."""
+        """Return the nights for validation and calibration."""
         return Dates(self.days.validation_from, self.as_of - timedelta(days=1))
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Pinned input of one training."""
+    """Pinned inputs of one training: table versions and feature fingerprints."""
 
     plan: TrainingPlan
     versions: dict[str, int]
@@ -57,7 +61,7 @@ class TrainingInputs:
 
     @property
     def training_id(self) -> str:
-        """Same data, config and number of workers: same training."""
+        """Return the training id; equal data, config and number of workers give equal ids."""
         parts = [
             self.plan.config.to_dict(),
             str(self.plan.as_of),

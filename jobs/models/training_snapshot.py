@@ -1,18 +1,21 @@
-"""The training snapshot: contexts of pinned versions as Parquet files, with their manifest.
+"""Write the training snapshot: contexts at pinned versions as Parquet files, with a manifest.
 
-Files are equal but for a few rows and hold one row group each, so that every training process
-has the same to read. Nothing in it was known after the day that the training is as of.
+All files have one row group and, up to a few rows, the same number of rows, so that every training
+process reads the same amount. The snapshot contains only what was known before the `as_of` date,
+which prevents data leakage.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_defs.errors import InputMissing
-from feature_defs.labels import known_before
+from feature_defs.labels import LabelPolicy, known_before
 from feature_defs.point_in_time.labels_as_of import FeatureInputs, labels_as_of
 from fraud_models.config import ONE_CLASS, SEMI_SUPERVISED, UNSUPERVISED, ModelConfig
 from fraud_models.sequences.encoding import ColumnStatistics, Encoding
@@ -21,17 +24,17 @@ from fraud_models.sequences.event_batch import (
     KNOWN_FRAUD,
     KNOWN_GENUINE,
     PACKED_DDL,
-    PURPOSE,
+    PURPOSE_MASK,
     TARGET,
     VALIDATION_TARGET,
 )
 from fraud_models.training.snapshot import (
     DATA_FOLDER,
     Manifest,
-    damage,
+    find_corruption,
     read_manifest,
     summarise,
-    verify,
+    verify_manifest,
     write_manifest,
 )
 from jobs.deliveries.label_policy import label_policy
@@ -41,30 +44,50 @@ from jobs.models.contexts import context_dates, context_stream
 from jobs.models.executor_functions import PackStream
 from jobs.models.training_plan import TrainingInputs
 
-# Files per rank: enough to mix, few enough that each is worth a read.
+# Files per rank: enough to shuffle between, and few enough that each read is worth its overhead.
 FILES_PER_WORKER = 8
 BYTES_PER_FILE = 64 * 2**20
 QUANTILE_ACCURACY = 20_000
 
 
-def is_complete(lake: Lake, snapshot: str, num_workers: int) -> bool:
-    """Whether an earlier attempt left a snapshot that can be used; executors read it all."""
+@dataclass(frozen=True)
+class TrainingTables:
+    """Tables that a training reads, at their pinned versions."""
+
+    features: DataFrame
+    labels: DataFrame
+    label_policy: LabelPolicy
+
+
+def read_training_tables(lake: Lake, versions: Mapping[str, int]) -> TrainingTables:
+    """Read features and labels at these versions, and the label policy of the lake."""
+    return TrainingTables(
+        lake.read(FEATURES_TABLE, versions[FEATURES_TABLE.name]),
+        lake.read(LABELS, versions[LABELS.name]),
+        label_policy(lake),
+    )
+
+
+def is_complete(spark: SparkSession, snapshot: str, num_workers: int) -> bool:
+    """Return whether a snapshot of an earlier attempt is intact; executors read all its files."""
     try:
         manifest = read_manifest(snapshot)
-        verify(snapshot, manifest, num_workers)
+        verify_manifest(snapshot, manifest, num_workers)
     except InputMissing:
         return False
     files = manifest.summary.files
-    read = lake.spark.sparkContext.parallelize(files, len(files)).map(partial(damage, snapshot))
-    return bool(read.filter(lambda fault: fault is not None).isEmpty())
+    defects = spark.sparkContext.parallelize(files, len(files)).map(
+        partial(find_corruption, snapshot)
+    )
+    return bool(defects.filter(lambda defect: defect is not None).isEmpty())
 
 
-def write_snapshot(lake: Lake, inputs: TrainingInputs, uri: str) -> None:
-    """Contexts of the training days as Parquet files of one row group, with their manifest."""
+def write_snapshot(tables: TrainingTables, inputs: TrainingInputs, uri: str) -> None:
+    """Write the contexts of the training days as Parquet files, with a manifest."""
     config = inputs.plan.config
-    events = events_with_role(lake, inputs)
+    events = events_with_role(tables, inputs)
     _check_labels(events, inputs)
-    targets = events.where(F.col("role_of_event").bitwiseAND(PURPOSE) == TARGET)
+    targets = events.where(F.col("role_of_event").bitwiseAND(PURPOSE_MASK) == TARGET)
     statistics = _statistics(targets, config)
     encoding = Encoding.fit(config.columns, statistics)
     stream = context_stream(events, inputs.plan.targets, config, F.col("role_of_event"))
@@ -72,7 +95,7 @@ def write_snapshot(lake: Lake, inputs: TrainingInputs, uri: str) -> None:
     num_events = max(item.num_rows for item in statistics.values())
     num_bytes = num_events * len(config.columns) * 4
     per_worker = max(FILES_PER_WORKER, num_bytes // BYTES_PER_FILE // inputs.plan.num_workers)
-    # Dealt round robin, so that files are equal but for a few rows.
+    # Round-robin partitioning: the numbers of rows per file differ by a few rows at most.
     files = packed.repartition(int(per_worker) * inputs.plan.num_workers)
     files.write.mode("overwrite").parquet(f"{uri}/{DATA_FOLDER}")
     manifest = Manifest(
@@ -86,18 +109,16 @@ def write_snapshot(lake: Lake, inputs: TrainingInputs, uri: str) -> None:
     write_manifest(uri, manifest)
 
 
-def events_with_role(lake: Lake, inputs: TrainingInputs) -> DataFrame:
-    """Features of events before `as_of`, with `role_of_event`, their role in training.
+def events_with_role(tables: TrainingTables, inputs: TrainingInputs) -> DataFrame:
+    """Return the features of events before `as_of`, with their role in training, `role_of_event`.
 
-    Roles are those of `fraud_models.sequences.event_batch`. Only labels that are mature at `as_of`, 00:00
-    UTC, say anything; the label of an event is the latest of them.
+    Roles are those of `fraud_models.sequences.event_batch`. Only labels that are mature at `as_of`,
+    00:00 UTC, count; the newest of them is the label of an event.
     """
     plan, days = inputs.plan, inputs.plan.days
     moment = known_before(plan.as_of)
-    reach = context_dates(plan.targets, plan.config)
-    features = lake.read(FEATURES_TABLE, inputs.versions[FEATURES_TABLE.name]).where(
-        F.expr(reach.sql) & (F.col("event_time") < F.lit(moment))
-    )
+    dates = context_dates(plan.targets, plan.config)
+    features = tables.features.where(F.expr(dates.sql) & (F.col("event_time") < F.lit(moment)))
     purpose = (
         F.when(F.col("event_time") < F.lit(known_before(days.train_from)), CONTEXT_ONLY)
         .when(F.col("event_time") < F.lit(known_before(days.validation_from)), TARGET)
@@ -105,27 +126,23 @@ def events_with_role(lake: Lake, inputs: TrainingInputs) -> DataFrame:
     )
     if plan.config.supervision == UNSUPERVISED:
         return features.withColumn("role_of_event", purpose)
-    known = FeatureInputs(
-        transactions=features,
-        labels=lake.read(LABELS, inputs.versions[LABELS.name]),
-        policy=label_policy(lake),
-    )
-    labels = labels_as_of(known, moment).select("transaction_id", "is_fraud")
+    label_inputs = FeatureInputs(features, tables.labels, tables.label_policy)
+    labels = labels_as_of(label_inputs, moment).select("transaction_id", "is_fraud")
     if plan.config.supervision == ONE_CLASS:
         labels = labels.where("is_fraud")
-    # What is known to be fraud is never a target: the autoencoder is not to describe it well.
+    # Known frauds are never targets: the autoencoder must not learn to reconstruct them.
     role = F.when(F.col("is_fraud"), CONTEXT_ONLY).otherwise(purpose)
     if plan.config.supervision == SEMI_SUPERVISED:
-        told = F.when(F.col("is_fraud"), KNOWN_FRAUD).when(~F.col("is_fraud"), KNOWN_GENUINE)
-        role = role + F.coalesce(told, F.lit(0))
+        label_role = F.when(F.col("is_fraud"), KNOWN_FRAUD).when(~F.col("is_fraud"), KNOWN_GENUINE)
+        role = role + F.coalesce(label_role, F.lit(0))
     return features.join(labels, "transaction_id", "left").withColumn("role_of_event", role)
 
 
 def _check_labels(events: DataFrame, inputs: TrainingInputs) -> None:
-    """Check that a head has both kinds of labels to learn from.
+    """Check that a semi-supervised training has labels of both classes.
 
     Raises:
-        InputMissing: no event of the training days is known to be a fraud, or to be genuine.
+        InputMissing: the training days have no known fraud, or no known genuine event.
     """
     if inputs.plan.config.supervision != SEMI_SUPERVISED:
         return
@@ -140,20 +157,20 @@ def _check_labels(events: DataFrame, inputs: TrainingInputs) -> None:
     )
     if not row["frauds"] or not row["genuine"]:
         raise InputMissing(
-            f"Of the events of {inputs.plan.targets}, {row['frauds']} are known to be frauds and "
-            f"{row['genuine']} to be genuine.",
-            expected="some of both: a semi-supervised model learns to tell them apart.",
-            remedy="train as of a later day, ingest the labels, or choose a one_class recipe.",
+            f"Of the events of {inputs.plan.targets}, {row['frauds']} are labelled fraud and "
+            f"{row['genuine']} genuine.",
+            expected="labels of both classes, because a semi-supervised model learns from both.",
+            remedy="train as of a later date, ingest the labels, or choose a one_class recipe.",
         )
 
 
 def _statistics(events: DataFrame, config: ModelConfig) -> dict[str, ColumnStatistics]:
-    """Quantiles and nulls of every column over the training events, in one job."""
+    """Compute quantiles and null counts of all columns over the training events, in one job."""
     probabilities = F.array(*(F.lit(step / 100) for step in range(101)))
     aggregates = [F.count("*").alias("num_rows")]
     for name in config.columns:
         value = F.col(name).cast("double")
-        aggregates.append(F.count(value).alias(f"{name} there"))
+        aggregates.append(F.count(value).alias(f"{name} present"))
         aggregates.append(
             F.percentile_approx(value, probabilities, QUANTILE_ACCURACY).alias(f"{name} quantiles")
         )
@@ -161,7 +178,7 @@ def _statistics(events: DataFrame, config: ModelConfig) -> dict[str, ColumnStati
     return {
         name: ColumnStatistics(
             num_rows=row["num_rows"],
-            num_null=row["num_rows"] - row[f"{name} there"],
+            num_null=row["num_rows"] - row[f"{name} present"],
             quantiles=tuple(row[f"{name} quantiles"] or ()),
         )
         for name in config.columns

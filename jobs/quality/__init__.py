@@ -1,1 +1,1 @@
-"""What is accepted: rules for single rows, gates for whole nights, drift, alert volume."""
+"""Data quality: row rules, validation gates for whole nights, drift, and alert volume."""

@@ -1,7 +1,8 @@
-"""How many cards would be alerts, were there no budget: known before scores are published.
+"""The number of cards over the alert threshold, before the alert budget caps the alerts.
 
-The budget caps a night's alerts, so their number cannot show that a model, or the amounts it
-read, went wrong; the number of cards over the threshold can.
+The budget caps the number of alerts of a night. So that number cannot show that a model, or the
+amounts that it read, went wrong. The number of cards over the threshold can, and it is known
+before scores are published.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from jobs.quality.expectations import MAX_HISTORY_NIGHTS
 
 
 def cards_over_threshold(lake: Lake, scores: DataFrame, models: Iterable[str]) -> dict[date, int]:
-    """Cards that pass the threshold of the model that scored them, of each night with scores.
+    """Count, for each night with scores, the cards over the threshold of the model that scored.
 
-    `models` are the versions that were to score; a score of any other passes nowhere.
+    Args:
+        lake: the lake, with the alert budget in its settings.
+        scores: staged scores.
+        models: the model versions that were to score; scores of other versions do not count.
 
     Raises:
-        InputMissing: a model is not in the registry, or damaged.
+        InputMissing: a model is missing from the registry, or damaged.
     """
     registry = open_registry(lake)
     passes = F.lit(False)
@@ -33,19 +37,19 @@ def cards_over_threshold(lake: Lake, scores: DataFrame, models: Iterable[str]) -
         calibration = read_checkpoint(registry.resolve(version)).calibration
         assert calibration is not None, "a model scores only when it is calibrated"
         threshold = calibration.threshold_for(lake.settings.alert_budget)
-        own = F.col("model_version") == F.lit(version)
-        passes = passes | (own & (F.col("score") >= F.lit(threshold)))
+        is_of_version = F.col("model_version") == F.lit(version)
+        passes = passes | (is_of_version & (F.col("score") >= F.lit(threshold)))
     cards = F.count_distinct(F.when(passes, F.col("card_id"))).alias("cards")
     counts = scores.groupBy("business_date").agg(cards).collect()
     return {row["business_date"]: row["cards"] for row in counts}
 
 
 def cards_over_threshold_history(lake: Lake, first: date) -> dict[date, int]:
-    """The same of the nights before, as their publications recorded it under this budget."""
-    before = Dates(first - timedelta(days=MAX_HISTORY_NIGHTS), first - timedelta(days=1))
-    found = {}
-    for day, jobs in night_records(lake, before).items():
+    """Return the recorded counts of earlier nights that were published with the same budget."""
+    earlier = Dates(first - timedelta(days=MAX_HISTORY_NIGHTS), first - timedelta(days=1))
+    history = {}
+    for day, jobs in night_records(lake, earlier).items():
         figures = jobs["publish"].figures if "publish" in jobs else {}
         if figures.get("alert_budget") == lake.settings.alert_budget:
-            found[day] = int(figures["cards_over_threshold"].get(str(day), 0))
-    return found
+            history[day] = int(figures["cards_over_threshold"].get(str(day), 0))
+    return history

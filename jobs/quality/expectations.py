@@ -1,6 +1,7 @@
-"""The forms that expectations take: nothing of a kind, a least or greatest value, a steady factor.
+"""Templates of expectations: a zero count, no nulls, a least or greatest value, a steady volume.
 
-Each looks at facts that `jobs/quality/row_counts.py` has counted; the bound is the expectation's.
+Each template checks facts that `jobs/quality/row_counts.py` has computed. The bound belongs to the
+expectation.
 """
 
 from __future__ import annotations
@@ -19,110 +20,129 @@ from jobs.quality.gate import Expectation, Kind
 
 MIN_HISTORY_NIGHTS = 7
 MAX_HISTORY_NIGHTS = 28
-UNDECIDED = f"fewer than {MIN_HISTORY_NIGHTS} earlier nights, or no rows"
-# By so much two nights differ by chance, in standard deviations of a count.
+TOO_FEW_NIGHTS = f"fewer than {MIN_HISTORY_NIGHTS} earlier nights, or no rows"
+# Two nights can differ by this much by chance, in standard deviations of a Poisson count.
 CHANCE_DEVIATIONS = 3.0
 
 
-def none_of(fact: str, name: str, sentence: str, kind: Kind, words: str = "") -> Expectation:
-    """The fact is a count of what must not be."""
+def must_be_zero(
+    fact: str, name: str, sentence: str, kind: Kind, observed_template: str = ""
+) -> Expectation:
+    """Expect that a count is zero."""
     rule = gxe.ExpectColumnValuesToBeBetween(column=fact, min_value=0, max_value=0)
-    return Expectation(name, sentence, rule, words or f"{{{fact}}} rows", kind=kind)
+    template = observed_template or f"{{{fact}}} rows"
+    return Expectation(name, sentence, rule, template, kind=kind)
 
 
-def same_columns(table_name: str) -> Expectation:
-    """Over facts of columns: those declared are there with their types, and no others."""
+def schema_equals(table_name: str) -> Expectation:
+    """Expect exactly the declared columns, with their types; one row of facts per column."""
     rule = gxe.ExpectColumnPairValuesToBeEqual(column_A="declared", column_B="found")
     return Expectation(
         "schema",
-        f"The columns are those that `{table_name}` declares, with their types.",
+        f"The columns and their types are those that `{table_name}` declares.",
         rule,
         "found {found}, declared {declared}",
         kind="schema",
     )
 
 
-def given(table: Table) -> list[Expectation]:
-    """No null in a column that the table declares to have none."""
+def not_null(table: Table) -> list[Expectation]:
+    """Expect no null in the columns that the table declares as not nullable."""
     return [
-        none_of(
-            f"{column.name}_missing",
-            f"{column.name}_given",
-            f"Every row has its {column.name}.",
+        must_be_zero(
+            f"{column}_missing",
+            f"{column}_given",
+            f"{column} is never null.",
             "schema",
-            f"{{{column.name}_missing}} rows without",
+            f"{{{column}_missing}} rows without {column}",
         )
-        for column in table.columns
-        if not column.nullable
+        for column in required_columns(table)
     ]
 
 
-def required(table: Table) -> list[str]:
-    """The columns that `given` looks at."""
+def required_columns(table: Table) -> list[str]:
+    """Return the columns that the table declares as not nullable."""
     return [column.name for column in table.columns if not column.nullable]
 
 
 def at_least(column: str, low: float) -> Expectation:
-    """No value lies below."""
+    """Expect no value below `low`; a night without values passes."""
     fact = f"{column}_min"
     rule = gxe.ExpectColumnValuesToBeBetween(column=fact, min_value=low)
     sentence = f"{column} is at least {low:,g}."
     return Expectation(
-        f"{column}_at_least", sentence, rule, f"the least is {{{fact}}}", unknown="holds"
+        f"{column}_at_least", sentence, rule, f"the minimum is {{{fact}}}", if_missing="pass"
     )
 
 
 def at_most(column: str, high: float) -> Expectation:
-    """No value lies above, or is no number."""
+    """Expect no value above `high` and no NaN; a night without values passes."""
     fact = f"{column}_max"
     rule = gxe.ExpectColumnValuesToBeBetween(column=fact, max_value=high)
-    sentence = f"{column} is at most {high:,g}, and a number."
+    sentence = f"{column} is at most {high:,g}, and never NaN."
     return Expectation(
-        f"{column}_at_most", sentence, rule, f"the greatest is {{{fact}}}", unknown="holds"
+        f"{column}_at_most", sentence, rule, f"the maximum is {{{fact}}}", if_missing="pass"
     )
 
 
-def steady(fact: str, name: str, sentence: str, factor: float, words: str) -> Expectation:
-    """A night's factor to the nights before it; without enough of them there is no verdict."""
+def within_factor_of_median(
+    fact: str, name: str, sentence: str, factor: float, observed_template: str
+) -> Expectation:
+    """Expect a night's volume within a factor of the median of the nights before it.
+
+    The check is not applicable if there are too few earlier nights.
+    """
     rule = gxe.ExpectColumnValuesToBeBetween(column=fact, min_value=1 / factor, max_value=factor)
     return Expectation(
-        name, sentence, rule, words, kind="volume", unknown="undecided", undecided=UNDECIDED
+        name,
+        sentence,
+        rule,
+        observed_template,
+        kind="volume",
+        if_missing="not applicable",
+        missing_reason=TOO_FEW_NIGHTS,
     )
 
 
-def factor_to_usual(count: int, earlier: Iterable[int]) -> tuple[float | None, float | None]:
-    """How many times the usual a count is, and the usual: the median of up to 28 nights.
+def factor_to_median(count: int, earlier: Iterable[int]) -> tuple[float | None, float | None]:
+    """Return a count divided by the median of up to 28 earlier nights, and that median.
 
-    A difference that chance explains counts as none, or a bank of few cards would never be steady.
+    The factor is 1 if chance explains the difference. Without this rule the volume of a bank with
+    few cards would never be steady. Both values are None if there are too few earlier nights.
 
-    >>> factor_to_usual(50, [100] * 7)
+    >>> factor_to_median(50, [100] * 7)
     (0.5, 100.0)
-    >>> factor_to_usual(3, [1, 2, 1, 2, 1, 2, 1])
+    >>> factor_to_median(3, [1, 2, 1, 2, 1, 2, 1])
     (1.0, 1.0)
-    >>> factor_to_usual(3, [3] * 6)
+    >>> factor_to_median(3, [3] * 6)
     (None, None)
     """
     counts = list(earlier)[-MAX_HISTORY_NIGHTS:]
     if len(counts) < MIN_HISTORY_NIGHTS:
         return None, None
-    usual = float(median(counts))
-    if abs(count - usual) <= CHANCE_DEVIATIONS * math.sqrt(usual):
-        return 1.0, usual
-    return (count / usual if usual else math.inf), usual
+    middle = float(median(counts))
+    if abs(count - middle) <= CHANCE_DEVIATIONS * math.sqrt(middle):
+        return 1.0, middle
+    return (count / middle if middle else math.inf), middle
 
 
-def factors(counts: Mapping[date, int], history: Mapping[date, int]) -> dict[date, dict[str, Any]]:
-    """Each night's factor to the nights before it, those of the same run included."""
-    known = dict(history)
-    found = {}
+def factors_to_median(
+    counts: Mapping[date, int], history: Mapping[date, int]
+) -> dict[date, dict[str, Any]]:
+    """Return the facts `factor` and `median` of each night.
+
+    The earlier nights of a night include those of the same run.
+    """
+    all_counts = dict(history)
+    facts = {}
     for day in sorted(counts):
-        earlier = [known[other] for other in sorted(known) if other < day]
-        factor, usual = factor_to_usual(counts[day], earlier)
-        found[day] = {"factor": factor, "usual": usual}
-        known[day] = counts[day]
-    return found
+        earlier = [all_counts[other] for other in sorted(all_counts) if other < day]
+        factor, middle = factor_to_median(counts[day], earlier)
+        facts[day] = {"factor": factor, "median": middle}
+        all_counts[day] = counts[day]
+    return facts
 
 
-def warning(expectation: Expectation) -> Expectation:
-    """The same, but it stops nothing."""
+def as_warning(expectation: Expectation) -> Expectation:
+    """Return the same expectation with severity `warn`: it cannot stop the night."""
     return replace(expectation, severity="warn")

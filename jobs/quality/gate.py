@@ -1,12 +1,13 @@
-"""Gates: Great Expectations decides whether a night may go on. The one door to that library.
+"""Validation gates: Great Expectations decides whether a night may continue.
 
-A gate looks at facts, not at rows: what was counted of a night is one row of a small table
-(`jobs/quality/row_counts.py`), and expectations say what has to hold for it. So a check costs no pass
-over the data, and a failing one names its nights. Run on a million rows, the library took a dozen
-Spark jobs for what two passes count.
+This is the only package that imports that library. A gate checks facts, not rows. Facts are counts
+and metrics that Spark has computed (`jobs/quality/row_counts.py`): one row per night, in a small
+table. Expectations say which facts are valid. So a check needs no pass over the data, and a failed
+check names its nights. Run directly on a million rows, the library started a dozen Spark jobs for
+what two passes compute.
 
-A gate passes only when every `fail` check was evaluated and holds. A check that crashed is a
-failed one, and so is a check whose fact is not known, unless it says otherwise.
+A gate passes only if every check of severity `fail` was evaluated and passed. A check that crashed
+counts as failed. So does a check whose fact is missing, unless its expectation says otherwise.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from great_expectations.checkpoint import Checkpoint
 from feature_defs.errors import MAX_NAMED, GateFailed
 from jobs.lake.errors import is_infrastructure_error
 from jobs.lake.runs import Run
-from jobs.lake.spark_errors import UNREADABLE, first_line
-from jobs.quality.overrides import GATES, NEVER_OVERRULED, GateOverride, Outcome
+from jobs.lake.spark_errors import SPARK_READ_ERRORS, first_line
+from jobs.quality.overrides import GATES, NEVER_OVERRIDDEN, GateOverride, Outcome, short_name
+
+MAX_OBSERVED_CHARACTERS = 2000
+MAX_CRASH_CHARACTERS = 500
 
 Severity = Literal["fail", "warn"]
 Status = Literal["passed", "failed", "crashed", "not applicable"]
@@ -33,26 +37,28 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Expectation:
-    """What has to hold for every row of facts; `severity` says whether it can stop the night."""
+    """A condition on every row of facts."""
 
     name: str
     sentence: str
+    """The condition as a sentence for readers."""
     rule: Any
-    """A Great Expectations expectation over the columns of the facts."""
-    words: str
-    """What was seen, filled in from a row of facts (`str.format`)."""
+    """A Great Expectations expectation on the columns of the facts."""
+    observed_template: str
+    """Text of the observed values (`str.format`), filled in from a row of facts."""
     severity: Severity = "fail"
+    """Whether a failure stops the night or only warns."""
     kind: Kind = "range"
-    unknown: Literal["fails", "holds", "undecided"] = "fails"
-    """What a fact that is not there means. An extreme of no rows holds; a comparison with too
-    few nights is undecided: not applicable."""
-    undecided: str = ""
-    """Why nothing can be decided when no fact is there."""
+    if_missing: Literal["fail", "pass", "not applicable"] = "fail"
+    """Outcome for a row whose fact is missing. The extreme of no rows passes. A comparison with too
+    few nights is not applicable."""
+    missing_reason: str = ""
+    """Why the check is not applicable when the fact is missing in every row."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one expectation."""
+    """The outcome of one expectation."""
 
     name: str
     sentence: str
@@ -62,30 +68,30 @@ class Check:
     kind: Kind = "range"
 
     @property
-    def stops(self) -> bool:
-        """Whether this check stops the night."""
+    def is_blocking(self) -> bool:
+        """Return whether this check stops the night."""
         return self.severity == "fail" and self.status in ("failed", "crashed")
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """A gate's verdict and how it came about."""
+    """The outcome of a gate: all its checks."""
 
     gate: str
     checks: tuple[Check, ...]
 
     @property
-    def stops(self) -> list[Check]:
-        """The checks that stop the night."""
-        return [check for check in self.checks if check.stops]
+    def blocking_checks(self) -> list[Check]:
+        """Return the checks that stop the night."""
+        return [check for check in self.checks if check.is_blocking]
 
     @property
     def passed(self) -> bool:
-        """True when there were checks and none of them stops the night."""
-        return bool(self.checks) and not self.stops
+        """Return whether the gate has checks and none of them stops the night."""
+        return bool(self.checks) and not self.blocking_checks
 
     def as_record(self) -> dict[str, Any]:
-        """What `runs` keeps of the gate."""
+        """Return what `runs` stores of the gate."""
         return {
             "gate": self.gate,
             "passed": self.passed,
@@ -93,15 +99,15 @@ class GateResult:
         }
 
     def __add__(self, other: GateResult) -> GateResult:
-        """The same gate over other facts."""
+        """Join the checks of the same gate on two sets of facts."""
         assert self.gate == other.gate
         return GateResult(self.gate, self.checks + other.checks)
 
 
 def validate(
-    gate: str, expectations: Sequence[Expectation], facts: Sequence[Row], named_by: str = ""
+    gate: str, expectations: Sequence[Expectation], facts: Sequence[Row], name_column: str = ""
 ) -> GateResult:
-    """Run expectations over facts; `named_by` is the column that names a row (a night's date)."""
+    """Check expectations on rows of facts; `name_column` names a row in texts (its date)."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_or_update_pandas(name="facts")
@@ -112,7 +118,7 @@ def validate(
     definition = context.validation_definitions.add(
         gx.ValidationDefinition(name=gate, data=batch, suite=suite)
     )
-    # Facts are few: the library may tell each row that does not hold.
+    # There are few rows of facts, so the library can return every row that fails.
     checkpoint = context.checkpoints.add(
         Checkpoint(name=gate, validation_definitions=[definition], result_format="COMPLETE")
     )
@@ -121,118 +127,128 @@ def validate(
     results = {result.expectation_config.id: result for result in validation.results}
     return GateResult(
         gate,
-        tuple(_check(item, results.get(item.rule.id), facts, named_by) for item in expectations),
+        tuple(_check(item, results.get(item.rule.id), facts, name_column) for item in expectations),
     )
 
 
-def _check(expectation: Expectation, result: Any, facts: Sequence[Row], named_by: str) -> Check:
+def _check(expectation: Expectation, result: Any, facts: Sequence[Row], name_column: str) -> Check:
     def check(status: Status, observed: str) -> Check:
         item = expectation
-        return Check(item.name, item.sentence, item.severity, status, observed[:2000], item.kind)
+        text = observed[:MAX_OBSERVED_CHARACTERS]
+        return Check(item.name, item.sentence, item.severity, status, text, item.kind)
 
     if result is None:
-        return check("crashed", "no result came back")
-    crash = _exception(result.exception_info or {})
+        return check("crashed", "the library returned no result")
+    crash = _crash_message(result.exception_info or {})
     if crash:
         return check("crashed", crash)
-    unknown = [place for place, row in enumerate(facts) if _unknown(expectation, row)]
-    wrong = set((result.result or {}).get("unexpected_index_list") or ())
-    if expectation.unknown == "fails":
-        wrong.update(unknown)
-    elif expectation.unknown == "undecided" and len(unknown) == len(facts):
-        return check("not applicable", expectation.undecided)
-    if wrong or not result.success:
-        return check("failed", _seen(expectation, [facts[p] for p in sorted(wrong)], named_by))
-    known = [row for place, row in enumerate(facts) if place not in unknown]
-    seen = _seen(expectation, known, "") if len(known) == 1 else f"{len(known)} hold"
-    return check("passed", seen if known else "")
+    missing = [index for index, row in enumerate(facts) if _is_missing(expectation, row)]
+    failed = set((result.result or {}).get("unexpected_index_list") or ())
+    if expectation.if_missing == "fail":
+        failed.update(missing)
+    elif expectation.if_missing == "not applicable" and len(missing) == len(facts):
+        return check("not applicable", expectation.missing_reason)
+    if failed or not result.success:
+        rows = [facts[index] for index in sorted(failed)]
+        return check("failed", _observed(expectation, rows, name_column))
+    present = [row for index, row in enumerate(facts) if index not in missing]
+    if not present:
+        return check("passed", "")
+    one = len(present) == 1
+    return check("passed", _observed(expectation, present, "") if one else f"{len(present)} passed")
 
 
-def _unknown(expectation: Expectation, row: Row) -> bool:
-    """Whether a fact that the expectation looks at is not there; the library skips those."""
+def _is_missing(expectation: Expectation, row: Row) -> bool:
+    """Return whether a fact of the expectation is missing; the library skips such rows."""
     rule = expectation.rule
     columns = [getattr(rule, name, None) for name in ("column", "column_A", "column_B")]
     return any(bool(pd.isna(row.get(column))) for column in columns if column is not None)
 
 
-def _seen(expectation: Expectation, rows: Sequence[Row], named_by: str) -> str:
-    """The rows in words, each with its name; the first few of many."""
-    said = []
+def _observed(expectation: Expectation, rows: Sequence[Row], name_column: str) -> str:
+    """Describe the observed values of the first rows, each with the row's name."""
+    texts = []
     for row in rows[:MAX_NAMED]:
-        unknown = _unknown(expectation, row)
-        words = "not known" if unknown else expectation.words.format_map(row)
-        said.append(f"{row[named_by]}: {words}" if named_by else words)
+        is_missing = _is_missing(expectation, row)
+        text = "unknown" if is_missing else expectation.observed_template.format_map(row)
+        texts.append(f"{row[name_column]}: {text}" if name_column else text)
     more = f"; and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
-    return "; ".join(said) + more
+    return "; ".join(texts) + more
 
 
-def _exception(info: dict[str, Any]) -> str:
-    """The message of an error inside an expectation; flat or keyed by metric, by version."""
+def _crash_message(info: dict[str, Any]) -> str:
+    """Return the message of an exception inside an expectation, or an empty text.
+
+    Depending on its version, the library returns it flat or keyed by metric.
+    """
     entries = [info] if "raised_exception" in info else list(info.values())
     for entry in entries:
         if isinstance(entry, dict) and entry.get("raised_exception"):
-            return str(entry.get("exception_message", "it gave no message"))[:500]
+            return str(entry.get("exception_message", "no message"))[:MAX_CRASH_CHARACTERS]
     return ""
 
 
-def judged(gate: str, judge: Callable[[], GateResult]) -> GateResult:
-    """What `judge` decides; when the facts cannot be counted, a gate that failed for that."""
+def run_or_crash(gate: str, run_checks: Callable[[], GateResult]) -> GateResult:
+    """Return the result of `run_checks`, or a crashed gate if the facts cannot be computed."""
     try:
-        return judge()
-    except UNREADABLE as error:
+        return run_checks()
+    except SPARK_READ_ERRORS as error:
         if is_infrastructure_error(error):
             raise
-        sentence = "What the gate looks at can be read."
-        return uncounted(gate, "facts_counted", sentence, first_line(error))
+        sentence = "The gate's inputs can be read."
+        return crashed_gate(gate, "facts_counted", sentence, first_line(error))
 
 
-def uncounted(gate: str, name: str, sentence: str, error: str) -> GateResult:
-    """A gate that could not look at anything, and why."""
+def crashed_gate(gate: str, name: str, sentence: str, error: str) -> GateResult:
+    """Return a gate whose only check crashed with this error."""
     return GateResult(gate, (Check(name, sentence, "fail", "crashed", error, "conservation"),))
 
 
-def require(result: GateResult, run: Run, acceptance: GateOverride | None = None) -> None:
-    """Record a gate's result and stop the night when it did not pass and nobody overrules it.
+def require(result: GateResult, run: Run, override: GateOverride | None = None) -> None:
+    """Record a gate's result; stop the night if the gate failed and was not overridden.
 
     Raises:
-        GateFailed: it did not; every check that stops the night is named with what it saw.
+        GateFailed: the gate failed; the message lists every blocking check and what it observed.
     """
     record = result.as_record()
     run.gates.append(record)
-    guarded = [check.name for check in result.stops if check.kind in NEVER_OVERRULED]
-    if acceptance is not None:
-        assert acceptance.gate == result.gate, "the command line has made sure of it"
-        refused = bool(guarded) or not result.checks
+    protected = [c.name for c in result.blocking_checks if c.kind in NEVER_OVERRIDDEN]
+    if override is not None:
+        assert override.gate == result.gate, "override_from_options checks the gate"
+        refused = bool(protected) or not result.checks
         outcome: Outcome = "not needed" if result.passed else "refused" if refused else "overruled"
-        record["accepted"] = acceptance.as_record(outcome)
+        record["accepted"] = override.as_record(outcome)
         if outcome == "overruled":
             return
     if result.passed:
         return
-    seen = "; ".join(f"{c.sentence} ({c.name}: {c.status}, {c.observed})" for c in result.stops)
+    blocking = "; ".join(
+        f"{c.sentence} ({c.name}: {c.status}, {c.observed})" for c in result.blocking_checks
+    )
     raise GateFailed(
-        f"{result.gate} stopped {run.dates or run.job}: {seen or 'it had nothing to check'}.",
+        f"{result.gate} stopped {run.dates or run.job}: {blocking or 'it had nothing to check'}.",
         expected="every check of the gate to pass.",
-        remedy=_remedy(result, run, guarded, accepted=acceptance is not None),
+        remedy=_remedy(result, run, protected, override_requested=override is not None),
     )
 
 
-def _remedy(result: GateResult, run: Run, guarded: list[str], *, accepted: bool) -> str:
-    mend = "mend the cause and run the job again"
+def _remedy(result: GateResult, run: Run, protected: list[str], *, override_requested: bool) -> str:
+    fix = "fix the cause and run the job again"
     if run.dates:
-        mend = f"look at all checks with `report --date {run.dates.last}`, {mend}"
-    if guarded:
-        never = f"; nobody overrules conservation or schema ({', '.join(guarded)})"
-        return mend + (never if accepted else "") + "."
+        fix = f"read all checks with `report --date {run.dates.last}`, {fix}"
+    if protected:
+        names = ", ".join(protected)
+        never = f"; conservation and schema checks cannot be overridden ({names})"
+        return fix + (never if override_requested else "") + "."
     if GATES.get(run.job) != result.gate or not result.checks:
-        return mend + "."
-    word = result.gate.rstrip(")").split("(")[1]
+        return fix + "."
     nights = ""
     if run.dates and run.dates.num_nights == 1:
         nights = f" --date {run.dates}"
     elif run.dates:
         nights = f" --from {run.dates.first} --to {run.dates.last}"
-    # An acceptance is of what was looked at: the delivery may be another than the usual one.
+    command = f"{run.job}{nights} --accept {short_name(result.gate)} --reason TEXT"
+    # The override must apply to the same delivery, which may not be the default one.
     source = run.arguments.get("source")
     same = f", with the same delivery ({source})" if source else ""
-    return f"{mend}, or overrule the gate: `{run.job}{nights} --accept {word} --reason TEXT`{same}."
+    return f"{fix}, or override the gate: `{command}`{same}."

@@ -1,8 +1,8 @@
-"""What is counted of staged rows, night by night, for gates to judge.
+"""Facts of staged rows, night by night, for gates to check.
 
-A few passes however many checks there are: one over either side, and a shuffle only where keys do
-not match. Spark only counts; what a figure has to be is said by the
-expectations of `jobs/quality/suites`.
+A fact is a count, a minimum, a maximum or a ratio with a name. Counting takes a few passes,
+however many checks there are: one over each side, and a shuffle only if the keys do not match.
+Spark only counts; the expectations of `jobs/quality/suites` say which values are valid.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from jobs.lake.dates import Dates
 from jobs.lake.tables import Table
 
 NIGHT = "business_date"
-ABSENT = "not there"
-# The number of rows, and exact sums of two hashes of their ids, as halves that no sum overflows.
-MARKS = {
+ABSENT = "absent"
+# The number of rows, and exact sums of two hashes of their ids. Each hash is summed as two halves,
+# so that no sum overflows. The names are stored in `runs`.
+CHECKSUMS = {
     "marked_rows": "count(*)",
     **{
         f"marked_{half}_of_{hashed}": f"sum({function})"
@@ -34,25 +35,25 @@ MARKS = {
         )
     },
 }
-# Where a run keeps what its gate has counted of the accepted transactions.
+# Key in a run's figures of the checksums that its gate has computed of the accepted transactions.
 ACCEPTED_KEYS = "accepted_keys"
-NO_KEYS = dict.fromkeys(
-    ("num_accepted", "num_staged", "num_without", "num_strangers", "num_copies"), 0
+ZERO_COVERAGE = dict.fromkeys(
+    ("num_accepted", "num_staged", "num_missing_keys", "num_unknown_keys", "num_duplicates"), 0
 )
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Facts per night, and what holds for a night that has no rows."""
+class NightFacts:
+    """Facts by night, and the facts of a night without rows."""
 
     by_night: Mapping[date, Mapping[str, Any]]
-    otherwise: Mapping[str, Any]
+    empty_night: Mapping[str, Any]
 
-    def without(self, names: Collection[str]) -> Counted:
-        """The other facts."""
-        return Counted(
+    def without(self, names: Collection[str]) -> NightFacts:
+        """Return the facts except those with these names."""
+        return NightFacts(
             {day: _without(facts, names) for day, facts in self.by_night.items()},
-            _without(self.otherwise, names),
+            _without(self.empty_night, names),
         )
 
 
@@ -62,108 +63,114 @@ def _without(facts: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Profile:
-    """Which columns of staged rows are looked at, and for what."""
+    """The facts to compute from the columns of staged rows."""
 
-    ranged: Sequence[str] = ()
-    """Numbers: their least and greatest value, as `<name>_min` and `<name>_max`."""
-    required: Sequence[str] = ()
+    range_columns: Sequence[str] = ()
+    """Numeric columns whose extremes are computed, as `<name>_min` and `<name>_max`."""
+    required_columns: Sequence[str] = ()
     """Columns whose nulls are counted, as `<name>_missing`."""
-    counted: Mapping[str, str] = field(default_factory=dict)
-    """Further aggregates of the same pass, as SQL by name; a night without rows has none."""
+    aggregates: Mapping[str, str] = field(default_factory=dict)
+    """Further SQL aggregates of the same pass, by fact name; None for a night without rows."""
 
-    def of(self, rows: DataFrame) -> Counted:
-        """Count in one pass."""
+    def compute(self, rows: DataFrame) -> NightFacts:
+        """Compute the facts of each night in one pass."""
         aggregates: dict[str, Column] = {}
-        otherwise: dict[str, Any] = {}
-        for name in self.ranged:
-            # NaN counts as beyond every bound: a comparison with it would hold.
+        empty_night: dict[str, Any] = {}
+        for name in self.range_columns:
+            # NaN counts as infinity: a comparison with NaN would pass.
             value = F.nanvl(F.col(name).cast("double"), F.lit(math.inf))
             aggregates |= {f"{name}_min": F.min(value), f"{name}_max": F.max(value)}
-            otherwise |= {f"{name}_min": None, f"{name}_max": None}
-        for name in self.required:
+            empty_night |= {f"{name}_min": None, f"{name}_max": None}
+        for name in self.required_columns:
             aggregates[f"{name}_missing"] = F.count_if(F.col(name).isNull())
-            otherwise[f"{name}_missing"] = 0
-        for name, aggregate in self.counted.items():
+            empty_night[f"{name}_missing"] = 0
+        for name, aggregate in self.aggregates.items():
             aggregates[name] = F.expr(aggregate)
-            otherwise[name] = None
-        return per_night(rows, aggregates, otherwise)
+            empty_night[name] = None
+        return aggregate_per_night(rows, aggregates, empty_night)
 
 
-def per_night(
-    rows: DataFrame, aggregates: Mapping[str, Column], otherwise: Mapping[str, Any]
-) -> Counted:
-    """Aggregates of each night's rows, in one pass."""
-    counted = rows.groupBy(NIGHT).agg(*(c.alias(name) for name, c in aggregates.items())).collect()
-    return Counted(
-        {row[NIGHT]: {name: row[name] for name in aggregates} for row in counted}, otherwise
+def aggregate_per_night(
+    rows: DataFrame, aggregates: Mapping[str, Column], empty_night: Mapping[str, Any]
+) -> NightFacts:
+    """Compute aggregates of each night's rows in one pass."""
+    named = (column.alias(name) for name, column in aggregates.items())
+    collected = rows.groupBy(NIGHT).agg(*named).collect()
+    return NightFacts(
+        {row[NIGHT]: {name: row[name] for name in aggregates} for row in collected}, empty_night
     )
 
 
 @dataclass
 class AcceptedKeys:
-    """The accepted transactions that staged rows belong to, at one version of their table.
+    """The accepted transactions that staged rows must belong to, at one version of their table.
 
-    Gate 2 and gate 4 of a night look at the same version, which never changes, so what one has
-    counted of it the other need not count again.
+    Gate 2 and gate 4 of a night read the same version, which never changes. So the second gate
+    reuses the checksums that the first one recorded.
     """
 
     rows: DataFrame
     version: int
-    counted: Mapping[str, Any] | None = None
-    """What `as_record` gave for an earlier gate; of another version it counts for nothing."""
+    recorded: Mapping[str, Any] | None = None
+    """The result of `as_record` at an earlier gate; ignored if its version differs."""
 
     @cached_property
-    def marks(self) -> dict[date, dict[str, Any]]:
-        """The number of rows of each night, and the sums of their hashes."""
-        known = self.counted or {}
-        if known.get("version") == self.version:
-            return {date.fromisoformat(day): dict(marks) for day, marks in known["marks"].items()}
-        aggregates = {name: F.expr(aggregate) for name, aggregate in MARKS.items()}
-        return {
-            day: dict(facts) for day, facts in per_night(self.rows, aggregates, {}).by_night.items()
-        }
+    def checksums(self) -> dict[date, dict[str, Any]]:
+        """Return the checksums (`CHECKSUMS`) of each night."""
+        recorded = self.recorded or {}
+        if recorded.get("version") == self.version:
+            return {
+                date.fromisoformat(day): dict(checksums)
+                for day, checksums in recorded["marks"].items()
+            }
+        aggregates = {name: F.expr(aggregate) for name, aggregate in CHECKSUMS.items()}
+        by_night = aggregate_per_night(self.rows, aggregates, {}).by_night
+        return {day: dict(facts) for day, facts in by_night.items()}
 
     def as_record(self) -> dict[str, Any]:
-        """What a run keeps of it."""
-        marks = {str(day): facts for day, facts in self.marks.items()}
-        return {"version": self.version, "marks": marks}
-
-
-def counted_with_coverage(
-    profile: Profile, accepted: AcceptedKeys, staged: DataFrame
-) -> list[Counted]:
-    """What a profile counts of staged rows, and which keys only one side has, and copies.
-
-    Facts of the keys: `num_accepted`, `num_staged`; `num_without` accepted keys that have no staged
-    row; `num_strangers` staged rows without an accepted key; `num_copies` staged rows beyond the
-    first.
-
-    Where both sides have as many rows and the same sums of two 64-bit hashes of their ids, they
-    hold the same ids (two different sets would by chance in one of 10^38 cases), and accepted ids
-    are unique by gate 1. Anything else is compared key by key: a shuffle of both sides, which took
-    four fifths of the gate's time on a million rows. The sums of the staged ids come with the
-    profile's own pass.
-    """
-    with_marks = replace(profile, counted={**profile.counted, **MARKS}).of(staged)
-    theirs = {day: _marks(facts) for day, facts in with_marks.by_night.items()}
-    if accepted.marks != theirs:
-        coverage = _compared(accepted.rows, staged)
-    else:
-        numbers = {day: mark["marked_rows"] for day, mark in theirs.items()}
-        same = {
-            day: {**NO_KEYS, "num_accepted": number, "num_staged": number}
-            for day, number in numbers.items()
+        """Return what a run records of the keys."""
+        return {
+            "version": self.version,
+            "marks": {str(day): facts for day, facts in self.checksums.items()},
         }
-        coverage = Counted(same, NO_KEYS)
-    return [coverage, with_marks.without(MARKS)]
 
 
-def _marks(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: facts[name] for name in MARKS}
+def profile_with_key_coverage(
+    profile: Profile, accepted: AcceptedKeys, staged: DataFrame
+) -> list[NightFacts]:
+    """Compute a profile of staged rows, and compare their keys with the accepted ones.
+
+    The facts of the keys are `num_accepted` and `num_staged` rows; `num_missing_keys`, accepted
+    keys without a staged row; `num_unknown_keys`, staged rows without an accepted key; and
+    `num_duplicates`, staged rows beyond the first of their key.
+
+    If both sides have the same number of rows and the same sums of two 64-bit hashes of their ids,
+    they have the same ids: two different sets would match by chance in one of 10^38 cases, and
+    gate 1 guarantees that accepted ids are unique. Otherwise the keys are compared one by one. That
+    shuffles both sides, and took four fifths of the gate's time on a million rows. The sums of
+    the staged ids are computed in the profile's own pass.
+    """
+    extended = replace(profile, aggregates={**profile.aggregates, **CHECKSUMS})
+    facts = extended.compute(staged)
+    checksums = {day: _checksums(night) for day, night in facts.by_night.items()}
+    if accepted.checksums != checksums:
+        coverage = _compare_keys(accepted.rows, staged)
+    else:
+        num_rows = {day: checksum["marked_rows"] for day, checksum in checksums.items()}
+        equal = {
+            day: {**ZERO_COVERAGE, "num_accepted": number, "num_staged": number}
+            for day, number in num_rows.items()
+        }
+        coverage = NightFacts(equal, ZERO_COVERAGE)
+    return [coverage, facts.without(CHECKSUMS)]
 
 
-def _compared(accepted: DataFrame, staged: DataFrame) -> Counted:
-    """Both sides key by key, by one shuffle of them together."""
+def _checksums(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name in CHECKSUMS}
+
+
+def _compare_keys(accepted: DataFrame, staged: DataFrame) -> NightFacts:
+    """Compare both sides key by key, with one shuffle of both together."""
     keys = [NIGHT, "transaction_id"]
     both = accepted.select(*keys, F.lit(1).alias("a"), F.lit(0).alias("s")).unionByName(
         staged.select(*keys, F.lit(0).alias("a"), F.lit(1).alias("s"))
@@ -172,53 +179,54 @@ def _compared(accepted: DataFrame, staged: DataFrame) -> Counted:
     aggregates = {
         "num_accepted": F.sum("a"),
         "num_staged": F.sum("s"),
-        "num_without": F.count_if((F.col("a") > 0) & (F.col("s") == 0)),
-        "num_strangers": F.sum(F.when(F.col("a") == 0, F.col("s")).otherwise(0)),
-        "num_copies": F.sum(F.greatest(F.col("s") - 1, F.lit(0))),
+        "num_missing_keys": F.count_if((F.col("a") > 0) & (F.col("s") == 0)),
+        "num_unknown_keys": F.sum(F.when(F.col("a") == 0, F.col("s")).otherwise(0)),
+        "num_duplicates": F.sum(F.greatest(F.col("s") - 1, F.lit(0))),
     }
-    return per_night(per_key, aggregates, NO_KEYS)
+    return aggregate_per_night(per_key, aggregates, ZERO_COVERAGE)
 
 
-def copies(rows: DataFrame, key: Sequence[str], name: str) -> Counted:
-    """Rows beyond the first of each key, whichever night they are in, as the fact `name`.
+def count_duplicates(rows: DataFrame, key: Sequence[str], fact: str) -> NightFacts:
+    """Count the rows beyond the first of each key, in all nights together.
 
-    Equal keys have equal hashes: where no 64-bit hash stands twice, no key does, and only numbers
-    were shuffled. Otherwise keys are compared themselves.
+    Equal keys have equal hashes. So if no 64-bit hash occurs twice, no key does, and only numbers
+    were shuffled. Otherwise the keys themselves are compared.
     """
     hashes = rows.groupBy(F.xxhash64(*key).alias("hash")).agg(F.count("*").alias("n"))
     if not hashes.where("n > 1").count():
-        return Counted({}, {name: 0})
+        return NightFacts({}, {fact: 0})
     repeated = (
         rows.groupBy(*key)
         .agg(F.count("*").alias("n"), F.max(NIGHT).alias("night"))
         .where("n > 1")
         .select(F.col("night").alias(NIGHT), (F.col("n") - 1).alias("more"))
     )
-    return per_night(repeated, {name: F.sum("more")}, {name: 0})
+    return aggregate_per_night(repeated, {fact: F.sum("more")}, {fact: 0})
 
 
-def nights(dates: Dates, parts: Iterable[Counted]) -> list[dict[str, Any]]:
-    """One row of facts per night: those of the run, and any other that rows were found in."""
-    counted = list(parts)
-    days = {dates.first + timedelta(days=offset) for offset in range(dates.num_nights)}
-    found = {day for part in counted for day in part.by_night}
+def rows_of_facts(dates: Dates, parts: Iterable[NightFacts]) -> list[dict[str, Any]]:
+    """Join facts into one row per night: each night of the run, and any other that has rows."""
+    all_parts = list(parts)
+    run_days = {dates.first + timedelta(days=offset) for offset in range(dates.num_nights)}
+    days_with_rows = {day for part in all_parts for day in part.by_night}
     rows = []
-    # Rows without a date come first: they have no night.
-    for day in sorted(days | found, key=lambda day: (day is not None, day)):
-        row: dict[str, Any] = {NIGHT: day, "nights_off": int(day is not None and day not in days)}
-        for part in counted:
-            row |= {**part.otherwise, **part.by_night.get(day, {})}
+    # Rows without a date belong to no night; they come first.
+    for day in sorted(run_days | days_with_rows, key=lambda day: (day is not None, day)):
+        is_outside = day is not None and day not in run_days
+        row: dict[str, Any] = {NIGHT: day, "nights_outside_run": int(is_outside)}
+        for part in all_parts:
+            row |= {**part.empty_night, **part.by_night.get(day, {})}
         rows.append(row)
     return rows
 
 
 def declared_types(table: Table) -> dict[str, str]:
-    """Spark's names of the types of a table's columns."""
+    """Return the Spark type of each column that a table declares, as text."""
     return {column.name: column.type for column in table.columns}
 
 
-def columns(found: Mapping[str, str], declared: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One row of facts per column that is declared or was found."""
+def column_facts(found: Mapping[str, str], declared: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return one row of facts for each column that is declared or exists."""
     return [
         {"column": name, "declared": declared.get(name, ABSENT), "found": found.get(name, ABSENT)}
         for name in {**declared, **found}

@@ -1,7 +1,8 @@
-"""The gate before a publication: are staged rows those of the table, one per transaction, and sane?
+"""Gates 2 and 4: may staged rows be published?
 
-Gates 2 and 4 are this one. Columns come first, for rows of other columns cannot be counted; then
-the keys, one pass for everything else, and one verdict over facts per night.
+The staged columns must be those of the table, with one row per accepted transaction and valid
+values. Columns are checked first, because rows with other columns cannot be counted. Then the keys
+are compared, everything else is counted in one pass, and the checks run on facts per night.
 """
 
 from __future__ import annotations
@@ -13,96 +14,102 @@ from pyspark.sql import DataFrame
 
 from jobs.lake.dates import Dates
 from jobs.lake.tables import Table
-from jobs.quality.expectations import given, none_of, required, same_columns
-from jobs.quality.gate import Expectation, GateResult, judged, validate
+from jobs.quality.expectations import must_be_zero, not_null, required_columns, schema_equals
+from jobs.quality.gate import Expectation, GateResult, run_or_crash, validate
 from jobs.quality.row_counts import (
     NIGHT,
     AcceptedKeys,
-    Counted,
+    NightFacts,
     Profile,
-    columns,
-    counted_with_coverage,
+    column_facts,
     declared_types,
-    nights,
+    profile_with_key_coverage,
+    rows_of_facts,
 )
 
 
 @dataclass(frozen=True)
 class RowsToPublish:
-    """Staged rows of some nights, and the accepted transactions that each must belong to."""
+    """Staged rows of some nights, and the accepted transactions that they must belong to."""
 
     accepted: AcceptedKeys
     staged: DataFrame
     types: Mapping[str, str]
-    """Spark's names of the types that were written, by column."""
+    """Spark type of each staged column, as text."""
     dates: Dates
 
 
 @dataclass(frozen=True)
 class StagedSuite:
-    """What a gate expects of staged rows."""
+    """The checks of a gate on staged rows."""
 
     gate: str
     table: Table
-    row_is: str
-    """What one row of the table is, in a sentence: "a score"."""
+    row_name: str
+    """What one row of the table is, as used in sentences: "a score"."""
     profile: Profile
-    """What is counted beyond keys and nulls."""
-    own: Callable[[], Sequence[Expectation]]
-    """Makes the expectations beyond columns, keys and nulls of the table."""
+    """Facts to compute beyond keys and nulls."""
+    further_expectations: Callable[[], Sequence[Expectation]]
+    """Returns the expectations beyond columns, keys and nulls of the table."""
 
     def schema_expectations(self) -> list[Expectation]:
-        """Over facts of columns."""
-        return [same_columns(self.table.name)]
+        """Return the expectations on facts per column."""
+        return [schema_equals(self.table.name)]
 
     def expectations(self) -> list[Expectation]:
-        """Over facts per night."""
-        return [*self._keys(), *given(self.table), *self.own()]
+        """Return the expectations on facts per night."""
+        return [*self._key_expectations(), *not_null(self.table), *self.further_expectations()]
 
-    def judge(
-        self, rows: RowsToPublish, further: Callable[[], Sequence[Counted]] = tuple
+    def run_checks(
+        self, rows: RowsToPublish, further_facts: Callable[[], Sequence[NightFacts]] = tuple
     ) -> GateResult:
-        """The gate; `further` counts what the profile cannot, once the columns are known."""
-        found = columns(rows.types, declared_types(self.table))
-        schema = validate(self.gate, self.schema_expectations(), found, "column")
+        """Run the gate on staged rows.
+
+        Args:
+            rows: the staged rows.
+            further_facts: returns facts beyond the profile; called only if the columns are right.
+        """
+        facts = column_facts(rows.types, declared_types(self.table))
+        schema = validate(self.gate, self.schema_expectations(), facts, "column")
         if not schema.passed:
             return schema
-        return schema + judged(self.gate, lambda: self._judge_rows(rows, further))
+        return schema + run_or_crash(self.gate, lambda: self._check_rows(rows, further_facts))
 
-    def facts(self, rows: RowsToPublish) -> list[Counted]:
-        """What is counted per night."""
-        nulls = [*required(self.table), *self.profile.required]
-        profile = Profile(self.profile.ranged, nulls, self.profile.counted)
-        return counted_with_coverage(profile, rows.accepted, rows.staged)
+    def facts(self, rows: RowsToPublish) -> list[NightFacts]:
+        """Return the facts per night of keys, nulls and the profile."""
+        required = [*required_columns(self.table), *self.profile.required_columns]
+        profile = Profile(self.profile.range_columns, required, self.profile.aggregates)
+        return profile_with_key_coverage(profile, rows.accepted, rows.staged)
 
-    def _judge_rows(
-        self, rows: RowsToPublish, further: Callable[[], Sequence[Counted]]
+    def _check_rows(
+        self, rows: RowsToPublish, further_facts: Callable[[], Sequence[NightFacts]]
     ) -> GateResult:
-        facts = nights(rows.dates, [*self.facts(rows), *further()])
+        facts = rows_of_facts(rows.dates, [*self.facts(rows), *further_facts()])
         return validate(self.gate, self.expectations(), facts, NIGHT)
 
-    def _keys(self) -> list[Expectation]:
-        """The keys staged are the keys accepted, both ways, each once."""
+    def _key_expectations(self) -> list[Expectation]:
+        """Return the expectations that staged and accepted keys are equal and unique."""
         return [
-            none_of(
-                "num_without",
+            must_be_zero(
+                "num_missing_keys",
                 "every_transaction_has_one",
-                f"Every accepted transaction has {self.row_is}.",
+                f"Every accepted transaction has {self.row_name}.",
                 "conservation",
-                "{num_without} of {num_accepted} without",
+                "missing for {num_missing_keys} of {num_accepted}",
             ),
-            none_of(
-                "num_strangers",
+            must_be_zero(
+                "num_unknown_keys",
                 "every_row_is_accepted",
-                f"There is {self.row_is} for accepted transactions only.",
+                f"Only accepted transactions have {self.row_name}.",
                 "conservation",
-                "{num_strangers} of {num_staged} rows belong to no transaction of their night",
+                "{num_unknown_keys} of {num_staged} rows have no accepted transaction in their "
+                "night",
             ),
-            none_of(
-                "num_copies",
+            must_be_zero(
+                "num_duplicates",
                 "keys_unique",
-                f"A transaction has {self.row_is} once.",
+                f"No transaction has {self.row_name} twice.",
                 "conservation",
-                "{num_copies} rows more than keys",
+                "{num_duplicates} duplicate rows",
             ),
         ]

@@ -1,1 +1,1 @@
-"""The report's page: words, charts, templates, and the bounded readings they show."""
+"""The report page of a night: the data it shows, its wording, charts and HTML templates."""

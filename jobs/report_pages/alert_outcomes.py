@@ -1,11 +1,12 @@
-"""Which alerts of earlier nights turned out to be fraud, as far as labels are known by now.
+"""Measure which alerts of earlier nights turned out to be fraud, by the labels known so far.
 
-A night counts once its labels have matured at 00:00 UTC of the report's date: when nearly all
-transactions of its alerted cards have a label of their own, or, where only frauds are labelled,
-when the days are over after which no label means genuine. Labels by investigators say what an
-alert was, but not that a night is mature: they exist for alerts alone.
+A night counts once its labels are mature at 00:00 UTC of the report's date. That is when nearly
+all transactions of its alerted cards have a label of their own. If the source labels frauds only,
+it is when the maturity period has passed, after which a missing label means genuine. Labels from
+investigations tell whether an alert was fraud. They do not count towards maturity, because only
+alerted transactions have them.
 
-Until a night has matured, the page shows the model's latest evaluation in place of these.
+Until a night is mature, the page shows the latest evaluation of the model instead.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from pyspark.sql import functions as F
 
 from feature_defs.labels import known_before
 from jobs.lake.tables import ALERTS, LABELS, METRICS, TRANSACTIONS
-from jobs.report_pages.page_data import HISTORY_NIGHTS, Place
+from jobs.report_pages.page_data import HISTORY_NIGHTS, ReportSource
 
-# Labels of a night may take as long as a month; this many days back are searched.
+# Labels of a night can arrive up to a month later, so this many days are searched.
 LABEL_SEARCH_DAYS = 60
 METRIC_ROWS = 500
 MATURE_SHARE = 0.99
@@ -29,8 +30,8 @@ INVESTIGATION = "investigation"
 
 
 @dataclass(frozen=True)
-class Detected:
-    """Alerts of one mature night, and the cards among them with a confirmed fraud that night."""
+class AlertOutcome:
+    """Alerts of one mature night, and how many of their cards had a confirmed fraud that night."""
 
     day: date
     num_alerts: int
@@ -38,13 +39,13 @@ class Detected:
 
     @property
     def precision(self) -> float:
-        """Share of the alerted cards that were defrauded that night (CP@k)."""
+        """Return the share of alerted cards with a fraud that night (card precision at k, CP@k)."""
         return self.num_frauds / self.num_alerts
 
 
 @dataclass(frozen=True)
-class Metric:
-    """One figure of an evaluation."""
+class EvaluationMetric:
+    """One metric of an evaluation, with its interval if it has one."""
 
     model: str
     first_date: date
@@ -55,24 +56,24 @@ class Metric:
     high: float | None
 
     def is_of(self, model_version: str | None) -> bool:
-        """Whether the figure is about this model version, by the name `evaluate` gives it."""
+        """Return whether this is a metric of the model version, by the name `evaluate` gives it."""
         return self.model == candidate_name(model_version)
 
 
-def detected(place: Place, maturity_days: int | None) -> list[Detected]:
-    """The last mature nights with alerts, oldest first."""
+def mature_outcomes(source: ReportSource, maturity_days: int | None) -> list[AlertOutcome]:
+    """Return the outcomes of the last mature nights with alerts, oldest first."""
     alerted = (
-        place.nights(ALERTS, LABEL_SEARCH_DAYS)
-        .where(F.col("business_date") < F.lit(place.day))
+        source.nights(ALERTS, LABEL_SEARCH_DAYS)
+        .where(F.col("business_date") < F.lit(source.day))
         .select("business_date", "card_id")
     )
-    transactions = place.nights(TRANSACTIONS, LABEL_SEARCH_DAYS).select(
+    transactions = source.nights(TRANSACTIONS, LABEL_SEARCH_DAYS).select(
         "business_date", "card_id", "transaction_id"
     )
-    theirs = transactions.join(F.broadcast(alerted), ["business_date", "card_id"])
-    labels = _labels(place, theirs)
+    of_alerted_cards = transactions.join(F.broadcast(alerted), ["business_date", "card_id"])
+    labels = _labels(source, of_alerted_cards)
     by_card = (
-        theirs.join(F.broadcast(labels), "transaction_id", "left")
+        of_alerted_cards.join(F.broadcast(labels), "transaction_id", "left")
         .groupBy("business_date", "card_id")
         .agg(
             F.count("*").alias("transactions"),
@@ -91,16 +92,16 @@ def detected(place: Place, maturity_days: int | None) -> list[Detected]:
         .collect()
     )
     return [
-        Detected(row["business_date"], row["alerts"], row["frauds"])
+        AlertOutcome(row["business_date"], row["alerts"], row["frauds"])
         for row in rows
-        if _mature(place.day, row["business_date"], row["share"], maturity_days)
+        if _is_mature(source.day, row["business_date"], row["share"], maturity_days)
     ][-HISTORY_NIGHTS:]
 
 
-def _labels(place: Place, transactions: DataFrame) -> DataFrame:
-    """The latest known label of each of these few transactions."""
-    known = place.nights(LABELS, LABEL_SEARCH_DAYS).where(
-        F.col("label_time") <= F.lit(known_before(place.day))
+def _labels(source: ReportSource, transactions: DataFrame) -> DataFrame:
+    """Return the latest known label of each of these few transactions."""
+    known = source.nights(LABELS, LABEL_SEARCH_DAYS).where(
+        F.col("label_time") <= F.lit(known_before(source.day))
     )
     own = F.when(F.col("source") != INVESTIGATION, F.lit(True))
     return (
@@ -113,30 +114,30 @@ def _labels(place: Place, transactions: DataFrame) -> DataFrame:
     )
 
 
-def _mature(day: date, night: date, share: float, maturity_days: int | None) -> bool:
+def _is_mature(day: date, night: date, share: float, maturity_days: int | None) -> bool:
     if maturity_days is None:
         return share >= MATURE_SHARE
     return night + timedelta(days=maturity_days + 1) <= day
 
 
 def candidate_name(model_version: str | None) -> str:
-    """What `evaluate` calls a model version in `metrics`."""
+    """Return the name of a model version in the table `metrics`."""
     return f"version_{model_version}"
 
 
-def evaluation(place: Place, model_version: str | None) -> list[Metric]:
-    """Figures of the newest evaluation that judged this model; of the newest one if none did."""
+def latest_metrics(source: ReportSource, model_version: str | None) -> list[EvaluationMetric]:
+    """Return the metrics of this model's newest evaluation, else those of the newest evaluation."""
     rows: list[Any] = (
-        place.lake.read(METRICS)
+        source.lake.read(METRICS)
         .orderBy(F.desc("evaluated_at"), "run_id", "model", "name")
         .limit(METRIC_ROWS)
         .collect()
     )
     name = candidate_name(model_version)
-    judged = [row["run_id"] for row in rows if row["model"] == name]
-    newest = (judged or [row["run_id"] for row in rows] or [None])[0]
+    own_runs = [row["run_id"] for row in rows if row["model"] == name]
+    newest = (own_runs or [row["run_id"] for row in rows] or [None])[0]
     return [
-        Metric(
+        EvaluationMetric(
             row["model"],
             row["first_date"],
             row["last_date"],

@@ -1,7 +1,8 @@
-"""Inline SVG charts by matplotlib: no file, no script, no address of any host in them.
+"""Draw the charts of the page as inline SVG with matplotlib.
 
-The same figures give the same bytes: ids are salted with the chart's name, the date of drawing
-is left out, and ids that nothing refers to are dropped, so several charts share one page.
+The SVG needs no other file, contains no script and names no host. The same data gives the same
+bytes: ids are salted with the name of the chart and the creation date is left out. Ids without a
+reference are removed and the others get a prefix, so several charts can share one page.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from jobs.report_pages.alert_outcomes import Detected
-from jobs.report_pages.page_data import BINS_PER_DECADE, Tails, Volume
+from jobs.report_pages.alert_outcomes import AlertOutcome
+from jobs.report_pages.page_data import BINS_PER_DECADE, ScoreDistribution, Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,39 +47,44 @@ SETTINGS: dict[Any, Any] = {
 
 
 def nightly_volumes(volumes: Sequence[Volume], day: date) -> Markup:
-    """Transactions accepted and refused, and alerts, per night."""
+    """Draw accepted and quarantined transactions, and alerts, per night."""
 
     def draw(axes: Sequence[Axes]) -> None:
-        places = range(len(volumes))
+        positions = range(len(volumes))
         accepted = [volume.accepted for volume in volumes]
         colours = [ACCENT if volume.day == day else ACCENT_SOFT for volume in volumes]
-        axes[0].bar(places, accepted, color=colours, width=0.75)
-        refused = [volume.quarantined for volume in volumes]
-        axes[0].bar(places, refused, bottom=accepted, color=WARM, width=0.75, label="refused")
+        axes[0].bar(positions, accepted, color=colours, width=0.75)
+        quarantined = [volume.quarantined for volume in volumes]
+        axes[0].bar(
+            positions, quarantined, bottom=accepted, color=WARM, width=0.75, label="quarantined"
+        )
         axes[0].set_title("Transactions per night", loc="left", fontsize=10, fontweight="bold")
-        if any(refused):
+        if any(quarantined):
             axes[0].legend(loc="upper left", bbox_to_anchor=(0.72, 1.2), fontsize=9)
-        axes[1].bar(places, [volume.alerts for volume in volumes], color=colours, width=0.75)
+        axes[1].bar(positions, [volume.alerts for volume in volumes], color=colours, width=0.75)
         axes[1].set_title("Alerts per night", loc="left", fontsize=10, fontweight="bold")
         for ax in axes:
-            _dates(ax, [volume.day for volume in volumes])
-            _whole(ax)
+            _label_dates(ax, [volume.day for volume in volumes])
+            _use_whole_numbers(ax)
 
     return _chart("volumes", "Transactions and alerts per night", draw, panels=2, height=2.5)
 
 
-def score_tails(tails: Tails, threshold: float | None) -> Markup:
-    """Share of transactions that are at least this rare: tonight, before, and as calibrated."""
+def score_distribution(scores: ScoreDistribution, threshold: float | None) -> Markup:
+    """Draw the share of transactions at or above each rarity, with the calibrated share.
+
+    One line shows the night, one the nights before it.
+    """
 
     def draw(axes: Sequence[Axes]) -> None:
         ax = axes[0]
-        rarity = [10 ** (place / BINS_PER_DECADE) for place in range(len(tails.tonight))]
+        rarity = [10 ** (bin_ / BINS_PER_DECADE) for bin_ in range(len(scores.tonight))]
         lines = {
-            "nights before": (INK, _seen(rarity, tails.before)),
-            "this night": (ACCENT, _seen(rarity, tails.tonight)),
+            "nights before": (INK, _cumulative_shares(rarity, scores.before)),
+            "this night": (ACCENT, _cumulative_shares(rarity, scores.tonight)),
         }
         last = max(x for _, points in lines.values() for x, _ in points)
-        # A little beyond the rarest score, and at least to 1 in 1,000.
+        # The axis ends a little beyond the rarest score, and not before 1 in 1,000.
         end = max(last, 1e3) * 2
         ax.plot([1, end], [1, 1 / end], "--", color=QUIET, label="as calibrated")
         for name, (colour, points) in lines.items():
@@ -88,54 +94,54 @@ def score_tails(tails: Tails, threshold: float | None) -> Markup:
             ax.axvline(1 / (1 - threshold), color=WARM, linewidth=1.2, label="alert threshold")
         ax.set_xscale("log")
         ax.set_yscale("log")
-        _powers(ax)
+        _label_powers(ax)
         ax.set_xlabel("at least as rare as 1 in …")
         ax.set_ylabel("share of transactions")
         ax.legend(loc="lower left", fontsize=9)
 
-    return _chart("scores", "Scores of the night beside the nights before", draw, height=3.4)
+    return _chart("scores", "Score distribution against calibration", draw, height=3.4)
 
 
-def precision_per_night(nights: Sequence[Detected]) -> Markup:
-    """Share of alerts that turned out to be fraud, per mature night."""
+def precision_per_night(nights: Sequence[AlertOutcome]) -> Markup:
+    """Draw the share of alerts that turned out to be fraud, per mature night."""
 
     def draw(axes: Sequence[Axes]) -> None:
         ax = axes[0]
         shares = [100 * night.precision for night in nights]
         ax.bar(range(len(nights)), shares, color=ACCENT, width=0.6 if len(nights) > 3 else 0.2)
         mean = 100 * sum(n.num_frauds for n in nights) / sum(n.num_alerts for n in nights)
-        ax.axhline(mean, color=INK, linewidth=1, linestyle="--", label=f"together {mean:.0f} %")
+        ax.axhline(mean, color=INK, linewidth=1, linestyle="--", label=f"all nights {mean:.0f} %")
         ax.set_ylim(0, max([*shares, 1]) * 1.25)
         ax.set_ylabel("% of alerts")
         ax.legend(loc="upper right", fontsize=9)
-        _dates(ax, [night.day for night in nights])
+        _label_dates(ax, [night.day for night in nights])
 
     return _chart("precision", "Alerts that turned out to be fraud", draw, height=2.5)
 
 
-def _seen(rarity: Sequence[float], counts: Sequence[int]) -> list[tuple[float, float]]:
-    """Per rarity the share of scores at least as rare, as far as there are any."""
+def _cumulative_shares(rarity: Sequence[float], counts: Sequence[int]) -> list[tuple[float, float]]:
+    """Return pairs of a rarity and the share of scores at least as rare, without zero shares."""
     total = sum(counts)
-    shares = ((x, sum(counts[place:])) for place, x in enumerate(rarity))
+    shares = ((x, sum(counts[index:])) for index, x in enumerate(rarity))
     return [(x, num / total) for x, num in shares if num]
 
 
-def _dates(ax: Axes, days: Sequence[date]) -> None:
+def _label_dates(ax: Axes, days: Sequence[date]) -> None:
     step = max(1, -(-len(days) // 6))
-    shown = list(range(len(days) - 1, -1, -step))
-    ax.set_xticks(shown, [f"{days[place].day} {days[place]:%b}" for place in shown])
+    labelled = list(range(len(days) - 1, -1, -step))
+    ax.set_xticks(labelled, [f"{days[index].day} {days[index]:%b}" for index in labelled])
     ax.grid(False, axis="x")
 
 
-def _whole(ax: Axes) -> None:
+def _use_whole_numbers(ax: Axes) -> None:
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _powers(ax: Axes) -> None:
-    """Ticks as people write them: 1 in 10,000 and 0.01 %."""
+def _label_powers(ax: Axes) -> None:
+    """Write ticks as plain numbers, such as 10,000 and 0.01 %, without exponents."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -150,7 +156,7 @@ def _plain_percent(share: float) -> str:
 
 
 def _chart(name: str, title: str, draw: Any, *, panels: int = 1, height: float) -> Markup:
-    """Draw on fresh axes and hand back the SVG element."""
+    """Draw on new axes and return the SVG element."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -162,17 +168,17 @@ def _chart(name: str, title: str, draw: Any, *, panels: int = 1, height: float) 
 
 
 def _inline(figure: Figure, name: str, title: str) -> Markup:
-    """The figure as an element of an HTML page."""
+    """Return the figure as an element of an HTML page."""
     buffer = io.BytesIO()
-    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
+    left_out = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=left_out)
     svg = buffer.getvalue().decode()
     svg = svg[svg.index("<svg") :]
-    # An HTML parser knows the namespaces of SVG by itself.
+    # HTML parsers know the SVG namespaces.
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
-    # Its style sheet would reach the whole page, and its fonts are the page's.
+    # A style sheet inside the SVG would apply to the whole page, and the page sets the fonts.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     used = set(re.findall(r"#([\w.-]+)[\")]", svg))

@@ -1,4 +1,4 @@
-"""All features of the catalogue as a table that a person reads: `features --describe`."""
+"""Print all features of the catalogue as a table: `features --describe`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from feature_defs.feature import LABEL_FUNCTIONS, Feature
 from jobs.report_pages.wording import label
 from jobs.runtime.logs import wide_console
 
-# Wider than any line, where no terminal says how wide it is.
+# Width without a terminal: wider than any line, so that no line is wrapped.
 WIDE = 10_000
-HEADINGS = ("feature", "is", "why", "clock", "window", "lookback, days")
+HEADINGS = ("feature", "meaning", "purpose", "clock", "window", "lookback, days")
 
 
-def clocks(feature: Feature) -> tuple[str, ...]:
-    """Columns that say when what a feature is made from became known, all UTC."""
+def time_columns(feature: Feature) -> tuple[str, ...]:
+    """Return the time columns (UTC) that decide when the inputs of a feature become known."""
     known = {"event_time"}
     if feature.function in LABEL_FUNCTIONS:
         known.add("label_time")
     for part in feature.parts:
-        known |= set(clocks(part))
+        known |= set(time_columns(part))
     return tuple(sorted(known))
 
 
 def window(feature: Feature) -> str:
-    """The window of a transaction at `t`, open at its start and closed at its end.
+    """Return the window for a transaction at `t`, open at its start and closed at its end.
 
     >>> from feature_defs.catalogue import feature
     >>> window(feature("card_count_7d")), window(feature("merchant_count_7d_delay_7d"))
@@ -41,13 +41,13 @@ def window(feature: Feature) -> str:
 
 
 def rows() -> list[tuple[str, ...]]:
-    """One row per feature, under `HEADINGS`."""
+    """Return one row per feature, with the columns `HEADINGS`."""
     return [
         (
             feature.name,
             label(feature.name),
             feature.description,
-            ", ".join(clocks(feature)),
+            ", ".join(time_columns(feature)),
             window(feature),
             str(feature.lookback_days),
         )
@@ -56,7 +56,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def show() -> None:
-    """Print the table; where nobody's terminal sets the width, each feature stays on its line."""
+    """Print the table; without a terminal, each feature stays on one line."""
     table = Table(*HEADINGS)
     for row in rows():
         table.add_row(*map(escape, row))

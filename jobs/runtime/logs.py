@@ -1,4 +1,4 @@
-"""Log lines: text for people at a terminal, one JSON object per line otherwise."""
+"""Log lines: plain text on a terminal, otherwise one JSON object per line."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from feature_defs.errors import without_passwords
 if TYPE_CHECKING:
     from rich.console import Console
 
-FILE_WIDTH = 180
+NON_TERMINAL_WIDTH = 180
 LOGGER = logging.getLogger("fraud_scoring")
 
 
 class JsonLines(logging.Formatter):
-    """`{"ts": …, "level": …, "msg": …, and what the caller added as extra["fields"]}`."""
+    """Format records as `{"ts": …, "level": …, "msg": …}` and `extra["fields"]` of the caller."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
+        """Return the record as one line of JSON, without passwords."""
         line = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -32,30 +32,33 @@ class JsonLines(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """`12:31:05 features: …`."""
+    """Format records as `12:31:05 features: …`, time in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of text."""
+        """Return the record as one line of text, without control characters and passwords."""
         moment = datetime.fromtimestamp(record.created, UTC)
         return f"{moment:%H:%M:%S} {escape_control_characters(record.getMessage())}"
 
 
 def escape_control_characters(text: str) -> str:
-    """Text for a terminal: what would steer it (control, zone and direction signs) as its code.
+    """Return text that is safe for a terminal: non-printable characters become escape codes.
 
-    Passwords in addresses are left out.
+    This includes control and bidirectional characters. Passwords in URLs are removed.
 
     >>> escape_control_characters("a\\x1b[2Jb\\u202ec")
     'a\\\\x1b[2Jb\\\\u202ec'
     """
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in without_passwords(text)
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in without_passwords(text)
     )
 
 
 def set_up_logs(log_format: Literal["json", "text"] | None) -> None:
-    """Send our log lines to standard error in the wanted form; libraries only from warnings up."""
+    """Send our log lines to standard error; libraries log warnings and errors only.
+
+    Without a format, a terminal gets text and anything else JSON.
+    """
     chosen = log_format or ("text" if sys.stderr.isatty() else "json")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text() if chosen == "text" else JsonLines())
@@ -69,8 +72,8 @@ def log_event(message: str, **fields: object) -> None:
     LOGGER.info(message, extra={"fields": fields})
 
 
-def wide_console(width: int = FILE_WIDTH) -> Console:
-    """Standard output for tables, as wide as all figures where there is no terminal."""
+def wide_console(width: int = NON_TERMINAL_WIDTH) -> Console:
+    """Return a console for tables on standard output, `width` columns wide if not a terminal."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=width)

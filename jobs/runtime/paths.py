@@ -1,41 +1,41 @@
-"""Places that people name: paths and URIs, as fsspec and Spark both reach them."""
+"""Paths and URIs from users, in a form that both fsspec and Spark can open."""
 
 from __future__ import annotations
 
 import fsspec
 
-from feature_defs.errors import UsageError, holds_password
+from feature_defs.errors import UsageError, contains_password
 
 
-def file_system(place: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system that a place is on, and its path there.
+def file_system(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the file system of a path or URI, and the path on that file system.
 
     Raises:
-        UsageError: a password is in it, or its file system is not known or not installed.
+        UsageError: it contains a password, or its file system is unknown or not installed.
     """
-    if holds_password(place):
+    if contains_password(location):
         raise UsageError(
-            f"The place {place} has a password in it, which `runs` and reports would keep.",
-            expected="a path or URI that anybody may see.",
-            remedy="give what logs in to the storage's own settings.",
+            f"The location {location} contains a password, which `runs` and reports would store.",
+            expected="a path or URI without credentials.",
+            remedy="put the credentials into the settings of the storage.",
         )
     try:
-        fs, path = fsspec.core.url_to_fs(place)
+        fs, path = fsspec.core.url_to_fs(location)
     except (ImportError, ValueError) as error:
         raise UsageError(
-            f"The place {place} cannot be reached: {error}.",
-            expected="a path, or a URI whose file system fsspec knows.",
-            remedy="correct it, or install what is missing beside this package.",
+            f"The location {location} cannot be reached: {error}.",
+            expected="a path, or a URI whose file system fsspec supports.",
+            remedy="correct the location, or install the package for its file system.",
         ) from error
     return fs, str(path)
 
 
-def uri_of(place: str) -> str:
-    """A place without a slash at its end; local paths are absolute.
+def uri_of(location: str) -> str:
+    """Return a path or URI without a trailing slash; local paths are made absolute.
 
     Raises:
-        UsageError: as `file_system`.
+        UsageError: it contains a password, or its file system is unknown or not installed.
     """
-    fs, path = file_system(place)
+    fs, path = file_system(location)
     local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-    return (path if local else place).rstrip("/")
+    return (path if local else location).rstrip("/")

@@ -1,4 +1,4 @@
-"""The Spark session of a command: Delta on, UTC, sized for the machine unless told otherwise."""
+"""The Spark session of a command: with Delta, in UTC, sized for this machine by default."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from jobs.runtime.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Training runs two processes as Spark tasks that must all have a slot at once.
-LEAST_CORES = 2
+# Training runs two processes as Spark tasks that need their slots at the same time.
+MIN_CORES = 2
 
 
 def spark_settings(settings: Settings) -> dict[str, str]:
-    """All Spark settings of a session, ours first and the user's on top."""
-    cores = max(LEAST_CORES, os.cpu_count() or 1)
+    """Return all Spark settings of a session: our defaults, overridden by the user's settings."""
+    cores = max(MIN_CORES, os.cpu_count() or 1)
     quiet = Path(__file__).with_name("log4j2.properties").as_uri()
     ours = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -30,7 +30,7 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(2 * cores),
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        # The log snapshot is computed in 50 tasks by default, seconds each commit on few cores.
+        # Delta's default of 50 tasks per log snapshot costs seconds per commit on few cores.
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.databricks.delta.replaceWhere.constraintCheck.enabled": "true",
         "spark.driver.memory": settings.driver_memory,
@@ -38,7 +38,7 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        # Fail in seconds, not minutes, when training asks for more slots than there are.
+        # Fail within seconds, not minutes, if training needs more slots than available.
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "fraud-scoring-warehouse"),
@@ -46,24 +46,24 @@ def spark_settings(settings: Settings) -> dict[str, str]:
     if settings.master or "PYSPARK_GATEWAY_PORT" not in os.environ:
         ours["spark.master"] = settings.master or f"local[{cores}]"
     if not ours.get("spark.master", "").startswith("local"):
-        # On a cluster the driver's address is for the cluster to decide, and how many cores the
-        # driver's machine has says nothing: Spark cuts its own default down to what is needed.
+        # On a cluster, the cluster chooses the driver's address. The driver's number of cores does
+        # not matter there: Spark reduces its default number of partitions as needed.
         del ours["spark.driver.host"], ours["spark.sql.shuffle.partitions"]
     else:
-        # Driver and executor are one process here: after a task's fatal error it has to live on
-        # for long enough to say why.
+        # Driver and executor are one process here: after a fatal error of a task it must live long
+        # enough to report the cause.
         ours["spark.executor.killOnFatalError.depth"] = "0"
     theirs = dict(settings.spark)
-    # Further jars (an object store's, say) come beside Delta's, not in their place; of two options
-    # of Java that say the same the later holds.
-    for name, between in (("spark.jars", ","), ("spark.driver.extraJavaOptions", " ")):
+    # Add the user's jars (of an object store, for example) to Delta's instead of replacing them. If
+    # a Java option occurs twice, the later one applies.
+    for name, separator in (("spark.jars", ","), ("spark.driver.extraJavaOptions", " ")):
         if name in theirs:
-            theirs[name] = f"{ours[name]}{between}{theirs[name]}"
+            theirs[name] = f"{ours[name]}{separator}{theirs[name]}"
     return {**ours, **theirs}
 
 
 def open_session(settings: Settings) -> SparkSession:
-    """Start Spark, or return the session that already runs in this process."""
+    """Start Spark, or return the session that is already running in this process."""
     use_java()
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from pyspark import SparkConf
@@ -71,10 +71,10 @@ def open_session(settings: Settings) -> SparkSession:
 
     wanted = spark_settings(settings)
     if wanted.get("spark.master", "").startswith("local"):
-        # Workers on this machine are the same Python, whatever comes first on the path.
+        # Make local workers use this Python, not the first one on the path.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     elif "spark.pyspark.python" in wanted:
-        # Spark itself heeds this setting in spark-submit only.
+        # Spark applies this setting in spark-submit only.
         os.environ["PYSPARK_PYTHON"] = wanted["spark.pyspark.python"]
     conf = SparkConf().setAppName("fraud-scoring")
     for name, value in wanted.items():

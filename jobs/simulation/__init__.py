@@ -1,15 +1,15 @@
-"""A bank that never was: cards with habits, merchants, frauds with a known cause, late labels.
+"""Simulate a bank: cards with habits, merchants, frauds with a known cause, delayed labels.
 
-Everything random is a pure function of the seed and of what it is about (`randomness.py`), so
-cards and merchants need no table of their own: whoever needs a card's habits computes them
-from its number. That leaves no join in the whole bank, and one shuffle per written table.
+Every random value is a pure function of the seed and of keys such as the card's number
+(`randomness.py`). Cards and merchants therefore need no table: their properties are computed from
+their number. The simulation has no join and only one shuffle per written table.
 
-    plan.py        how large, how long, which seed
-    randomness.py  uniforms and normals from hashes
+    plan.py        size, length and seed of a simulation
+    randomness.py  uniform and normal values from hashes
     merchants.py   categories, opening hours, popularity
-    cards.py       habits
-    payments.py    what card holders do, and what thieves add at a compromised merchant
-    frauds.py      stolen cards, card testing, takeovers
-    deliveries.py  what reaches the bank, when, with which defects; labels
-    folder.py      where it is written
+    cards.py       cards and their spending habits
+    payments.py    ordinary payments, and cloned payments at compromised merchants
+    frauds.py      stolen cards, card testing, account takeovers
+    deliveries.py  deliveries with late rows and defects; labels; ground truth
+    folder.py      the output folder and its completion markers
 """

@@ -1,4 +1,4 @@
-"""What reaches the bank, when, and in which state: transactions, labels, and the truth."""
+"""Build the deliveries: transactions with late rows and defects, labels, and the ground truth."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from jobs.simulation.plan import SimulationPlan
 from jobs.simulation.randomness import Draws
 
 LATE_DAYS = (1, 3)
-# A genuine payment counts as confirmed when nobody has complained for this long.
+# A genuine payment is confirmed if there is no complaint for this long.
 CONFIRMED_AFTER_S = 7 * DAY_S
-# Victims notice after one to seven days, nine in ten within six.
+# Card holders report a fraud after one to seven days, 90 % of them within six.
 NOTICED_AFTER_DAYS = (1, 7)
 FUTURE_DAYS = 30
 
 
 class Defect(Enum):
-    """What can be wrong with a delivered row; the bank must refuse it, or one of its copies."""
+    """Defects of delivered rows, with a description; ingest must not accept such a row as it is."""
 
-    MISSING_CARD = "the card is not there"
+    MISSING_CARD = "the card id is missing"
     NEGATIVE_AMOUNT = "the amount has the wrong sign"
     ZERO_AMOUNT = "the amount is zero"
-    FUTURE_EVENT = "the payment lies weeks after its delivery"
+    FUTURE_EVENT = "the event time is weeks after the delivery"
     IDENTICAL_COPY = "the row is delivered twice"
-    CONFLICTING_COPY = "the row is delivered twice, the second time for another amount"
+    CONFLICTING_COPY = "the row is delivered twice, with different amounts"
 
 
 def delivered_payments(spark: SparkSession, plan: SimulationPlan) -> DataFrame:
-    """All payments that are delivered on a simulated day, with that `delivery` day's number."""
+    """Return all payments that are delivered within the simulated days, with the day `delivery`."""
     draws = Draws(plan.seed)
     payment = F.col("payment")
     late = F.when(
@@ -50,7 +50,7 @@ def delivered_payments(spark: SparkSession, plan: SimulationPlan) -> DataFrame:
 
 
 def transactions(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
-    """The transactions as delivered, defects included."""
+    """Return the transactions as delivered, including defects."""
     return _with_defects(payments, plan).select(
         "transaction_id",
         moment(plan, F.col("second")).alias("event_time"),
@@ -64,12 +64,13 @@ def transactions(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
 
 
 def labels(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
-    """What became known about the delivered payments by the end of the last day."""
+    """Return the labels of delivered payments that are known by the end of the last day."""
     draws = Draws(plan.seed)
     first, last = NOTICED_AFTER_DAYS
-    noticed = F.pow(draws.uniform("noticed", F.col("payment")), F.lit(2.0))
+    share_of_delay = F.pow(draws.uniform("noticed", F.col("payment")), F.lit(2.0))
     delay = F.when(
-        F.col("cause").isNotNull(), F.floor((F.lit(first) + (last - first) * noticed) * DAY_S)
+        F.col("cause").isNotNull(),
+        F.floor((F.lit(first) + (last - first) * share_of_delay) * DAY_S),
     ).otherwise(F.lit(CONFIRMED_AFTER_S))
     known = payments.withColumn("known", F.col("second") + delay)
     return known.filter(F.col("known") < plan.num_days * DAY_S).select(
@@ -82,7 +83,7 @@ def labels(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
 
 
 def truth(payments: DataFrame) -> DataFrame:
-    """Every delivered fraud with its cause and incident: for judging, never for a job."""
+    """Return every delivered fraud with its cause and incident, for evaluation only."""
     return payments.filter(F.col("cause").isNotNull()).select(
         "transaction_id", "cause", "incident_id"
     )
@@ -118,16 +119,16 @@ def _with_defects(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
 
 
 def _has(defect: Defect) -> Column:
-    """Whether a row has this defect; false, never null, for a row without any."""
+    """Return whether a row has this defect; false, not null, for a row without defects."""
     return F.col("defect").eqNullSafe(F.lit(defect.name))
 
 
 def moment(plan: SimulationPlan, second: Column) -> Column:
-    """A timestamp from seconds since the first day's 00:00 UTC, whatever the session's zone."""
+    """Convert seconds since the first day, 00:00 UTC, to a timestamp, in any session time zone."""
     epoch = (plan.first_day - date(1970, 1, 1)).days * DAY_S
     return F.timestamp_seconds(second + F.lit(epoch))
 
 
 def day_of(plan: SimulationPlan, day: Column) -> Column:
-    """A date from a day's number; the first day is 0."""
+    """Convert the number of a day to a date; the first day is 0."""
     return F.date_add(F.lit(plan.first_day), day.cast("int"))

@@ -1,10 +1,10 @@
-"""The folder a bank is written to: whose it is, and which deliveries are complete.
+"""The output folder of a simulation: its ownership and its completion markers.
 
-simulation.json                             the plan; written first, and what makes it ours
+simulation.json                             the plan; written first, it marks the folder as ours
 transactions/business_date=2024-01-01/      deliveries
 labels/business_date=2024-01-02/
-truth/                                      which transactions are frauds, and why
-_complete/2024-01-01                        written last: this delivery is all there
+truth/                                      frauds with their cause
+_complete/2024-01-01                        marker of a complete delivery, written last
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MADE_BY = "fraud-scoring simulate"
 
 @dataclass(frozen=True)
 class Folder:
-    """Where one plan's rows go."""
+    """The output folder of one simulation plan."""
 
     plan: SimulationPlan
 
     @cached_property
     def files(self) -> fsspec.AbstractFileSystem:
-        """The file system of the folder."""
+        """Return the file system of the folder."""
         return file_system(self.plan.out)[0]
 
     @cached_property
     def uri(self) -> str:
-        """The folder without a slash at its end; a local one as an absolute path."""
+        """Return the folder without a trailing slash; a local folder as an absolute path."""
         return uri_of(self.plan.out)
 
     @cached_property
@@ -45,15 +45,15 @@ class Folder:
         return file_system(self.plan.out)[1].rstrip("/")
 
     def claim(self) -> None:
-        """Make the folder ours, and incomplete until it has been written again.
+        """Write the plan to the folder and remove all markers, before any row is written.
 
         Raises:
-            UsageError: it holds something that `simulate` did not make, or another bank.
+            UsageError: the folder contains other files, or another simulated bank.
         """
         description = self._description()
         if self.files.exists(self._path):
             self._require_ours(description)
-        # Markers go first: while rows are replaced no delivery may look complete.
+        # Markers are removed first, so that no delivery looks complete while rows are replaced.
         if self.files.exists(f"{self._path}/{MARKERS}"):
             self.files.rm(f"{self._path}/{MARKERS}", recursive=True)
         self.files.makedirs(self._path, exist_ok=True)
@@ -61,7 +61,7 @@ class Folder:
         self.files.pipe_file(f"{self._path}/{PLAN_FILE}", text.encode())
 
     def _description(self) -> dict[str, object]:
-        """What the folder says of its bank; a longer plan of the same bank goes on with it."""
+        """Return the content of `simulation.json`; plans of one bank differ only in `num_days`."""
         bank = {**asdict(self.plan), "first_day": str(self.plan.first_day)}
         del bank["out"]
         return {"made_by": MADE_BY, **bank}
@@ -69,27 +69,27 @@ class Folder:
     def _require_ours(self, description: dict[str, object]) -> None:
         if self.files.isdir(self._path) and not self.files.ls(self._path, detail=False):
             return
-        there = self._described()
-        if there.get("made_by") != MADE_BY:
+        existing = self._existing_description()
+        if existing.get("made_by") != MADE_BY:
             raise UsageError(
-                f"{self.plan.out} is there and was not made by simulate.",
-                expected="a folder that is new, empty, or made by simulate earlier.",
-                remedy="give another --out, or remove what is there.",
+                f"{self.plan.out} exists and was not made by simulate.",
+                expected="a folder that is new, empty, or was made by simulate.",
+                remedy="set another --out, or remove the folder.",
             )
         others = [
-            f"{name} {there.get(name)}, not {value}"
+            f"{name} {existing.get(name)}, not {value}"
             for name, value in description.items()
-            if name != "num_days" and there.get(name) != value
+            if name != "num_days" and existing.get(name) != value
         ]
         if others:
             raise UsageError(
-                f"{self.plan.out} holds another bank: {'; '.join(others)}.",
-                expected="a folder that is new, or one of the same bank; only its days may differ.",
-                remedy="give another --out, or remove what is there.",
+                f"{self.plan.out} contains another bank: {'; '.join(others)}.",
+                expected="a new folder, or the same bank with another number of days.",
+                remedy="set another --out, or remove the folder.",
             )
 
-    def _described(self) -> dict[str, object]:
-        """What the folder says; nothing when it says nothing that can be read."""
+    def _existing_description(self) -> dict[str, object]:
+        """Return the content of an existing `simulation.json`; empty if it cannot be read."""
         try:
             description = json.loads(self.files.cat_file(f"{self._path}/{PLAN_FILE}"))
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -97,7 +97,7 @@ class Folder:
         return description if isinstance(description, dict) else {}
 
     def mark_complete(self) -> None:
-        """Say of every delivery that all of it is there."""
+        """Write the marker of every delivery."""
         self.files.makedirs(f"{self._path}/{MARKERS}", exist_ok=True)
         for day in self.plan.days:
             self.files.pipe_file(f"{self._path}/{MARKERS}/{day}", b"complete\n")

@@ -1,13 +1,13 @@
-"""Frauds that follow a card: stolen, tested, taken over.
+"""Frauds on single cards: stolen cards, card testing, account takeovers.
 
-Every week the same number of incidents of each cause starts, so no stretch of days is without
-one. An incident is a card, a start and a few payments; all follow from its number.
+The same number of incidents of each cause starts every week, so every period contains some. An
+incident has a card, a start and a few payments, all computed from its number.
 
-| cause | what gives it away |
+| cause | pattern |
 | --- | --- |
-| stolen card | five to ten times the card's amount, several times a day for days |
-| card testing | many tiny payments online within the hour, often a large one after them |
-| takeover | payments while the owner sleeps, at merchants hardly anybody goes to |
+| stolen card | five to ten times the card's typical amount, several payments a day, for days |
+| card testing | many tiny online payments within an hour, often followed by a large one |
+| takeover | payments at hours unusual for the card, at unpopular merchants |
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TESTING_PAYMENTS = (8, 15)
 TESTING_S = 3_000
 TESTING_AMOUNTS = (0.5, 2.5)
 TESTING_AT = ("online_gaming", "entertainment", "transport")
-# The payment that the tests were for comes within two hours of the last of them.
+# The large payment follows within two hours of the end of the tests.
 HARVEST_SHARE = 0.7
 HARVEST_AFTER_S = (600, 7_200)
 HARVEST_FACTORS = (4.0, 9.0)
@@ -50,14 +50,14 @@ TAKEOVER_AT = ("online_gaming", "travel", "electronics", "entertainment")
 
 
 def incident_payments(spark: SparkSession, plan: SimulationPlan) -> DataFrame:
-    """All payments of thieves who follow a card."""
+    """Return all payments of stolen cards, card testing and takeovers."""
     draws = Draws(plan.seed)
     causes = (stolen_cards, card_testing, takeovers)
     return reduce(DataFrame.unionByName, (cause(spark, plan, draws) for cause in causes))
 
 
 def stolen_cards(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFrame:
-    """A thief buys dear things in shops until the card is blocked."""
+    """Return payments with stolen cards: large amounts in shops, over a few days."""
     payment = F.col("payment")
     day = F.col("start_day") + draws.whole("stolen on", 0, STOLEN_DAYS - 1, payment)
     second = day * DAY_S + F.floor(draws.between("stolen at", 9.0, 20.0, payment) * 3600)
@@ -77,7 +77,7 @@ def stolen_cards(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> Dat
 
 
 def card_testing(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFrame:
-    """A robot tries whether a stolen number works; often somebody then uses it."""
+    """Return payments of card testing: a burst of tiny payments, often followed by a large one."""
     payment, number = F.col("payment"), F.col("number")
     first, last = HARVEST_AFTER_S
     is_last = F.col("place") == F.col("num_payments") - 1
@@ -88,15 +88,17 @@ def card_testing(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> Dat
     ).otherwise(draws.whole("testing after", 0, TESTING_S, payment))
     large = F.col("typical_amount") * draws.between("harvest amount", *HARVEST_FACTORS, payment)
     tiny = draws.between("testing amount", *TESTING_AMOUNTS, payment)
-    # A robot tests at one merchant; the harvest is made elsewhere.
+    # All tests of an incident are at one merchant; the large payment is elsewhere.
     about = F.when(F.col("harvests"), payment).otherwise(number)
-    at = category_among(TESTING_AT, draws.uniform("testing category", number))
-    dear = category_among(STOLEN_AT, draws.uniform("category", payment))
+    test_category = category_among(TESTING_AT, draws.uniform("testing category", number))
+    harvest_category = category_among(STOLEN_AT, draws.uniform("category", payment))
     merchants = Merchants(plan)
     return _as_payments(
         _incidents(spark, plan, draws, CARD_TESTING, TESTING_PAYMENTS)
         .withColumn("harvests", harvests)
-        .withColumn("category", F.when(F.col("harvests"), dear).otherwise(at))
+        .withColumn(
+            "category", F.when(F.col("harvests"), harvest_category).otherwise(test_category)
+        )
         .withColumn(
             "merchant", merchants.popular(F.col("category"), draws.uniform("tested at", about))
         )
@@ -109,7 +111,7 @@ def card_testing(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> Dat
 
 
 def takeovers(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFrame:
-    """Somebody has the owner's credentials and shops online while the owner sleeps."""
+    """Return payments after account takeovers: online, at hours unusual for the card."""
     payment = F.col("payment")
     night = F.col("start_day") + draws.whole("takeover on", 0, TAKEOVER_NIGHTS - 1, payment)
     second = night * DAY_S + F.floor(odd_hour(draws, payment) * 3600)
@@ -136,11 +138,11 @@ def _incidents(
     cause: str,
     num_payments: tuple[int, int],
 ) -> DataFrame:
-    """One row per payment of every incident of a cause, with the habits of the card it hits."""
-    a_week = plan.num_weekly_incidents
+    """Return one row per payment of every incident of a cause, with the habits of its card."""
+    per_week = plan.num_weekly_incidents
     number, place = F.col("number"), F.col("place")
-    week = F.floor(number / F.lit(max(1, a_week)))
-    incidents = spark.range(plan.num_weeks * a_week).select(
+    week = F.floor(number / F.lit(max(1, per_week)))
+    incidents = spark.range(plan.num_weeks * per_week).select(
         F.col("id").alias("number"),
         draws.whole(f"{cause}/victim", 0, plan.num_cards - 1, F.col("id")).alias("card"),
     )
@@ -156,7 +158,7 @@ def _incidents(
 
 
 def _as_payments(frame: DataFrame, draws: Draws, cause: str) -> DataFrame:
-    """The columns that all payments have."""
+    """Select the columns `PAYMENT_COLUMNS`."""
     number: Column = F.col("number")
     return (
         frame.withColumn("transaction_id", draws.identifier(cause, number, F.col("place")))

@@ -1,7 +1,7 @@
-"""Merchants: what they sell, when they are open, how popular they are.
+"""Merchants: their categories, opening hours and popularity.
 
-Merchants are numbered category by category and, inside a category, from the most popular to
-the least, so a merchant's category and rank follow from its number and none is stored.
+Merchants are numbered by category and, within a category, by falling popularity. A merchant's
+category and rank follow from its number, so no table of merchants is stored.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pyspark.sql import functions as F
 
 from jobs.simulation.plan import SimulationPlan
 
-# Rank in its category = size * uniform ** this: the top tenth draws a fifth of the payments.
+# Rank in the category = size * uniform ** skew: the top tenth receives a fifth of the payments.
 POPULARITY_SKEW = 1.4
 
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of merchant. Hours are UTC, `closes` may be up to 24."""
+    """A merchant category. Hours are UTC; `closes` is at most 24."""
 
     name: str
     weight: float
-    """Share of all ordinary payments; the shares add up to one."""
+    """Share of all ordinary payments; the shares add up to 1."""
     amount_factor: float
-    """Payments here relative to a card's typical amount."""
+    """Factor on the card's typical amount."""
     opens: float
     closes: float
     online_share: float
@@ -51,12 +51,12 @@ CATEGORIES = (
 
 
 def by_category(values: Sequence[float | str], category: Column) -> Column:
-    """The value at a category's position."""
+    """Return the value for a category, by its position in `CATEGORIES`."""
     return F.get(F.array(*(F.lit(value) for value in values)), category)
 
 
 def ordinary_category(uniform: Column) -> Column:
-    """Position of a category, drawn by the categories' weights."""
+    """Draw the position of a category, with the weights of `CATEGORIES`."""
     *bounds, _ = accumulate(category.weight for category in CATEGORIES)
     last = len(CATEGORIES) - 1
     picked = F.lit(last)
@@ -66,7 +66,7 @@ def ordinary_category(uniform: Column) -> Column:
 
 
 def category_among(names: Sequence[str], uniform: Column) -> Column:
-    """Position of one of these categories, all equally likely."""
+    """Draw the position of one of these categories, all equally likely."""
     positions = {category.name: position for position, category in enumerate(CATEGORIES)}
     wanted = F.array(*(F.lit(positions[name]) for name in names))
     return F.get(wanted, F.floor(uniform * F.lit(len(names))).cast("int"))
@@ -74,13 +74,13 @@ def category_among(names: Sequence[str], uniform: Column) -> Column:
 
 @dataclass(frozen=True)
 class Merchants:
-    """All merchants of a bank."""
+    """All merchants of a simulated bank."""
 
     plan: SimulationPlan
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Merchants per category: by weight, at least one, as many in all as planned."""
+        """Return the number of merchants per category, by weight and at least one."""
         total = self.plan.num_merchants_in_all - len(CATEGORIES)
         bounds = [round(total * share) for share in accumulate(c.weight for c in CATEGORIES)]
         bounds[-1] = total
@@ -88,15 +88,15 @@ class Merchants:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Number of each category's most popular merchant."""
+        """Return the number of the most popular merchant of each category."""
         return tuple(accumulate(self.sizes[:-1], initial=0))
 
     def popular(self, category: Column, uniform: Column) -> Column:
-        """Number of a merchant of a category, popular ones more often."""
+        """Draw the number of a merchant of a category; popular merchants are more likely."""
         return self._at(category, F.pow(uniform, F.lit(POPULARITY_SKEW)))
 
     def obscure(self, category: Column, uniform: Column) -> Column:
-        """Number of a merchant in the less popular half of a category."""
+        """Draw the number of a merchant in the less popular half of a category."""
         return self._at(category, F.lit(1.0) - uniform * F.lit(0.5) - F.lit(1e-9))
 
     def _at(self, category: Column, position: Column) -> Column:
@@ -104,7 +104,7 @@ class Merchants:
         return by_category(self.starts, category) + rank
 
     def payments_a_day(self, merchant: Column, category: Column, in_all: float) -> Column:
-        """Ordinary payments a day that a merchant can expect of `in_all` at the bank."""
+        """Return the expected ordinary payments per day of a merchant, of `in_all` at the bank."""
         size = by_category([float(size) for size in self.sizes], category)
         rank = merchant - by_category(self.starts, category)
         below = F.pow(rank / size, F.lit(1 / POPULARITY_SKEW))
@@ -114,7 +114,7 @@ class Merchants:
 
 
 def opening_second(category: Column, hour: Column, uniform: Column) -> Column:
-    """Second of the day of a payment wished for at `hour`, moved into opening hours if need be."""
+    """Return the second of the day of a payment at `hour`, moved into opening hours if needed."""
     opens = by_category([float(c.opens) for c in CATEGORIES], category)
     closes = by_category([float(c.closes) for c in CATEGORIES], category)
     open_then = (hour >= opens) & (hour < closes)
@@ -123,5 +123,5 @@ def opening_second(category: Column, hour: Column, uniform: Column) -> Column:
 
 
 def merchant_id(merchant: Column) -> Column:
-    """How a merchant is called outside the simulation."""
+    """Return the merchant id in deliveries: `merchant-` and nine digits."""
     return F.concat(F.lit("merchant-"), F.lpad(merchant.cast("string"), 9, "0"))

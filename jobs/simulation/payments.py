@@ -1,12 +1,12 @@
-"""What card holders pay, and what thieves add where a merchant's terminal was tampered with.
+"""Ordinary payments of card holders, and cloned payments at compromised merchants.
 
-A day has eight moments at which a card may pay; how often it does follows from its habits, the
-weekend and its pay day. A payment goes to one of the card's favourite merchants or, less often,
-to any other.
+A day has eight moments at which a card can pay. The probability follows from the card's habits, the
+weekend and the pay day. A payment goes to one of the card's favourite merchants or, less often, to
+any other merchant.
 
-A compromised merchant copies cards for two to three weeks: the next day a cloned card pays
-there again, at an hour and for an amount that would be ordinary for its owner. Only the
-merchant's history of frauds gives such a payment away.
+A compromised merchant's terminal copies cards for two to three weeks. On the next day a cloned
+card pays there again, at an hour and with an amount that are ordinary for the card. Only the fraud
+history of the merchant identifies such a payment.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from jobs.simulation.randomness import Draws
 DAY_S = 86_400
 MOMENTS = 8
 FAVOURITE_SHARE = 0.85
-# A card of moderate rate with all factors up; above this there are more payments than moments.
+# Upper limit of the probability per moment; higher rates would need more moments than a day has.
 MOST_PROBABLE = 0.95
 
 COMPROMISED_MERCHANT = "compromised_merchant"
 COMPROMISED_DAYS = (14, 21)
-# An incident starts in the first days of its week and may last this many weeks more.
+# An incident starts in the first days of its week and lasts at most this many weeks longer.
 START_DAYS = 3
 WEEKS_BACK = (START_DAYS + COMPROMISED_DAYS[1]) // 7
-# Thieves stay below notice: about one cloned payment a day, whatever the merchant's size,
-# within these shares of its payments.
+# Fraud volume stays low: about one cloned payment per day at a merchant of any size, within these
+# shares of its payments.
 CLONES_A_DAY = 1.0
 CLONED_SHARES = (0.08, 0.5)
 
-# What every kind of payment has; `second` counts from the first day's 00:00 UTC.
+# Columns of all kinds of payments; `second` counts from the first day, 00:00 UTC.
 PAYMENT_COLUMNS = (
     "transaction_id",
     "payment",
@@ -63,19 +63,19 @@ PAYMENT_COLUMNS = (
     "cause",
     "incident_id",
 )
-# Tasks of this many card-days are a few seconds long and fit any executor.
+# A task of this many card-days takes a few seconds and fits into the memory of any executor.
 CARD_DAYS_PER_TASK = 2_000_000
 
 
 def ordinary_payments(spark: SparkSession, plan: SimulationPlan) -> DataFrame:
-    """Payments by card holders, and the copies that thieves make of some of them."""
+    """Return the payments of card holders, and the cloned payments at compromised merchants."""
     draws = Draws(plan.seed)
     paid = _with_time_and_amount(_with_merchant(_moments(spark, plan, draws), plan, draws), draws)
     return _with_clones(paid, plan, draws).select(*PAYMENT_COLUMNS)
 
 
 def _moments(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFrame:
-    """One row per payment: card, its habits, day; `payment` is what later draws are about."""
+    """Return one row per payment with card, habits and day; `payment` is the key of later draws."""
     num_rows = plan.num_cards * plan.num_days
     slices = max(spark.sparkContext.defaultParallelism, num_rows // CARD_DAYS_PER_TASK)
     card_days = spark.range(0, num_rows, 1, slices).select(
@@ -84,8 +84,10 @@ def _moments(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFra
     )
     day = F.col("day")
     weekend = F.when(is_weekend(plan.first_day, day), F.col("weekend_factor")).otherwise(1.0)
-    rich = after_pay_day(plan.first_day, day, F.col("pay_day"))
-    rate = F.col("daily_rate") * weekend * F.when(rich, F.lit(1.3)).otherwise(F.lit(1.0))
+    is_after_pay_day = after_pay_day(plan.first_day, day, F.col("pay_day"))
+    rate = (
+        F.col("daily_rate") * weekend * F.when(is_after_pay_day, F.lit(1.3)).otherwise(F.lit(1.0))
+    )
     moments = F.array(*(F.lit(moment) for moment in range(MOMENTS)))
     keys = (F.col("card"), day, F.col("moment"))
     return (
@@ -98,12 +100,12 @@ def _moments(spark: SparkSession, plan: SimulationPlan, draws: Draws) -> DataFra
 
 
 def _with_merchant(frame: DataFrame, plan: SimulationPlan, draws: Draws) -> DataFrame:
-    """Choose where to pay: a favourite of the card, the first ones most often, or anywhere."""
+    """Choose the merchant: a favourite of the card, the first ones most often, or any other."""
     payment = F.col("payment")
     favourite = F.floor(
         F.lit(NUM_FAVOURITES) * F.pow(draws.uniform("favourite", payment), F.lit(1.8))
     )
-    # The same two draws serve both: what they are about is the card's habit or this payment.
+    # Both cases use the same two draws; their key is the card's favourite or this payment.
     about = F.when(
         draws.happens("is favourite", FAVOURITE_SHARE, payment),
         draws.key("habit", F.col("card"), favourite),
@@ -130,7 +132,7 @@ def _with_time_and_amount(frame: DataFrame, draws: Draws) -> DataFrame:
 
 
 def channel(draws: Draws, payment: Column, category: Column, amount: Column) -> Column:
-    """How an ordinary payment is made; large ones need the chip."""
+    """Draw the channel of an ordinary payment; payments of 50 and more are not contactless."""
     online = by_category([c.online_share for c in CATEGORIES], category)
     contactless = (amount < 50) & draws.happens("contactless", 0.8, payment)
     return (
@@ -141,7 +143,7 @@ def channel(draws: Draws, payment: Column, category: Column, amount: Column) -> 
 
 
 def _with_clones(frame: DataFrame, plan: SimulationPlan, draws: Draws) -> DataFrame:
-    """Add the cloned payments, and give every payment its id and its amount in cents."""
+    """Add the cloned payments, and set the id and the rounded amount of every payment."""
     card, category, original = F.col("card"), F.col("category"), F.col("original")
     incident, cloned = F.col("incident"), F.col("is_clone")
     in_all = plan.num_cards * MEAN_DAILY_PAYMENTS
@@ -153,7 +155,7 @@ def _with_clones(frame: DataFrame, plan: SimulationPlan, draws: Draws) -> DataFr
 
     payment = F.col("payment")
     next_day = (F.col("day") + 1) * DAY_S
-    # Closed at hour -1 everywhere: the time is drawn evenly from the opening hours.
+    # All merchants are closed at hour -1, so the time is uniform over the opening hours.
     open_again = opening_second(category, F.lit(-1.0), draws.uniform("clone time", payment))
     amount = ordinary_amount(draws, payment) * by_category(
         [c.amount_factor for c in CATEGORIES], category
@@ -173,36 +175,36 @@ def _with_clones(frame: DataFrame, plan: SimulationPlan, draws: Draws) -> DataFr
 
 
 def compromised_by(plan: SimulationPlan, draws: Draws) -> Column:
-    """Number of the incident that a payment's merchant suffers on its day; null mostly.
+    """Return the number of the incident at a payment's merchant on its day; null without one.
 
-    Merchants are cut into as many equal ranges as there are incidents a week, and every week one
-    merchant of every range is compromised: which one follows from range and week, so asking
-    costs four hashes and no join.
+    Merchants are divided into as many equal ranges as there are incidents per week. Every week one
+    merchant of every range is compromised. The merchant follows from range and week, so this needs
+    four hashes per payment and no join.
     """
     if plan.num_weekly_incidents == 0:
         return F.lit(None).cast("long")
     num_ranges = min(plan.num_weekly_incidents, plan.num_merchants_in_all)
     size = plan.num_merchants_in_all // num_ranges
     merchant, day = F.col("merchant"), F.col("day")
-    # The last few merchants of an uneven division belong to no range and stay honest.
+    # The remainder of an uneven division belongs to no range and is never compromised.
     position = F.floor(merchant / F.lit(size))
     shortest, longest = COMPROMISED_DAYS
     candidates = []
     for weeks_back in range(WEEKS_BACK + 1):
         week = F.floor(day / F.lit(7)) - F.lit(weeks_back)
         number = week * F.lit(num_ranges) + position
-        # One hash gives all three facts, from different bits: this runs for every payment, and
-        # Java compiles no method of more than 8,000 bytes.
+        # One hash provides all three values, from different bits. This runs for every payment, and
+        # the JVM does not compile methods of more than 8,000 bytes.
         bits = draws.key("compromised", number)
         chosen = position * size + F.pmod(F.shiftright(bits, 24), F.lit(size))
         day_of_incident = day - week * 7 - F.pmod(bits, F.lit(START_DAYS + 1))
         num_days = F.lit(shortest) + F.pmod(F.shiftright(bits, 8), F.lit(longest - shortest + 1))
         lasts = (day_of_incident >= 0) & (day_of_incident < num_days)
-        suffers = (merchant == chosen) & lasts & (week >= 0) & (position < num_ranges)
-        candidates.append(F.when(suffers, number))
+        is_compromised = (merchant == chosen) & lasts & (week >= 0) & (position < num_ranges)
+        candidates.append(F.when(is_compromised, number))
     return F.coalesce(*candidates)
 
 
 def incident_id(cause: str, number: Column) -> Column:
-    """Name of an incident; it says its cause."""
+    """Return the id of an incident: its cause and its number."""
     return F.concat(F.lit(f"{cause}-"), F.lpad(number.cast("string"), 9, "0"))

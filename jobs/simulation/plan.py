@@ -1,4 +1,4 @@
-"""What to simulate: the one argument of `simulate`, checked on construction."""
+"""The plan of a simulation: the only argument of `simulate`, validated on construction."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import cached_property
 
 from feature_defs.errors import UsageError
 
-# Two cards a merchant gives each merchant about four payments a day, enough for a fraud rate
-# over a week to mean something and few enough for tail merchants to be quiet.
+# Two cards per merchant give about four payments per merchant and day: enough for a weekly fraud
+# rate, and few enough that unpopular merchants have little traffic.
 CARDS_PER_MERCHANT = 2
-# Below this a category may be left without a merchant.
+# With fewer merchants a category could have none.
 LEAST_MERCHANTS = 24
 LEAST_CARDS = 20
 MOST_CARDS = 100_000_000
-# The first genuine payments are confirmed after a week; a shorter bank might have no label at all,
-# and a table without a row has no file to say which columns it would have.
+# Genuine payments are confirmed after a week. A shorter simulation could have no label, and an
+# empty table has no file and so no schema.
 LEAST_DAYS = 8
 MOST_DAYS = 3_660
 EARLIEST = date(1970, 1, 1)
@@ -29,14 +29,14 @@ SEEDS = 2**63
 class SimulationPlan:
     """A bank of `num_cards` cards for `num_days` days from `first_day`.
 
-    The same plan gives the same rows on any machine. A longer plan with the same seed repeats
-    the shorter one's payments and goes on from there.
+    Equal plans give equal rows on any machine. A longer plan with the same seed contains the
+    payments of the shorter one.
 
         >>> SimulationPlan(out="bank", num_cards=400, num_days=75, seed=7).last_day
         datetime.date(2024, 3, 15)
 
     Raises:
-        UsageError: a value is out of range; all of them are named.
+        UsageError: values are out of range; all of them are named.
     """
 
     out: str
@@ -46,9 +46,9 @@ class SimulationPlan:
     seed: int
     first_day: date = date(2024, 1, 1)
     num_merchants: int | None = None
-    """Unset: one for every two cards."""
+    """By default one per two cards."""
     incidents_per_1000_cards: float = 2.5
-    """Fraud incidents a week of each cause, per 1,000 cards; at least one a week unless 0."""
+    """Fraud incidents per week and cause, per 1,000 cards; at least one per week unless 0."""
     late_share: float = 0.005
     """Share of transactions delivered one to three days after they happened."""
     defect_share: float = 0.0005
@@ -57,14 +57,14 @@ class SimulationPlan:
     def __post_init__(self) -> None:
         wrong = [
             f"{name} is {value}, not {allowed}"
-            for name, value, allowed, holds in self._checks()
-            if not holds
+            for name, value, allowed, is_valid in self._checks()
+            if not is_valid
         ]
         if wrong:
             raise UsageError(
-                f"This bank cannot be simulated: {'; '.join(wrong)}.",
-                expected="every value in its range.",
-                remedy="correct what is named here.",
+                f"The simulation plan is invalid: {'; '.join(wrong)}.",
+                expected="every value within its range.",
+                remedy="correct the values named above.",
             )
 
     def _checks(self) -> list[tuple[str, object, str, bool]]:
@@ -108,29 +108,29 @@ class SimulationPlan:
 
     @property
     def last_day(self) -> date:
-        """Last day simulated and last delivery."""
+        """Return the last simulated day, which is the last delivery."""
         return self.first_day + timedelta(days=self.num_days - 1)
 
     @property
     def days(self) -> tuple[date, ...]:
-        """All deliveries' dates, in order."""
+        """Return the dates of all deliveries, in order."""
         return tuple(self.first_day + timedelta(days=day) for day in range(self.num_days))
 
     @property
     def num_weeks(self) -> int:
-        """Weeks that have at least one simulated day."""
+        """Return the number of weeks with at least one simulated day."""
         return math.ceil(self.num_days / 7)
 
     @cached_property
     def num_merchants_in_all(self) -> int:
-        """Merchants there are, given or derived."""
+        """Return the number of merchants, set or derived from the number of cards."""
         if self.num_merchants is not None:
             return self.num_merchants
         return max(LEAST_MERCHANTS, self.num_cards // CARDS_PER_MERCHANT)
 
     @property
     def num_weekly_incidents(self) -> int:
-        """Incidents of each cause that start in a week.
+        """Return the number of incidents of each cause that start per week.
 
         >>> SimulationPlan(out="bank", num_cards=5000, num_days=90, seed=1).num_weekly_incidents
         12

@@ -1,8 +1,8 @@
-"""Random numbers without state: a hash of (seed, purpose, keys) turned into a number.
+"""Random numbers without state: a hash of (seed, purpose, keys), converted to a number.
 
-Spark's own `rand` depends on which partition a row is in. A hash does not, so a row has the same
-values however the work is split, and any two draws with different purposes are independent.
-The price is one xxhash64 a draw, about 20 ns.
+Spark's `rand` depends on the partition of a row. A hash does not, so the values of a row do not
+depend on the partitions. Draws with different purposes are independent. The cost is one xxhash64
+per draw, about 20 ns.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ STEP = 2.0**-53
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws of one simulation. Keys are integer columns that say what a draw is about."""
+    """Random draws of one simulation. Keys are integer columns that identify a draw."""
 
     seed: int
 
     def key(self, purpose: str, *keys: Column) -> Column:
-        """64 random bits, as a long."""
+        """Return 64 random bits as a long."""
         digest = hashlib.blake2b(f"{self.seed}/{purpose}".encode(), digest_size=8).digest()
         salt = int.from_bytes(digest, "big", signed=True)
-        # xxhash64 hashes an int and a long of the same value differently: always long here.
+        # xxhash64 gives an int and a long of equal value different hashes, so all keys are longs.
         return F.xxhash64(F.lit(salt).cast("long"), *(key.cast("long") for key in keys))
 
     def uniform(self, purpose: str, *keys: Column) -> Column:
-        """A double in [0, 1)."""
+        """Draw a double in [0, 1)."""
         return F.shiftrightunsigned(self.key(purpose, *keys), SURPLUS_BITS) * F.lit(STEP)
 
     def between(self, purpose: str, low: float, high: float, *keys: Column) -> Column:
-        """A double in [low, high)."""
+        """Draw a double in [low, high)."""
         return self.uniform(purpose, *keys) * F.lit(high - low) + F.lit(low)
 
     def whole(self, purpose: str, low: int, high: int, *keys: Column) -> Column:
-        """A long from low to high, both included."""
+        """Draw a long from low to high, both included."""
         return F.floor(self.between(purpose, low, high + 1, *keys))
 
     def happens(self, purpose: str, probability: float, *keys: Column) -> Column:
-        """True with this probability."""
+        """Draw true with this probability."""
         return self.uniform(purpose, *keys) < F.lit(probability)
 
     def normal(self, purpose: str, *keys: Column) -> Column:
-        """A standard normal (Box and Muller, 1958)."""
+        """Draw a standard normal value (Box and Muller, 1958)."""
         radius = F.sqrt(F.lit(-2.0) * F.log(F.lit(1.0) - self.uniform(f"{purpose}/radius", *keys)))
         return radius * F.cos(F.lit(2 * math.pi) * self.uniform(f"{purpose}/angle", *keys))
 
     def identifier(self, purpose: str, *keys: Column) -> Column:
-        """24 hexadecimal digits, one string per combination of keys.
+        """Return an id of 24 hexadecimal digits for a combination of keys.
 
-        96 bits: among ten billion ids two are equal with a probability of 1e-9.
+        It has 96 bits: the probability of a collision among ten billion ids is 1e-9.
         """
         high = F.lpad(F.hex(self.key(f"{purpose}/high", *keys)), 16, "0")
         low = F.lpad(F.hex(self.key(f"{purpose}/low", *keys)), 16, "0")

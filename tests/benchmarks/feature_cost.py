@@ -1,23 +1,23 @@
-"""What features cost: against the floor, against Spark's windows, with busy keys, over history.
+"""Measure the cost of features: against a floor, Spark's windows, hot keys, and long histories.
 
-All ratios are of medians of alternating runs in this process, on two cores; the last line is one
-JSON object:
+All ratios are of medians of runs by turns in this process, on two cores. The last line is one JSON
+object:
 
-- `floor_ratio`: all features of all rows, over the same rows through the same shuffles and sorts
-  with a function that computes nothing;
-- `range_between_speedup`: Spark's `rangeBetween` over ours, with even keys over 90 days;
-- `hot_key_speedup`: the same, where one card has 50,000 rows in a day, as one that is tried out by
-  a machine; `spread_card_speedup`: where it has them in all of the days that a night reads, the
-  lookback of its features; `hot_merchant_speedup`: where one merchant has so many in those days;
+- `floor_ratio`: all features of all rows, over the same shuffles and sorts of the same rows with a
+  function that computes nothing;
+- `range_between_speedup`: time of Spark's `rangeBetween` over ours, with even keys over 90 days;
+- `hot_key_speedup`: the same, with one card that has 50,000 rows in a day, as in automated card
+  testing; `spread_card_speedup`: with these rows spread over the lookback of a night's features;
+  `hot_merchant_speedup`: with one merchant that has as many rows in these days;
 - `skew_ratio`: 60 % of the rows at one merchant, over even keys, on two one-core workers, over 90
-  days; `short_skew_ratio`: the same in 30 days, which all lie in its windows' reach;
-  `cut_skew_ratio`: there with twice the rows, so many that the merchant is cut;
+  days; `short_skew_ratio`: the same in 30 days, which the longest windows contain entirely;
+  `cut_skew_ratio`: the same with twice the rows, so many that the merchant is cut into slices;
 - `history_ratio`: one night in a lake of 360 days, over the same night in one of 60;
-- `lookback_ratio`: one night, over the night's rows alone without what lies before them;
-- `lookback_ratio_bound`: the same, if the whole days between the ends of windows cost nothing:
-  what daily partial aggregates could reach at best, as only days with an end are read at all;
+- `lookback_ratio`: one night, over the night's rows without any history;
+- `lookback_ratio_bound`: the same, if whole days inside windows cost nothing: the best that daily
+  partial aggregates could reach, since only days with a window end are read;
 - `memory_ratio`: peak of a Python worker with one key of 5 M rows, over one of 50,000;
-  `whole_key_memory_ratio`: the same with one of a million, about the largest that is not cut.
+  `whole_key_memory_ratio`: the same with a key of a million, about the largest that is not cut.
 
     python tests/benchmarks/feature_cost.py --num-rows 1000000
 """
@@ -37,11 +37,19 @@ import typer
 from feature_busy_keys import memory, skew
 from feature_nights import nights
 from feature_rows import Bank, by_range_between
-from feature_timing import NUM_DAYS, all_rows, in_a_session, instead, medians, run, timed, written
+from feature_timing import (
+    NUM_DAYS,
+    all_rows,
+    in_a_session,
+    medians,
+    replaced,
+    run,
+    timed,
+    write_and_read,
+)
 
-from feature_defs import point_in_time
 from feature_defs.catalogue import LOOKBACK_DAYS
-from feature_defs.point_in_time import entity_stream
+from feature_defs.point_in_time import compiler, entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import StreamPlan
@@ -49,14 +57,14 @@ from feature_defs.point_in_time.stream_plan import StreamPlan
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# What the features of one night are made from.
+# Days that the features of one night read.
 READ_DAYS = LOOKBACK_DAYS + 1
 HOT_ROWS, HOT_DAYS = 50_000, 1
 
 
 @dataclass(frozen=True)
 class PassThrough:
-    """The floor: takes the same columns and gives back zeros for features."""
+    """The floor: read the same columns and return zeros as features."""
 
     plan: StreamPlan
 
@@ -73,24 +81,24 @@ class PassThrough:
 
 
 class NoHotKeys:
-    """The floor looks for no busy keys."""
+    """The floor does not look for hot keys."""
 
     @staticmethod
     def find(events: DataFrame, keys: tuple[str, ...], reach: int) -> HotKeys:
         return HotKeys(keys, {})
 
 
-def floor(known: FeatureInputs, bank: Bank) -> None:
-    """The same shuffles and sorts, computing nothing."""
+def floor(inputs: FeatureInputs, bank: Bank) -> None:
+    """Run the same shuffles and sorts, computing nothing."""
     with (
-        instead(entity_stream, "WindowStream", PassThrough),
-        instead(point_in_time, "HotKeys", NoHotKeys),
+        replaced(entity_stream, "WindowStream", PassThrough),
+        replaced(compiler, "HotKeys", NoHotKeys),
     ):
-        all_rows(known, bank)()
+        all_rows(inputs, bank)()
 
 
-def throughput(spark: SparkSession, place: Path, num_rows: int) -> dict[str, float]:
-    """Floor, Spark's windows, hot keys."""
+def throughput(spark: SparkSession, folder: Path, num_rows: int) -> dict[str, float]:
+    """Compare with the floor and with Spark's windows, also with hot keys."""
     even, read = Bank(num_rows, NUM_DAYS), Bank(num_rows, READ_DAYS)
     hot = {
         "a hot card": replace(read, busy_card_rows=HOT_ROWS, busy_card_days=HOT_DAYS),
@@ -98,23 +106,23 @@ def throughput(spark: SparkSession, place: Path, num_rows: int) -> dict[str, flo
         "a hot merchant": replace(read, busy_merchant_rows=HOT_ROWS),
     }
     banks = {"even keys": even, **hot}
-    known = {name: written(spark, place / name, bank) for name, bank in banks.items()}
-    taken = medians(
+    inputs = {name: write_and_read(spark, folder / name, bank) for name, bank in banks.items()}
+    seconds = medians(
         {
-            "floor": lambda: floor(known["even keys"], even),
-            **{name: all_rows(known[name], bank) for name, bank in banks.items()},
-            "rangeBetween": lambda: run(by_range_between(known["even keys"])),
+            "floor": lambda: floor(inputs["even keys"], even),
+            **{name: all_rows(inputs[name], bank) for name, bank in banks.items()},
+            "rangeBetween": lambda: run(by_range_between(inputs["even keys"])),
         }
     )
-    # They take minutes, which no warm-up changes much.
-    slow = {name: timed(lambda name=name: run(by_range_between(known[name]))) for name in hot}
-    for name, seconds in slow.items():
-        print(f"rangeBetween, {name:<26}{seconds:>8.2f} s")
+    # These take minutes, so a warm-up would hardly change them.
+    slow = {name: timed(lambda name=name: run(by_range_between(inputs[name]))) for name in hot}
+    for name, taken in slow.items():
+        print(f"rangeBetween, {name:<26}{taken:>8.2f} s")
     speedups = ("hot_key_speedup", "spread_card_speedup", "hot_merchant_speedup")
     return {
-        "floor_ratio": taken["even keys"] / taken["floor"],
-        "range_between_speedup": taken["rangeBetween"] / taken["even keys"],
-        **{key: slow[name] / taken[name] for key, name in zip(speedups, hot, strict=True)},
+        "floor_ratio": seconds["even keys"] / seconds["floor"],
+        "range_between_speedup": seconds["rangeBetween"] / seconds["even keys"],
+        **{key: slow[name] / seconds[name] for key, name in zip(speedups, hot, strict=True)},
     }
 
 
@@ -127,10 +135,10 @@ PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
 
 
 def main(
-    num_rows: Annotated[int, typer.Option("--num-rows", help="Rows of a bank.")] = 1_000_000,
-    only: Annotated[str, typer.Option(help=f"One of: {', '.join(PARTS)}; else all.")] = "",
+    num_rows: Annotated[int, typer.Option("--num-rows", help="Number of rows.")] = 1_000_000,
+    only: Annotated[str, typer.Option(help=f"Run one part: {', '.join(PARTS)}.")] = "",
 ) -> None:
-    """Run all of it, or a part, and print the ratios."""
+    """Run all parts, or one, and print the ratios."""
     ratios: dict[str, float] = {}
     for name in [only] if only else PARTS:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Lakes that hold a benchmark's bank, read as the job of a night reads them."""
+"""Fill lakes with a benchmark's bank, and read them as the job of a night does."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
 
 
-def fill(lake: Lake, known: FeatureInputs, num_files: int) -> None:
-    """Append all of a bank's transactions and labels, dates dealt to so many tasks."""
+def fill_lake(lake: Lake, inputs: FeatureInputs, num_files: int) -> None:
+    """Append all of a bank's transactions and labels, in `num_files` tasks by date."""
     from jobs.lake.tables import LABELS, TRANSACTIONS
 
-    for table, rows in ((TRANSACTIONS, known.transactions), (LABELS, known.labels)):
+    for table, rows in ((TRANSACTIONS, inputs.transactions), (LABELS, inputs.labels)):
         lake.append(table, rows.repartition(num_files, "business_date"), "bank")
 
 
-def known_for(lake: Lake, first: date, last: date) -> FeatureInputs:
-    """What `features` reads for these nights."""
+def inputs_of_nights(lake: Lake, first: date, last: date) -> FeatureInputs:
+    """Return what the job `features` reads for these nights."""
     from feature_defs.labels import LabelPolicy
     from jobs.lake.dates import Dates
     from jobs.lake.tables import LABELS, TRANSACTIONS

@@ -1,4 +1,7 @@
-"""What features of one night cost, beside its history and beside the night's rows alone."""
+"""Measure the cost of one night's features for long histories, and against no history.
+
+python tests/benchmarks/feature_cost.py --num-rows 1000000 --only nights
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_lakes import fill, known_for
-from feature_rows import LABEL_DELAY_DAYS, Bank, knowledge_at
+from feature_lakes import fill_lake, inputs_of_nights
+from feature_rows import LABEL_DELAY_DAYS, Bank, read_bank
 from feature_timing import medians, run
 
 from feature_defs.catalogue import FEATURES
@@ -24,69 +27,71 @@ SHORT_DAYS, LONG_DAYS = 60, 360
 
 
 def long_bank(night_rows: int) -> Bank:
-    """A bank of many days."""
+    """Return a bank of 360 days."""
     return Bank(night_rows * LONG_DAYS, LONG_DAYS)
 
 
-def lake_of(spark: SparkSession, place: Path, bank: Bank, num_days: int) -> Lake:
-    """A lake that holds so many days up to the same last one."""
+def lake_of(spark: SparkSession, folder: Path, bank: Bank, num_days: int) -> Lake:
+    """Build a lake with the last `num_days` days of a bank."""
     from pyspark.sql import functions as F
 
     from jobs.lake.delta_io import Lake
     from jobs.runtime.settings import load_settings
 
-    lake = Lake(spark, load_settings(None, {"lake": str(place / f"lake-{num_days}")}))
+    lake = Lake(spark, load_settings(None, {"lake": str(folder / f"lake-{num_days}")}))
     lake.create()
-    known = knowledge_at(spark, str(place / "long"))
+    inputs = read_bank(spark, str(folder / "long"))
     days = F.col("business_date") > F.date_sub(F.lit(bank.last), num_days)
-    kept = FeatureInputs(known.transactions.where(days), known.labels.where(days), known.policy)
-    fill(lake, kept, num_files=8)
+    kept = FeatureInputs(inputs.transactions.where(days), inputs.labels.where(days), inputs.policy)
+    fill_lake(lake, kept, num_files=8)
     return lake
 
 
-def one_night(lake: Lake, day: date, known: Callable[[FeatureInputs], FeatureInputs]) -> None:
-    """Features of a night, read as the job reads it."""
-    read = known(known_for(lake, day, day))
-    run(compile_features(read, day, day, lake.settings.late_days))
+def one_night(lake: Lake, day: date, select: Callable[[FeatureInputs], FeatureInputs]) -> None:
+    """Compute the features of a night from a selection of what the job reads."""
+    inputs = select(inputs_of_nights(lake, day, day))
+    run(compile_features(inputs, day, day, lake.settings.late_days))
 
 
-def nights(spark: SparkSession, place: Path, num_rows: int) -> dict[str, float]:
-    """One night of a hundredth of the rows beside its history, and beside its own rows."""
+def nights(spark: SparkSession, folder: Path, num_rows: int) -> dict[str, float]:
+    """Compare one night (a hundredth of the rows) with long and short history, and with none."""
     from pyspark.sql import functions as F
 
     bank = long_bank(num_rows // 100)
-    bank.write(spark, str(place / "long"))
-    long, short = (lake_of(spark, place, bank, days) for days in (LONG_DAYS, SHORT_DAYS))
+    bank.write(spark, str(folder / "long"))
+    long, short = (lake_of(spark, folder, bank, days) for days in (LONG_DAYS, SHORT_DAYS))
 
-    def whole(known: FeatureInputs) -> FeatureInputs:
-        return known
+    def all_days(inputs: FeatureInputs) -> FeatureInputs:
+        return inputs
 
-    def alone(known: FeatureInputs) -> FeatureInputs:
-        return only(known, [0])
+    def no_history(inputs: FeatureInputs) -> FeatureInputs:
+        return only(inputs, [0])
 
-    def ends_of_windows(known: FeatureInputs) -> FeatureInputs:
+    def window_ends(inputs: FeatureInputs) -> FeatureInputs:
         windows = [feature.window for feature in FEATURES.values() if feature.window]
         ends = {days for w in windows for days in (w.delay_days, w.lookback_days)}
-        return only(known, sorted({0, *ends}))
+        return only(inputs, sorted({0, *ends}))
 
-    def only(known: FeatureInputs, days_before: list[int]) -> FeatureInputs:
+    def only(inputs: FeatureInputs, days_before: list[int]) -> FeatureInputs:
         days = [bank.last - timedelta(days=days) for days in days_before]
-        judged = [day + timedelta(days=LABEL_DELAY_DAYS) for day in days]
-        transactions = known.transactions.where(F.col("business_date").isin(days))
-        labels = known.labels.where(F.col("business_date").isin(judged))
-        return FeatureInputs(transactions, labels, known.policy)
+        label_days = [day + timedelta(days=LABEL_DELAY_DAYS) for day in days]
+        transactions = inputs.transactions.where(F.col("business_date").isin(days))
+        labels = inputs.labels.where(F.col("business_date").isin(label_days))
+        return FeatureInputs(transactions, labels, inputs.policy)
 
-    taken = medians(
+    seconds = medians(
         {
-            f"a night, {LONG_DAYS} days in the lake": lambda: one_night(long, bank.last, whole),
-            f"a night, {SHORT_DAYS} days in the lake": lambda: one_night(short, bank.last, whole),
-            "the night's rows alone": lambda: one_night(short, bank.last, alone),
-            "whole days for nothing": lambda: one_night(short, bank.last, ends_of_windows),
+            f"a night, {LONG_DAYS} days in the lake": lambda: one_night(long, bank.last, all_days),
+            f"a night, {SHORT_DAYS} days in the lake": lambda: one_night(
+                short, bank.last, all_days
+            ),
+            "the night without history": lambda: one_night(short, bank.last, no_history),
+            "only days with window ends": lambda: one_night(short, bank.last, window_ends),
         }
     )
-    in_long, in_short, by_itself, without_whole_days = taken.values()
+    in_long, in_short, without_history, without_whole_days = seconds.values()
     return {
         "history_ratio": in_long / in_short,
-        "lookback_ratio": in_short / by_itself,
-        "lookback_ratio_bound": without_whole_days / by_itself,
+        "lookback_ratio": in_short / without_history,
+        "lookback_ratio_bound": without_whole_days / without_history,
     }

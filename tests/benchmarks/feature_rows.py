@@ -1,7 +1,7 @@
-"""Transactions and labels for benchmarks of features, and the same features by Spark's own windows.
+"""Generate rows for feature benchmarks, and compute the same features with Spark's own windows.
 
-Rows are a function of their number, so every run has the same ones. Labels come a week after the
-event, as those of the public data do.
+A row is a function of its number, so every run has the same rows. Labels arrive a week after the
+event, as in the public data.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LABEL_DELAY_DAYS = 7
 
 @dataclass(frozen=True)
 class Bank:
-    """How many rows, over how many days, and whose they are.
+    """Number of rows, and how they spread over days, cards and merchants.
 
-    About `busy_card_rows` of them belong to one card, `busy_merchant_rows` to one merchant; the
-    card's are all in the last `busy_card_days`, if that is not 0.
+    About `busy_card_rows` rows belong to one card, `busy_merchant_rows` to one merchant. The card's
+    rows are all in the last `busy_card_days`, unless that is 0.
     """
 
     num_rows: int
@@ -38,10 +38,10 @@ class Bank:
 
     @property
     def last(self) -> date:
-        """The last day."""
+        """Return the last day."""
         return FIRST + timedelta(days=self.num_days - 1)
 
-    def write(self, spark: SparkSession, place: str) -> None:
+    def write(self, spark: SparkSession, folder: str) -> None:
         """Write `transactions` and `labels` as Parquet."""
         from pyspark.sql import functions as F
 
@@ -58,16 +58,16 @@ class Bank:
             at.alias("event_time"),
             F.to_date(at).alias("business_date"),
             at.alias("ingest_time"),
-            self._whose("card", self.num_cards, self.busy_card_rows).alias("card_id"),
-            self._whose("merchant", self.num_merchants, self.busy_merchant_rows).alias(
+            self._keys("card", self.num_cards, self.busy_card_rows).alias("card_id"),
+            self._keys("merchant", self.num_merchants, self.busy_merchant_rows).alias(
                 "merchant_id"
             ),
             (F.pmod(F.xxhash64(F.lit("amount"), number), F.lit(500_000)) / 1000)
             .cast("decimal(18,3)")
             .alias("amount"),
         )
-        rows.write.mode("overwrite").parquet(f"{place}/transactions")
-        labels = spark.read.parquet(f"{place}/transactions").select(
+        rows.write.mode("overwrite").parquet(f"{folder}/transactions")
+        labels = spark.read.parquet(f"{folder}/transactions").select(
             "transaction_id",
             (F.pmod(F.xxhash64(F.lit("fraud"), "transaction_id"), F.lit(100)) == 0).alias(
                 "is_fraud"
@@ -79,9 +79,9 @@ class Bank:
             "ingest_time",
             "business_date",
         )
-        labels.write.mode("overwrite").parquet(f"{place}/labels")
+        labels.write.mode("overwrite").parquet(f"{folder}/labels")
 
-    def _whose(self, name: str, num_keys: int, busy_rows: int) -> Column:
+    def _keys(self, name: str, num_keys: int, busy_rows: int) -> Column:
         from pyspark.sql import functions as F
 
         key = F.pmod(F.xxhash64(F.lit(name), "id"), F.lit(num_keys))
@@ -89,29 +89,29 @@ class Bank:
         return F.format_string(f"{name}-%06d", F.when(busy, -1).otherwise(key))
 
     def _is_busy(self, name: str, busy_rows: int) -> Column:
-        """The rows of the busy key lie anywhere among the others."""
+        """Return which rows belong to the busy key; they are spread among all others."""
         from pyspark.sql import functions as F
 
-        of_all = F.pmod(F.xxhash64(F.lit(f"busy {name}"), "id"), F.lit(self.num_rows))
-        return of_all < busy_rows
+        position = F.pmod(F.xxhash64(F.lit(f"busy {name}"), "id"), F.lit(self.num_rows))
+        return position < busy_rows
 
 
-def knowledge_at(spark: SparkSession, place: str) -> FeatureInputs:
-    """What was written, as features read it."""
+def read_bank(spark: SparkSession, folder: str) -> FeatureInputs:
+    """Read the rows of a bank as inputs of features."""
     from feature_defs.labels import LabelPolicy
     from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
-    transactions, labels = (spark.read.parquet(f"{place}/{n}") for n in ("transactions", "labels"))
+    transactions, labels = (spark.read.parquet(f"{folder}/{n}") for n in ("transactions", "labels"))
     return FeatureInputs(transactions, labels, LabelPolicy())
 
 
-def by_range_between(known: FeatureInputs) -> DataFrame:
-    """The catalogue's windows of all rows by Spark SQL, for labels that keep to a week.
+def by_range_between(inputs: FeatureInputs) -> DataFrame:
+    """Compute the catalogue's windows with Spark SQL, for labels that arrive after a week.
 
-    Events of one instant are not in order here, which the benchmark does not look at, nor are the
-    features there that are made from others. The library `dbl-tempo` has no run of its own: what
-    it makes of a window is this very `rangeBetween`, in seconds and without a delay, and its
-    version 0.1.30 stops on Spark 4.0 with an UnboundLocalError when columns are named.
+    Events of one instant have no defined order here, and derived features are left out; neither
+    matters for the time. The library `dbl-tempo` is not measured separately: it compiles a window
+    to this `rangeBetween`, in seconds and without a delay, and its version 0.1.30 raises an
+    UnboundLocalError on Spark 4.0 when columns are named.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
@@ -120,8 +120,8 @@ def by_range_between(known: FeatureInputs) -> DataFrame:
     from feature_defs.feature import Function
 
     micros = 1_000_000 * SECONDS_PER_DAY
-    labels = known.labels.select("transaction_id", F.col("is_fraud").cast("long").alias("_fraud"))
-    rows = known.transactions.join(labels, "transaction_id", "left").withColumn(
+    labels = inputs.labels.select("transaction_id", F.col("is_fraud").cast("long").alias("_fraud"))
+    rows = inputs.transactions.join(labels, "transaction_id", "left").withColumn(
         "_t", F.unix_micros("event_time")
     )
     minor = (F.col("amount") * 1000).cast("long")

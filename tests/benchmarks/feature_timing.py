@@ -1,4 +1,4 @@
-"""How the parts of `feature_cost.py` run Spark, and how they take time."""
+"""Run Spark and measure times, for all parts of `feature_cost.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_rows import FIRST, Bank, knowledge_at
+from benchmark_lake import open_lake
+from feature_rows import FIRST, Bank, read_bank
 from pyspark import SparkContext
 
 from feature_defs.point_in_time.compiler import compile_features
@@ -25,82 +26,75 @@ NUM_DAYS = 90
 
 @contextmanager
 def session(master: str = "local[2]", *, reuse_workers: bool = True) -> Iterator[SparkSession]:
-    """Spark on two cores, as a command has it."""
-    from jobs.runtime.settings import load_settings
-    from jobs.runtime.spark_session import open_session
-
+    """Start Spark on two cores with the settings of a command."""
     spark_settings = {
         "spark.python.worker.reuse": str(reuse_workers).lower(),
-        # For a cluster: each worker lends its one core, and reads nothing but the files.
+        # For a cluster: executors of one-core workers, with this Python.
         "spark.executor.memory": "1g",
         "spark.pyspark.python": sys.executable,
     }
-    named = {"lake": "benchmark", "master": master, "spark": spark_settings}
-    spark = open_session(load_settings(None, named))
-    try:
-        yield spark
-    finally:
-        spark.stop()
+    with open_lake("benchmark", master=master, spark=spark_settings) as lake:
+        yield lake.spark
 
 
 def in_a_session(
     part: Callable[[SparkSession, Path, int], dict[str, float]],
 ) -> Callable[[Path, int], dict[str, float]]:
-    """A part that one session of Spark is enough for."""
+    """Run a part of the benchmark in one Spark session."""
 
-    def run_part(place: Path, num_rows: int) -> dict[str, float]:
+    def run_part(folder: Path, num_rows: int) -> dict[str, float]:
         with session() as spark:
-            return part(spark, place, num_rows)
+            return part(spark, folder, num_rows)
 
     return run_part
 
 
 @contextmanager
-def instead(module: Any, name: str, other: Any) -> Iterator[None]:
-    """Compile features with another one of their parts."""
-    usual = getattr(module, name)
+def replaced(module: Any, name: str, other: Any) -> Iterator[None]:
+    """Replace an attribute of a module while the block runs."""
+    original = getattr(module, name)
     setattr(module, name, other)
     try:
         yield
     finally:
-        setattr(module, name, usual)
+        setattr(module, name, original)
 
 
 def run(frame: DataFrame) -> None:
-    """Compute all rows and keep none."""
+    """Compute all rows without storing them."""
     frame.write.format("noop").mode("overwrite").save()
 
 
 def timed(once: Callable[[], None]) -> float:
-    """Seconds of one run, which does not pay for what an earlier one has left behind."""
+    """Return the seconds of one run, after collecting the garbage of earlier ones."""
     context = SparkContext._active_spark_context
     assert context is not None and context._jvm is not None
     context._jvm.System.gc()
-    began = time.perf_counter()
+    started = time.perf_counter()
     once()
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def medians(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each, in alternation; a first round warms up and does not count."""
+    """Return the median seconds of each, run by turns; the first round is a warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(NUM_RUNS + 1):
         for name, once in runs.items():
             taken = timed(once)
             if number:
                 seconds[name].append(taken)
-    found = {name: statistics.median(taken) for name, taken in seconds.items()}
-    for name, median in found.items():
+    result = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for name, median in result.items():
         print(f"{name:<40}{median:>8.2f} s   of {', '.join(f'{s:.2f}' for s in seconds[name])}")
-    return found
+    return result
 
 
-def all_rows(known: FeatureInputs, bank: Bank) -> Callable[[], None]:
-    """Features of all rows of a bank."""
-    return lambda: run(compile_features(known, FIRST, bank.last, late_days=7))
+def all_rows(inputs: FeatureInputs, bank: Bank) -> Callable[[], None]:
+    """Return a run that computes the features of all rows of a bank."""
+    return lambda: run(compile_features(inputs, FIRST, bank.last, late_days=7))
 
 
-def written(spark: SparkSession, place: Path, bank: Bank) -> FeatureInputs:
-    """A bank's rows, as features read them."""
-    bank.write(spark, str(place))
-    return knowledge_at(spark, str(place))
+def write_and_read(spark: SparkSession, folder: Path, bank: Bank) -> FeatureInputs:
+    """Write a bank's rows and read them as inputs of features."""
+    bank.write(spark, str(folder))
+    return read_bank(spark, str(folder))

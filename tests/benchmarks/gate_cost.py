@@ -1,9 +1,9 @@
-"""What a night's gates cost: Spark jobs and seconds beside the whole night.
+"""Measure the cost of a night's gates: Spark jobs and seconds, as a share of the whole night.
 
-A small bank trains a model; weeks later comes one night of about a million rows, made of the eight
-days of a larger bank: each day's cards count as cards of their own. The night's jobs run as they
-are, with a Spark job group around everything that is there for a gate: the counts of rows in the
-source and in what was staged, and the verdicts.
+A small bank trains a model. Weeks later, one night of about a million rows is made of eight days of
+a larger bank; a card is a different card on each of these days. The night's jobs run unchanged,
+with a Spark job group around all work that serves a gate: counting the rows of the source and of
+the staged tables, and checking the expectations.
 
     python tests/benchmarks/gate_cost.py --num-rows 1000000
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from benchmark_lake import open_lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 SMALL_CARDS, SMALL_DAYS, TRAIN_DAYS = 60, 45, 21
 FIRST = date(2024, 1, 1)
-# Beyond the reach of the small bank's nights: they are no history for a million rows.
+# So late that the small bank's nights are outside all lookbacks.
 NIGHT = FIRST + timedelta(days=130)
 LARGE_DAYS = 8
 PAYMENTS_PER_CARD_AND_DAY = 1.9
@@ -40,7 +41,7 @@ PAYMENTS_PER_CARD_AND_DAY = 1.9
 
 @dataclass
 class Cost:
-    """Seconds, and Spark jobs, of one thing."""
+    """Seconds and Spark jobs."""
 
     seconds: float = 0.0
     num_jobs: int = 0
@@ -48,7 +49,7 @@ class Cost:
 
 @dataclass
 class Meter:
-    """Sets a job group around what is measured; what is not in a gate is the night's own."""
+    """Measure calls in a Spark job group each; all other jobs belong to the night itself."""
 
     spark: SparkSession
     costs: dict[str, Cost] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Meter:
 
     @contextmanager
     def measured(self, name: str) -> Iterator[None]:
-        """Charge what happens inside to `name`, once."""
+        """Add the cost of the block to `name`; a nested block is counted once."""
         if self._inside:
             yield
             return
@@ -65,12 +66,12 @@ class Meter:
         group = f"{name} {self._number}"
         self._inside = True
         self.spark.sparkContext.setJobGroup(group, name)
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield
         finally:
             cost = self.costs.setdefault(name, Cost())
-            cost.seconds += time.perf_counter() - began
+            cost.seconds += time.perf_counter() - started
             cost.num_jobs += len(self._jobs(group))
             self._inside = False
             self.spark.sparkContext.setJobGroup("the night itself", "")
@@ -79,11 +80,11 @@ class Meter:
         return self.spark.sparkContext.statusTracker().getJobIdsForGroup(group)
 
     def num_other_jobs(self) -> int:
-        """Spark jobs of the night that are there for no gate."""
+        """Return the number of Spark jobs outside all gates."""
         return len(self._jobs("the night itself"))
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, charged to `name`."""
+        """Wrap a function so that its cost is added to `name`."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             with self.measured(name):
@@ -93,26 +94,26 @@ class Meter:
 
 
 def meter_gates(meter: Meter) -> None:
-    """Charge to each gate what is there for it alone; the jobs look these up when they run."""
+    """Wrap the functions that serve a gate only, in the modules of the jobs that call them."""
     from jobs import ingest, monitor
     from jobs.lake.delta_io import Lake
     from jobs.quality.staged_rows import StagedSuite
     from jobs.quality.suites import scores, transactions
 
-    for name in ("_counted", "night_facts", "_gate"):
+    for name in ("_counted", "count_nights", "_gate"):
         setattr(ingest, name, meter.around(transactions.GATE, getattr(ingest, name)))
-    judge, staged_types = StagedSuite.judge, Lake.staged_types
+    run_checks, staged_types = StagedSuite.run_checks, Lake.staged_types
 
-    def judge_staged(suite: StagedSuite, *arguments: Any) -> Any:
-        return meter.around(suite.gate, judge)(suite, *arguments)
+    def run_staged_checks(suite: StagedSuite, *arguments: Any) -> Any:
+        return meter.around(suite.gate, run_checks)(suite, *arguments)
 
-    StagedSuite.judge = judge_staged  # type: ignore[method-assign]
+    StagedSuite.run_checks = run_staged_checks  # type: ignore[method-assign]
     Lake.staged_types = meter.around(scores.SUITE.gate, staged_types)  # type: ignore[method-assign]
-    monitor.judge = meter.around("monitor, its verdict", monitor.judge)
+    monitor.run_checks = meter.around("monitor, its gate", monitor.run_checks)
 
 
-def make_small_bank(lake: Lake, place: Path) -> None:
-    """A lake with 45 nights of 60 cards and a model in service."""
+def make_small_bank(lake: Lake, folder: Path) -> None:
+    """Fill a lake with 45 nights of 60 cards, and promote a model."""
     from fraud_models.recipes import recipe
     from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, train
@@ -125,10 +126,10 @@ def make_small_bank(lake: Lake, place: Path) -> None:
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
 
-    simulate(lake.spark, SimulationPlan(str(place), SMALL_CARDS, SMALL_DAYS, 5, FIRST))
+    simulate(lake.spark, SimulationPlan(str(folder), SMALL_CARDS, SMALL_DAYS, 5, FIRST))
     dates = Dates(FIRST, FIRST + timedelta(days=SMALL_DAYS - 1))
     with lease_nights(lake, dates) as night:
-        ingest.run(night, Delivery(str(place), "parquet", load_mapping("simulated")))
+        ingest.run(night, Delivery(str(folder), "parquet", load_mapping("simulated")))
         features.run(night)
     config = recipe("lstm_autoencoder")
     quick = replace(config.optimisation, epochs=1, batch_size=16)
@@ -138,14 +139,14 @@ def make_small_bank(lake: Lake, place: Path) -> None:
     open_registry(lake).set_alias(CHAMPION, version)
 
 
-def make_large_delivery(spark: SparkSession, place: Path, num_rows: int) -> None:
-    """One delivery of about `num_rows` transactions and as many labels."""
+def make_large_delivery(spark: SparkSession, folder: Path, num_rows: int) -> None:
+    """Write one delivery of about `num_rows` transactions and as many labels."""
     from pyspark.sql import functions as F
 
     from jobs.simulate import simulate
     from jobs.simulation.plan import SimulationPlan
 
-    bank = place / "eight-days"
+    bank = folder / "eight-days"
     num_cards = round(num_rows / PAYMENTS_PER_CARD_AND_DAY / LARGE_DAYS)
     simulate(spark, SimulationPlan(str(bank), num_cards, LARGE_DAYS, 7, FIRST))
     moved_days = F.datediff(F.lit(NIGHT), F.col("business_date"))
@@ -160,14 +161,14 @@ def make_large_delivery(spark: SparkSession, place: Path, num_rows: int) -> None
     labels = spark.read.parquet(str(bank / "labels"))
     for name, rows in (("transactions", transactions), ("labels", labels)):
         rows = rows.withColumn("business_date", F.lit(NIGHT))
-        rows.repartition(4).write.partitionBy("business_date").parquet(str(place / name))
-    (place / "_complete").mkdir()
-    (place / "_complete" / str(NIGHT)).touch()
+        rows.repartition(4).write.partitionBy("business_date").parquet(str(folder / name))
+    (folder / "_complete").mkdir()
+    (folder / "_complete" / str(NIGHT)).touch()
     shutil.rmtree(bank)
 
 
 def show(meter: Meter, night_s: float, num_rows: int) -> dict[str, float | int]:
-    """Print the table; returns what the last line holds."""
+    """Print the table; return the values of the last line."""
     gates = meter.costs
     gate_s = sum(cost.seconds for cost in gates.values())
     num_gate_jobs = sum(cost.num_jobs for cost in gates.values())
@@ -192,32 +193,29 @@ def show(meter: Meter, night_s: float, num_rows: int) -> dict[str, float | int]:
 def main(
     num_rows: Annotated[int, typer.Option("--num-rows", help="Transactions of the night.")],
 ) -> None:
-    """Make a lake, run one night of it, and print what the gates took."""
+    """Build a lake, run one night, and print the cost of the gates."""
     from jobs import nightly
-    from jobs.lake.delta_io import Lake
     from jobs.lake.tables import SCORES
-    from jobs.runtime.settings import load_settings
-    from jobs.runtime.spark_session import open_session
 
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        named = {"lake": str(place / "lake"), "source": str(place / "large")}
-        settings = load_settings(
-            None, {**named, "source_format": "parquet", "mapping": "simulated"}
-        )
-        lake = Lake(open_session(settings), settings)
-        lake.create()
-        make_small_bank(lake, place / "small")
-        make_large_delivery(lake.spark, place / "large", num_rows)
-        meter = Meter(lake.spark)
-        meter_gates(meter)
-        lake.spark.sparkContext.setJobGroup("the night itself", "")
-        began = time.perf_counter()
-        nightly.run(lake, NIGHT)
-        night_s = time.perf_counter() - began
-        scored = lake.read(SCORES).where(f"business_date = '{NIGHT}'").count()
-        print(json.dumps(show(meter, night_s, scored)))
-        lake.spark.stop()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        delivery = {
+            "source": str(folder / "large"),
+            "source_format": "parquet",
+            "mapping": "simulated",
+        }
+        with open_lake(str(folder / "lake"), **delivery) as lake:
+            lake.create()
+            make_small_bank(lake, folder / "small")
+            make_large_delivery(lake.spark, folder / "large", num_rows)
+            meter = Meter(lake.spark)
+            meter_gates(meter)
+            lake.spark.sparkContext.setJobGroup("the night itself", "")
+            started = time.perf_counter()
+            nightly.run(lake, NIGHT)
+            night_s = time.perf_counter() - started
+            num_scored = lake.read(SCORES).where(f"business_date = '{NIGHT}'").count()
+            print(json.dumps(show(meter, night_s, num_scored)))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,27 @@
-"""How good any model could be on the public data: frauds that nothing known could give away.
+"""Measure an upper bound for any model on the public data: some frauds cannot be predicted.
 
-A merchant's terminal that was compromised (scenario 2 of the data) makes ordinary payments of
-ordinary cards into frauds. Before one of them is known, seven days later, nothing tells them apart.
-Here an oracle judges the rows that a `backtest` judges, week by week: it finds every fraud of the
-other scenarios, however small, and those of a merchant of which such a fraud was known at the
-payment's moment and no more than four weeks old. All else it calls alike.
+At a compromised terminal (scenario 2 of the data) normal payments of normal cards are frauds. Until
+the first of them is known, seven days later, no data separates them from genuine payments. An
+oracle ranks the rows that a `backtest` evaluates, week by week. It detects every fraud of the other
+scenarios, however small, and frauds at a merchant where a fraud of the last four weeks was known at
+the time of the payment. It ranks all other rows equally.
 
     python tests/benchmarks/knowable_frauds.py --lake L --scenarios handbook_transactions.parquet \
         --from 2018-07-18 --to 2018-08-14
 
-The last line is one JSON object: means over the weeks, as of a `backtest`.
+The last line is one JSON object: means over the weeks, as a `backtest` reports them.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from benchmark_lake import FirstNight, LakeFolder, LastNight, dates_between, open_lake
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -29,84 +30,83 @@ if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
 
 WEEK = 7
-FIGURES = ("roc_auc", "average_precision", "cp_at_k")
-OF_MERCHANT = 2
+METRICS = ("roc_auc", "average_precision", "cp_at_k")
+COMPROMISED_TERMINAL = 2
 COMPROMISED_DAYS = 28
 
 
-def with_what_is_knowable(rows: DataFrame, frauds: DataFrame) -> DataFrame:
-    """Rows with `knowable`: 1 for a fraud that something gives away, else 0.
+def with_predictable(rows: DataFrame, frauds: DataFrame) -> DataFrame:
+    """Add the column `predictable`: 1 for a fraud that can be predicted, else 0.
 
-    `frauds` are all there are: `transaction_id, merchant_id, event_time, label_time, scenario`.
+    `frauds` are all frauds: `transaction_id, merchant_id, event_time, label_time, scenario`.
     """
     from pyspark.sql import functions as F
 
-    of_merchant = frauds.where(F.col("scenario") == OF_MERCHANT)
-    earlier = of_merchant.select(
-        "merchant_id", F.col("event_time").alias("then"), F.col("label_time").alias("known_from")
+    at_terminal = frauds.where(F.col("scenario") == COMPROMISED_TERMINAL)
+    earlier = at_terminal.select(
+        "merchant_id",
+        F.col("event_time").alias("earlier_time"),
+        F.col("label_time").alias("known_from"),
     )
     oldest = F.col("event_time") - F.make_dt_interval(F.lit(COMPROMISED_DAYS))
-    near = (F.col("known_from") <= F.col("event_time")) & (F.col("then") > oldest)
-    known = of_merchant.join(earlier, "merchant_id").where(near).select("transaction_id")
-    others = frauds.where(F.col("scenario") != OF_MERCHANT).select("transaction_id")
-    given_away = others.union(known.distinct()).withColumn("knowable", F.lit(1.0))
-    return rows.join(given_away, "transaction_id", "left").fillna(0.0, ["knowable"])
+    recent = (F.col("known_from") <= F.col("event_time")) & (F.col("earlier_time") > oldest)
+    known = at_terminal.join(earlier, "merchant_id").where(recent).select("transaction_id")
+    others = frauds.where(F.col("scenario") != COMPROMISED_TERMINAL).select("transaction_id")
+    predictable = others.union(known.distinct()).withColumn("predictable", F.lit(1.0))
+    return rows.join(predictable, "transaction_id", "left").fillna(0.0, ["predictable"])
 
 
 def frauds_of(lake: Lake, scenarios: str) -> DataFrame:
-    """All frauds of the lake's labels, with the scenario that the published file gives them."""
+    """Return all frauds of the lake's labels with the scenario of the published file."""
     from pyspark.sql import functions as F
 
     from jobs.lake.tables import LABELS, TRANSACTIONS
 
-    told = lake.spark.read.parquet(scenarios).select(
+    published = lake.spark.read.parquet(scenarios).select(
         F.col("TRANSACTION_ID").cast("string").alias("transaction_id"),
         F.col("TX_FRAUD_SCENARIO").alias("scenario"),
     )
     labels = lake.read(LABELS).where("is_fraud").select("transaction_id", "label_time")
     payments = lake.read(TRANSACTIONS).select("transaction_id", "merchant_id", "event_time")
-    return labels.join(payments, "transaction_id").join(told, "transaction_id")
+    return labels.join(payments, "transaction_id").join(published, "transaction_id")
 
 
-def judged(lake: Lake, dates: Dates, frauds: DataFrame) -> dict[str, float]:
-    """Figures of one week."""
-    from jobs.evaluation.eligible_rows import rows_to_evaluate
-    from jobs.evaluation.ranking_metrics import figures
-    from jobs.lake.runs import Run
-    from jobs.lake.tables import LABELS, TRANSACTIONS
+def metrics_of(lake: Lake, dates: Dates, frauds: DataFrame) -> dict[str, float]:
+    """Return the oracle's metrics of one week."""
+    from jobs.evaluation.eligible_rows import (
+        EVALUATED_TABLES,
+        read_evaluation_tables,
+        rows_to_evaluate,
+    )
+    from jobs.evaluation.ranking_metrics import ranking_metrics
 
-    versions = lake.versions((TRANSACTIONS, LABELS))
-    rows = rows_to_evaluate(lake, dates, Run("benchmark", dates, {}, versions_in=versions))
-    ranked = with_what_is_knowable(rows, frauds).persist()
-    found = figures(ranked, "knowable", lake.settings.alert_budget)
-    given_away = ranked.where("knowable > 0").count()
+    tables = read_evaluation_tables(lake, lake.versions(EVALUATED_TABLES))
+    rows = rows_to_evaluate(tables, dates)
+    ranked = with_predictable(rows, frauds).persist()
+    metrics = ranking_metrics(ranked, "predictable", lake.settings.alert_budget)
+    num_predictable = ranked.where("predictable > 0").count()
     ranked.unpersist()
-    return {**asdict(found), "knowable_share": given_away / found.num_frauds}
+    return {**asdict(metrics), "knowable_share": num_predictable / metrics.num_frauds}
 
 
 def main(
-    lake: Annotated[str, typer.Option(help="A lake with the public data and mature labels.")],
-    scenarios: Annotated[str, typer.Option(help="The public file, which tells scenarios.")],
-    first: Annotated[str, typer.Option("--from", help="First night.")],
-    last: Annotated[str, typer.Option("--to", help="Last night.")],
+    lake: LakeFolder,
+    scenarios: Annotated[str, typer.Option(help="The public file, which has the scenarios.")],
+    first: FirstNight,
+    last: LastNight,
 ) -> None:
-    """Judge week by week and print the means."""
+    """Evaluate the oracle week by week and print the means."""
     from jobs.lake.dates import Dates
-    from jobs.lake.delta_io import Lake
-    from jobs.runtime.settings import load_settings
-    from jobs.runtime.spark_session import open_session
 
-    settings = load_settings(None, {"lake": lake})
-    opened = Lake(open_session(settings), settings)
-    dates = Dates(date.fromisoformat(first), date.fromisoformat(last))
-    frauds = frauds_of(opened, scenarios).persist()
+    dates = dates_between(first, last)
     weeks = []
-    for day in dates.days[::WEEK]:
-        end = min(day + timedelta(days=WEEK - 1), dates.last)
-        weeks.append(judged(opened, Dates(day, end), frauds))
-        typer.echo(json.dumps({"from": str(day), "to": str(end), **weeks[-1]}))
-    opened.spark.stop()
-    means = {name: fmean(week[name] for week in weeks) for name in (*FIGURES, "knowable_share")}
+    with open_lake(lake) as opened:
+        frauds = frauds_of(opened, scenarios).persist()
+        for day in dates.days[::WEEK]:
+            end = min(day + timedelta(days=WEEK - 1), dates.last)
+            weeks.append(metrics_of(opened, Dates(day, end), frauds))
+            typer.echo(json.dumps({"from": str(day), "to": str(end), **weeks[-1]}))
+    means = {name: fmean(week[name] for week in weeks) for name in (*METRICS, "knowable_share")}
     typer.echo(json.dumps({name: round(value, 4) for name, value in means.items()}))
 
 

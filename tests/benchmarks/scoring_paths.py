@@ -1,10 +1,10 @@
-"""Two ways through a night's contexts, alternating, on the same rows and the same model.
+"""Compare two ways to score a night's contexts, by turns, on the same rows and the same model.
 
-`stream`: a map over partitions sorted by card and time (what `score` does).
-`packed`: Spark collects each context into arrays, an iterator pandas UDF scores them, the scores
-are exploded again.
+`stream`: a map over partitions sorted by card and time, as in `score`.
+`packed`: Spark collects each context into arrays, an iterator pandas UDF scores them, and the
+scores are exploded to rows.
 
-Both must give the same errors; the last line is one JSON object with the ratio of the medians.
+Both must return the same errors. The last line is one JSON object with the ratio of the medians.
 
     python tests/benchmarks/scoring_paths.py --lake L --date 2018-08-08
 """
@@ -16,22 +16,25 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
+from benchmark_lake import LakeFolder, dates_between, open_lake
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
+
+if TYPE_CHECKING:
+    from jobs.lake.delta_io import Lake
 
 NUM_RUNS = 5
 CONTEXTS_PER_BATCH = 512
 
 
 def packed_scores(stream: DataFrame, model: Any, columns: tuple[str, ...]) -> DataFrame:
-    """`transaction_id, reconstruction_error` by the iterator pandas UDF."""
+    """Return `transaction_id, reconstruction_error` computed by the iterator pandas UDF."""
     from fraud_models.registry.scorer_cache import cached_scorer
     from fraud_models.sequences.event_batch import TARGET, EventBatch
 
@@ -39,7 +42,7 @@ def packed_scores(stream: DataFrame, model: Any, columns: tuple[str, ...]) -> Da
     def errors_of(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:
         scorer = cached_scorer(model.uri, model.sha256)
         for rows in batches:
-            found: list[Any] = []
+            errors: list[Any] = []
             for start in range(0, len(rows), CONTEXTS_PER_BATCH):
                 part = rows.iloc[start : start + CONTEXTS_PER_BATCH]
                 lengths = [len(roles) for roles in part["roles"]]
@@ -50,8 +53,8 @@ def packed_scores(stream: DataFrame, model: Any, columns: tuple[str, ...]) -> Da
                 )
                 flat = np.full((len(part), max(lengths)), np.nan)
                 flat[batch.roles == TARGET] = scorer.score_events(batch).reconstruction_error
-                found += [flat[n, :length] for n, length in enumerate(lengths)]
-            yield pd.Series(found)
+                errors += [flat[n, :length] for n, length in enumerate(lengths)]
+            yield pd.Series(errors)
 
     event = F.struct(
         "event_time",
@@ -79,14 +82,9 @@ def packed_scores(stream: DataFrame, model: Any, columns: tuple[str, ...]) -> Da
     return rows.select("transaction_id", "reconstruction_error")
 
 
-def main(
-    lake: Annotated[str, typer.Option(help="A lake with a champion.")],
-    day: Annotated[str, typer.Option("--date", help="A night with features.")],
-) -> None:
-    """Time both paths; ends with 1 when they disagree."""
+def compare_paths(lake: Lake, day: str) -> dict[str, Any]:
+    """Score a night both ways; return the largest difference and the median seconds."""
     from fraud_models.scoring.scorer import score_stream
-    from jobs.lake.dates import Dates
-    from jobs.lake.delta_io import Lake
     from jobs.lake.tables import FEATURES_TABLE
     from jobs.models.contexts import (
         SCORED_FIELDS,
@@ -96,17 +94,12 @@ def main(
     )
     from jobs.models.executor_functions import ModelStream, StoredModel
     from jobs.models.model_store import open_registry, read_checkpoint
-    from jobs.runtime.settings import load_settings
-    from jobs.runtime.spark_session import open_session
 
-    settings = load_settings(None, {"lake": lake})
-    spark = open_session(settings)
-    opened = Lake(spark, settings)
-    model = open_registry(opened).resolve("champion")
+    model = open_registry(lake).resolve("champion")
     config = read_checkpoint(model).config
-    night = Dates(date.fromisoformat(day), date.fromisoformat(day))
-    reach = context_dates(night, config)
-    features = opened.read(FEATURES_TABLE).where(F.expr(reach.sql)).persist()
+    night = dates_between(day, day)
+    dates = context_dates(night, config)
+    features = lake.read(FEATURES_TABLE).where(F.expr(dates.sql)).persist()
     features.count()
     stream = context_stream(features, night, config, role=F.lit(1))
     function = ModelStream(score_stream, StoredModel(model.uri, model.sha256))
@@ -120,26 +113,39 @@ def main(
         paths["packed"]().withColumnRenamed("reconstruction_error", "other"), "transaction_id"
     )
     difference = F.abs(F.col("reconstruction_error") - F.col("other"))
-    seen = both.agg(
+    compared = both.agg(
         F.count("*").alias("rows"),
         F.max(difference / F.greatest(F.lit(1.0), F.abs("other"))).alias("worst"),
     ).collect()[0]
-    seconds: dict[str, list[float]] = {name: [] for name in paths}
-    for _ in range(NUM_RUNS):
-        for name, path in paths.items():
-            begun = time.monotonic()
-            path().write.format("noop").mode("overwrite").save()
-            seconds[name].append(time.monotonic() - begun)
-    spark.stop()
-    medians = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
-    figures = {
-        "rows": seen["rows"],
-        "worst_relative_difference": seen["worst"],
+    medians = median_seconds(paths)
+    return {
+        "rows": compared["rows"],
+        "worst_relative_difference": compared["worst"],
         "median_seconds": medians,
         "packed_over_stream": round(medians["packed"] / medians["stream"], 3),
     }
-    sys.stdout.write(json.dumps(figures) + "\n")
-    agree = seen["rows"] > 0 and seen["worst"] <= 1e-5
+
+
+def median_seconds(paths: dict[str, Callable[[], DataFrame]]) -> dict[str, float]:
+    """Return the median seconds of each path, run by turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(NUM_RUNS):
+        for name, path in paths.items():
+            started = time.monotonic()
+            path().write.format("noop").mode("overwrite").save()
+            seconds[name].append(time.monotonic() - started)
+    return {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+
+
+def main(
+    lake: LakeFolder,
+    day: Annotated[str, typer.Option("--date", help="A night with features.")],
+) -> None:
+    """Time both paths; exit with 1 when their errors differ."""
+    with open_lake(lake) as opened:
+        result = compare_paths(opened, day)
+    sys.stdout.write(json.dumps(result) + "\n")
+    agree = result["rows"] > 0 and result["worst_relative_difference"] <= 1e-5
     raise typer.Exit(0 if agree else 1)
 
 

@@ -1,15 +1,15 @@
-"""What feeding a training from Petastorm costs, beside the same loop on tensors in memory.
+"""Measure the cost of reading training data through Petastorm, against tensors in memory.
 
-A snapshot of made-up cards is written once. Then epochs of the recipe's own training run by turns:
-fed by Petastorm as `train` does, and fed with the very same batches, loaded before the clock
-starts. Everything else is the same: the loop, the network, the state that is written. Where there
-is a GPU, epochs in memory in float32 and on the CPU take their turns too.
+A snapshot of generated cards is written once. Then epochs of the recipe's own training run by
+turns: from Petastorm as in `train`, and from the same batches, loaded before the clock starts. All
+else is equal: the loop, the network, the state that is written. With a GPU, epochs from memory in
+float32 and on the CPU run too.
 
     python tests/benchmarks/training_feed.py --num-cards 3000
 
-The last line is one JSON object; `feed_ratio` is the median epoch in memory over the median epoch
-from Petastorm: 1 means that feeding costs nothing. `bf16_speedup` and `gpu_speedup` are those of an
-epoch in float32 and of one on the CPU over the same on the GPU in bfloat16.
+The last line is one JSON object; `feed_ratio` is the median epoch from memory over the median epoch
+from Petastorm: 1 means that reading costs nothing. `bf16_speedup` and `gpu_speedup` are the times
+of an epoch in float32, and of one on the CPU, over the same on the GPU in bfloat16.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SEED = 11
 
 
 def events_of(num_cards: int, config: ModelConfig) -> pa.RecordBatch:
-    """A sorted stream: the last third of each card's events are targets, then validation."""
+    """Return a sorted stream; each card has context first, then targets, then validation."""
     rng = np.random.default_rng(SEED)
     lengths = rng.poisson(EVENTS_PER_CARD, num_cards) + 1
     step = np.concatenate([np.arange(length) for length in lengths])
@@ -76,7 +76,7 @@ def _values(name: str, rng: np.random.Generator, num_rows: int) -> np.ndarray:
 
 
 def encoding_of(events: pa.RecordBatch, config: ModelConfig) -> Encoding:
-    """Fitted on all events."""
+    """Fit the encoding on all events."""
     probabilities = np.linspace(0, 1, 101)
     statistics_of = {
         name: ColumnStatistics(
@@ -87,30 +87,30 @@ def encoding_of(events: pa.RecordBatch, config: ModelConfig) -> Encoding:
     return Encoding.fit(config.columns, statistics_of)
 
 
-def write_snapshot(place: Path, num_cards: int, config: ModelConfig) -> str:
-    """Equal files of one row group, dealt in turn, as Spark writes them."""
+def write_snapshot(folder: Path, num_cards: int, config: ModelConfig) -> str:
+    """Write a snapshot in files of one row group, filled by turns, as Spark writes them."""
     events = events_of(num_cards, config)
-    limits = ContextLimits.of(config)
+    limits = ContextLimits.from_config(config)
     packed = pa.Table.from_batches(pack_contexts([events], config.columns, limits))
-    data = place / DATA_FOLDER
+    data = folder / DATA_FOLDER
     data.mkdir(parents=True)
     for number in range(NUM_FILES):
         rows = np.arange(number, packed.num_rows, NUM_FILES)
         pq.write_table(packed.take(rows), data / f"part-{number:05d}.parquet")
     manifest = Manifest(
-        summary=summarise(str(place)),
+        summary=summarise(str(folder)),
         columns={name: f"mark-{name}" for name in config.columns},
         encoding=encoding_of(events, config),
         data_versions={"features": 0},
         as_of="2024-01-01",
         world_size=1,
     )
-    write_manifest(str(place), manifest)
-    return str(place)
+    write_manifest(str(folder), manifest)
+    return str(folder)
 
 
 def in_memory(snapshot: str, config: ModelConfig) -> Any:
-    """A feed of the first epoch's batches, loaded now."""
+    """Load the first epoch's batches now; return a feed that yields them."""
     shard, counted = Shard(snapshot, read_manifest(snapshot), 0, 1), RowCount()
     batches = list(read_batches(shard, config.optimisation, 1, counted))
 
@@ -122,15 +122,15 @@ def in_memory(snapshot: str, config: ModelConfig) -> Any:
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to run an epoch."""
+class Variant:
+    """How an epoch is run: its feed, device and precision."""
 
     feed: Any
     use_gpu: bool = True
     mixed_precision: bool = True
 
     def epoch(self, snapshot: str, config: ModelConfig) -> dict[str, Any]:
-        """What a fresh training of one epoch says of itself."""
+        """Train a new model for one epoch; return its training record."""
         with tempfile.TemporaryDirectory() as run_dir:
             passes.read_batches = self.feed
             return loop.train(
@@ -144,44 +144,46 @@ class Way:
             )
 
 
-def ways_of(snapshot: str, config: ModelConfig) -> dict[str, Way]:
-    """By what is told of them."""
+def variants_of(snapshot: str, config: ModelConfig) -> dict[str, Variant]:
+    """Return the variants of this machine by name."""
     preloaded = in_memory(snapshot, config)
-    ways = {"petastorm": Way(read_batches), "in_memory": Way(preloaded)}
+    variants = {"petastorm": Variant(read_batches), "in_memory": Variant(preloaded)}
     if torch.cuda.is_available():
-        ways["float32"] = Way(preloaded, mixed_precision=False)
-        ways["cpu"] = Way(preloaded, use_gpu=False)
-    return ways
+        variants["float32"] = Variant(preloaded, mixed_precision=False)
+        variants["cpu"] = Variant(preloaded, use_gpu=False)
+    return variants
 
 
 def main(
-    num_cards: Annotated[int, typer.Option(help="Sequences in the snapshot.")] = 3000,
-    num_rounds: Annotated[int, typer.Option(help="Epochs of each kind.")] = 5,
-    name: Annotated[str, typer.Option("--recipe", help="Whose network.")] = "lstm_autoencoder",
-    hidden_width: Annotated[int, typer.Option(help="Of the network; 0: the recipe's.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Sequences of a step; 0: the recipe's.")] = 0,
+    num_cards: Annotated[int, typer.Option(help="Number of cards in the snapshot.")] = 3000,
+    num_rounds: Annotated[int, typer.Option(help="Epochs of each variant.")] = 5,
+    name: Annotated[
+        str, typer.Option("--recipe", help="Recipe of the network.")
+    ] = "lstm_autoencoder",
+    hidden_width: Annotated[int, typer.Option(help="Width of the network; 0: the recipe's.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Sequences per step; 0: the recipe's.")] = 0,
 ) -> None:
-    """Measure and print."""
+    """Measure and print the ratios."""
     config = recipe(name)
     network, optimisation = config.network, replace(config.optimisation, epochs=1)
     network = replace(network, hidden_width=hidden_width or network.hidden_width)
     optimisation = replace(optimisation, batch_size=batch_size or optimisation.batch_size)
     config = replace(config, network=network, optimisation=optimisation)
-    with tempfile.TemporaryDirectory() as place:
-        snapshot = write_snapshot(Path(place, "snapshot"), num_cards, config)
-        ways = ways_of(snapshot, config)
-        seconds: dict[str, list[float]] = {kind: [] for kind in ways}
-        told: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        snapshot = write_snapshot(Path(folder, "snapshot"), num_cards, config)
+        variants = variants_of(snapshot, config)
+        seconds: dict[str, list[float]] = {kind: [] for kind in variants}
+        records: dict[str, dict[str, Any]] = {}
         for number in range(num_rounds + 1):
-            for kind, way in ways.items():
-                told[kind] = way.epoch(snapshot, config)
-                (epoch,) = told[kind]["history"]
-                # The first round warms up.
+            for kind, variant in variants.items():
+                records[kind] = variant.epoch(snapshot, config)
+                (epoch,) = records[kind]["history"]
+                # The first round is a warm-up.
                 if number:
                     seconds[kind].append(epoch["seconds"])
                     typer.echo(
                         f"round {number}, {kind}: {epoch['seconds']:.2f} s, "
-                        f"loss {epoch['train_loss']:.4f}, {told[kind]['device']}"
+                        f"loss {epoch['train_loss']:.4f}, {records[kind]['device']}"
                     )
         events = read_manifest(snapshot).summary.num_events
     medians = {kind: statistics.median(taken) for kind, taken in seconds.items()}
@@ -190,8 +192,8 @@ def main(
         "hidden_width": network.hidden_width,
         "batch_size": optimisation.batch_size,
         "num_events": events,
-        "device": told["petastorm"]["device"],
-        "precision": told["petastorm"]["precision"],
+        "device": records["petastorm"]["device"],
+        "precision": records["petastorm"]["precision"],
         **{f"{kind}_s": round(median, 3) for kind, median in medians.items()},
         "feed_ratio": round(medians["in_memory"] / medians["petastorm"], 3),
     }

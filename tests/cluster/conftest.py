@@ -1,4 +1,4 @@
-"""A cluster for the tests of this folder, and drivers on it and beside it."""
+"""Start a standalone cluster, and drivers that use it or one machine."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.cluster.worker_environment import make_worker_python
 
 
 def names_in_spark_home() -> set[str]:
-    """What lies in Spark's own folder, which a worker writes to unless told otherwise."""
+    """Return the names in Spark's own folder, the default work folder of a worker."""
     return {path.name for path in SPARK_HOME.iterdir()} - {"__pycache__"}
 
 
 @pytest.fixture(scope="module")
 def worker_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of the workers: our packages from the wheel, apart from the checkout."""
+    """Create the workers' Python, which has our packages from the wheel only."""
     return make_worker_python(tmp_path_factory.mktemp("worker"))
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneCluster]:
-    """A master and two one-core workers; nothing of them is left afterwards."""
+    """Start a master and two one-core workers; check that they leave nothing behind."""
     before = names_in_spark_home()
     with running_cluster(tmp_path_factory.mktemp("cluster") / "home") as cluster:
         yield cluster
@@ -43,12 +43,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneClus
 def on_cluster(
     cluster: StandaloneCluster, worker_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Driver:
-    """Commands whose work is done by the cluster's executors."""
+    """Return a driver whose commands run on the cluster's executors."""
     spark = {
         "spark.pyspark.python": str(worker_python),
         "spark.executor.memory": WORKER_MEMORY,
         "spark.driver.host": LOOPBACK,
-        # Several tasks for each executor, however few the rows.
+        # Several tasks per executor even with few rows.
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.adaptive.coalescePartitions.enabled": "false",
     }
@@ -57,6 +57,6 @@ def on_cluster(
 
 @pytest.fixture(scope="module")
 def on_one_machine(tmp_path_factory: pytest.TempPathFactory) -> Driver:
-    """The same commands in one process, with the work cut in other pieces."""
+    """Return a driver whose commands run in one process, with other partitions."""
     spark = {"spark.sql.shuffle.partitions": "7"}
     return Driver(tmp_path_factory.mktemp("driver") / "local", "local[2]", spark)

@@ -1,8 +1,8 @@
-"""Spark's own standalone master and one-core workers on loopback, started and ended by a test.
+"""Start and stop Spark's standalone master and one-core workers on loopback.
 
-Everything a cluster writes lies in one folder, and every process that belongs to it carries that
-folder in its environment. That is how they are found at the end: the daemons that Spark forks for
-Python, and the ranks of a training, leave the process group they were started in.
+A cluster writes to one folder only, and each of its processes has that folder in its environment.
+The processes are found by it at the end, because Spark's Python daemons and training ranks leave
+the process group that they were started in.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ import psutil
 import pyspark
 
 from jobs.runtime.java import find_java
+from tests.processes import CommandResult, is_running, kill_group
 
 SPARK_HOME = Path(pyspark.__file__).parent
 LOOPBACK = "127.0.0.1"
 WORKER_MEMORY = "1500m"
 START_TIMEOUT_S = 300.0
-MASTER_IS_UP = re.compile(r"Starting Spark master at (spark://\S+)")
-WORKER_IS_UP = re.compile(r"Successfully registered with master")
-# Names that would carry the driver's ways into a worker, or the other way round.
+MASTER_STARTED = re.compile(r"Starting Spark master at (spark://\S+)")
+WORKER_REGISTERED = re.compile(r"Successfully registered with master")
+# Variables of this process that must not reach the cluster or a command.
 PRIVATE = ("FRAUD_", "PYSPARK_", "SPARK_", "PYTHON", "VIRTUAL_ENV", "COVERAGE")
 
 
 @dataclass
 class StandaloneCluster:
-    """A master and its workers; `home` holds all that they write."""
+    """A master and its workers, which write to the folder `home` only."""
 
     home: Path
     num_workers: int = 2
@@ -44,38 +45,38 @@ class StandaloneCluster:
 
     @property
     def work_folder(self) -> Path:
-        """Where executors run; also the mark by which the cluster's processes are known."""
+        """Return the folder where executors run, which also identifies the cluster's processes."""
         return self.home / "work"
 
     def start(self) -> None:
-        """Start the master, then the workers, and wait until they know each other."""
+        """Start the master, then the workers, and wait until these are registered."""
         for name in ("work", "scratch", "tmp", "logs"):
             (self.home / name).mkdir(parents=True)
         log = self._launch("master", "org.apache.spark.deploy.master.Master", "--port", "0")
-        self.master = self._wait_for(MASTER_IS_UP, [log])[0]
+        self.master = self._wait_for(MASTER_STARTED, [log])[0]
         logs = [self._launch_worker(number) for number in range(self.num_workers)]
-        self._wait_for(WORKER_IS_UP, logs)
+        self._wait_for(WORKER_REGISTERED, logs)
 
     def stop(self) -> None:
-        """End every process of the cluster, executors and their Python processes too."""
+        """Kill every process of the cluster, executors and their Python processes included."""
         for daemon in self._daemons:
             daemon.kill()
         for daemon in self._daemons:
             daemon.wait()
-        # A dying process may have started another.
+        # A process may have started another one before it was killed.
         while left := self.processes():
             for process in left:
                 process.kill()
             psutil.wait_procs(left, timeout=10)
 
     def processes(self) -> list[psutil.Process]:
-        """All living processes that belong to this cluster."""
+        """Return all running processes that belong to this cluster."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            return alive and process.environ().get("SPARK_WORKER_DIR") == str(self.work_folder)
+            folder = process.environ().get("SPARK_WORKER_DIR")
+            return folder == str(self.work_folder) and is_running(process.pid)
         except psutil.Error:
             return False
 
@@ -110,18 +111,18 @@ class StandaloneCluster:
             "SPARK_LOCAL_DIRS": str(self.home / "scratch"),
             "SPARK_DAEMON_MEMORY": "256m",
             "TMPDIR": str(self.home / "tmp"),
-            # A cluster's clocks need not be set to the zone that the data are in.
+            # Another time zone than that of the data: results must not depend on it.
             "TZ": "Asia/Tokyo",
         }
 
-    def _wait_for(self, words: re.Pattern[str], logs: list[Path]) -> list[str]:
-        """What the last group of the words says in each log, once all logs have them."""
+    def _wait_for(self, pattern: re.Pattern[str], logs: list[Path]) -> list[str]:
+        """Wait until a pattern is in all logs; return its last group from each of them."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            found = [words.search(log.read_text(errors="replace")) for log in logs]
-            said = [match.group(match.lastindex or 0) for match in found if match]
-            if len(said) == len(logs):
-                return said
+            matches = [pattern.search(log.read_text(errors="replace")) for log in logs]
+            groups = [match.group(match.lastindex or 0) for match in matches if match]
+            if len(groups) == len(logs):
+                return groups
             ended = [daemon.args for daemon in self._daemons if daemon.poll() is not None]
             if ended or time.monotonic() > deadline:
                 texts = "\n".join(log.read_text(errors="replace")[-2000:] for log in logs)
@@ -131,7 +132,7 @@ class StandaloneCluster:
 
 @contextmanager
 def running_cluster(home: Path) -> Iterator[StandaloneCluster]:
-    """A cluster that is there inside and gone outside, whatever happens."""
+    """Start a cluster, and stop it when the block ends."""
     cluster = StandaloneCluster(home)
     try:
         cluster.start()
@@ -141,21 +142,21 @@ def running_cluster(home: Path) -> Iterator[StandaloneCluster]:
 
 
 def public_environment() -> dict[str, str]:
-    """This process's environment without what belongs to it alone."""
+    """Return this process's environment without its private variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
 
 
 @dataclass(frozen=True)
 class Driver:
-    """Runs commands of the checkout on a Spark master, each as a process of its own."""
+    """Run commands of the checkout on a Spark master, each as a process of its own."""
 
-    place: Path
-    """Folder that commands run in, away from the checkout."""
+    folder: Path
+    """Working folder of the commands, outside the checkout."""
     master: str
     spark: dict[str, str]
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """Settings as a user would give them; keyword arguments add to them."""
+        """Return the environment of a command; keyword arguments are added to it."""
         return {
             **public_environment(),
             "FRAUD_MASTER": self.master,
@@ -163,22 +164,22 @@ class Driver:
             "FRAUD_DRIVER_MEMORY": "1500m",
             "FRAUD_ALERT_BUDGET": "5",
             "FRAUD_LOG_FORMAT": "text",
-            # Wide, so that no table breaks a path into two lines.
+            # Wide enough that tables do not wrap paths.
             "COLUMNS": "1000",
             **settings,
         }
 
-    def start(self, *command: str, **settings: str) -> Running:
-        """Start a command: `fraud-scoring` with these arguments."""
+    def start(self, *command: str, **settings: str) -> RunningCommand:
+        """Start `fraud-scoring` with these arguments."""
         return self.start_script(
             Path(sys.executable).with_name("fraud-scoring"), *command, **settings
         )
 
-    def start_script(self, script: Path, *arguments: str, **settings: str) -> Running:
+    def start_script(self, script: Path, *arguments: str, **settings: str) -> RunningCommand:
         """Start a Python script with these arguments."""
-        self.place.mkdir(parents=True, exist_ok=True)
-        number = len(list(self.place.glob("*.log")))
-        log = self.place / f"{number:02d}-{script.stem}-{Path(arguments[0]).name}.log"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(self.folder.glob("*.log")))
+        log = self.folder / f"{number:02d}-{script.stem}-{Path(arguments[0]).name}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, str(script), *arguments],
@@ -186,48 +187,32 @@ class Driver:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=self.environment(**settings),
-                cwd=self.place,
+                cwd=self.folder,
                 start_new_session=True,
             )
-        return Running(process, log)
+        return RunningCommand(process, log)
 
-    def run(self, *command: str, **settings: str) -> Ended:
-        """Run a command to its end."""
+    def run(self, *command: str, **settings: str) -> CommandResult:
+        """Run a command to its end; return its exit code and output."""
         return self.start(*command, **settings).wait()
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    output: str
-
-    def checked(self) -> str:
-        """Its output, if it ended well."""
-        assert self.code == 0, f"exit code {self.code}:\n{self.output[-5000:]}"
-        return self.output
-
-
-@dataclass(frozen=True)
-class Running:
-    """A command at work."""
+class RunningCommand:
+    """A running command, leader of a process group of its own."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait(self, timeout_s: float = 1800.0) -> Ended:
-        """Wait for its end; afterwards neither it nor its Java is left."""
+    def wait(self, timeout_s: float = 1800.0) -> CommandResult:
+        """Wait for the command, kill what is left of its group, and return the result."""
         try:
             code = self.process.wait(timeout_s)
         finally:
-            self.end()
-        return Ended(code, self.log.read_text(errors="replace"))
+            self.kill()
+        return CommandResult(code, self.log.read_text(errors="replace"))
 
-    def end(self) -> None:
-        """Kill what is left of it."""
-        try:
-            os.killpg(self.process.pid, 9)
-        except ProcessLookupError:
-            return
+    def kill(self) -> None:
+        """Kill what is left of the command and its Java process."""
+        kill_group(self.process.pid)
         self.process.wait()

@@ -1,7 +1,7 @@
-"""A bank's nights on two workers, through the same commands: killed, resumed, and still the same.
+"""Nights on two workers, with a killed rank and a killed executor, equal those of one process.
 
-The workers' environment has the wheel alone, their clocks are in another zone, and what they make
-is compared with what one process makes of the same deliveries with the same model.
+The workers' environment has only the wheel, and their time zone differs from the driver's. Their
+tables are compared with those of one process, from the same deliveries and with the same model.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from tests.cluster.standalone import Driver, Ended, Running
+from tests.cluster.standalone import Driver, RunningCommand
 from tests.cluster.worker_environment import make_bare_python, site_packages
 from tests.conftest import settings_for
+from tests.processes import CommandResult
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.spark, pytest.mark.distributed, pytest.mark.slow]
 
 FIRST, NUM_DAYS, NUM_CARDS = date(2024, 1, 1), 75, 60
-STRUCK_NIGHT = FIRST + timedelta(days=NUM_DAYS - 1)
-NIGHT = STRUCK_NIGHT - timedelta(days=1)
+INTERRUPTED_NIGHT = FIRST + timedelta(days=NUM_DAYS - 1)
+NIGHT = INTERRUPTED_NIGHT - timedelta(days=1)
 HISTORY_LAST = NIGHT - timedelta(days=1)
-# Labels come up to a week late, and a week is judged.
+# Labels arrive up to a week late, and a week is evaluated.
 AS_OF = HISTORY_LAST - timedelta(days=13)
 TRAIN = ("train", "--as-of", str(AS_OF), "--recipe", "lstm_autoencoder", "--num-workers", "2")
 EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
@@ -45,19 +46,21 @@ WAIT_S = 900.0
 RELATIVE_TOLERANCE = 1e-5
 
 
-def wait_for(found: Callable[[], Any], command: Running) -> Any:
-    """What is found, as soon as there is something; fails when the command ends before."""
+def wait_for(poll: Callable[[], Any], command: RunningCommand) -> Any:
+    """Return the first non-empty result of a poll; fail when the command ends before."""
     deadline = time.monotonic() + WAIT_S
-    while not (result := found()):
+    while not (result := poll()):
         if command.process.poll() is not None or time.monotonic() > deadline:
-            command.end()
-            raise AssertionError(f"it never came:\n{command.log.read_text()[-5000:]}")
+            command.kill()
+            raise AssertionError(
+                f"the command ended or took too long:\n{command.log.read_text()[-5000:]}"
+            )
         time.sleep(0.02)
     return result
 
 
-def bring_in_history(driver: Driver, lake: Path, bank: Path) -> None:
-    """Ingest and features of all nights before the two."""
+def ingest_history(driver: Driver, lake: Path, bank: Path) -> None:
+    """Ingest all nights before the last two and build their features."""
     dates = ("--from", str(FIRST), "--to", str(HISTORY_LAST))
     delivery = ("--source", str(bank), "--format", "parquet", "--mapping", "simulated")
     driver.run("ingest", "--lake", str(lake), *delivery, *dates).checked()
@@ -66,34 +69,34 @@ def bring_in_history(driver: Driver, lake: Path, bank: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bank(on_cluster: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Deliveries of 75 days."""
-    place = tmp_path_factory.mktemp("bank") / "deliveries"
+    """Simulate the deliveries of 75 days."""
+    folder = tmp_path_factory.mktemp("bank") / "deliveries"
     size = ("--num-cards", str(NUM_CARDS), "--days", str(NUM_DAYS), "--seed", "5")
-    on_cluster.run("simulate", "--out", str(place), *size, "--first-day", str(FIRST)).checked()
-    return place
+    on_cluster.run("simulate", "--out", str(folder), *size, "--first-day", str(FIRST)).checked()
+    return folder
 
 
 @pytest.fixture(scope="module")
 def lake_on_cluster(
     on_cluster: Driver, bank: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A lake that the cluster has filled, without a model."""
+    """Build a lake on the cluster, without a model."""
     lake = tmp_path_factory.mktemp("cluster-lake") / "lake"
-    bring_in_history(on_cluster, lake, bank)
+    ingest_history(on_cluster, lake, bank)
     return lake
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A training whose second rank was killed after its first epoch."""
+class InterruptedTraining:
+    """A training whose second rank was killed after the first epoch."""
 
-    ended: Ended
+    result: CommandResult
     first_epoch: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def broken_training(on_cluster: Driver, lake_on_cluster: Path) -> Broken:
-    """Train, and kill a rank on its worker as soon as an epoch is done."""
+def interrupted_training(on_cluster: Driver, lake_on_cluster: Path) -> InterruptedTraining:
+    """Train, and kill a rank on its worker once an epoch is done."""
     command = on_cluster.start(*TRAIN, "--lake", str(lake_on_cluster))
     staging = lake_on_cluster / "_staging"
     progress = wait_for(lambda: list(staging.glob("train-*/run/progress.jsonl")), command)[0]
@@ -101,108 +104,110 @@ def broken_training(on_cluster: Driver, lake_on_cluster: Path) -> Broken:
     assert match
     os.kill(int(match.group(1)), signal.SIGKILL)
     first_epoch = json.loads(progress.read_text().splitlines()[0])
-    return Broken(command.wait(), first_epoch)
+    return InterruptedTraining(command.wait(), first_epoch)
 
 
 @pytest.fixture(scope="module")
-def trained(on_cluster: Driver, lake_on_cluster: Path, broken_training: Broken) -> Ended:
-    """The same training, started again."""
+def trained(
+    on_cluster: Driver, lake_on_cluster: Path, interrupted_training: InterruptedTraining
+) -> CommandResult:
+    """Run the same training again."""
     return on_cluster.run(*TRAIN, "--lake", str(lake_on_cluster))
 
 
 @pytest.fixture(scope="module")
-def in_service(on_cluster: Driver, lake_on_cluster: Path, trained: Ended) -> Path:
-    """The lake with a champion: by gate 3, or by hand where the bank is too small for it."""
+def lake_with_champion(on_cluster: Driver, lake_on_cluster: Path, trained: CommandResult) -> Path:
+    """Give the lake a champion: by gate 3, or directly when the bank is too small to pass it."""
     trained.checked()
     lake = ("--lake", str(lake_on_cluster))
-    judged = ("--from", str(AS_OF), "--to", str(AS_OF + timedelta(days=6)))
-    on_cluster.run("evaluate", *judged, *lake).checked()
+    evaluated = ("--from", str(AS_OF), "--to", str(AS_OF + timedelta(days=6)))
+    on_cluster.run("evaluate", *evaluated, *lake).checked()
     promoted = on_cluster.run("promote", *lake)
     if promoted.code == 3:
         from fraud_models.registry.mlflow_registry import CHAMPION, Registry
 
-        Registry(registry_of(lake_on_cluster), str(lake_on_cluster)).set_alias(CHAMPION, 1)
+        Registry(registry_uri(lake_on_cluster), str(lake_on_cluster)).set_alias(CHAMPION, 1)
     else:
         promoted.checked()
     return lake_on_cluster
 
 
-def registry_of(lake: Path) -> str:
+def registry_uri(lake: Path) -> str:
     return f"sqlite:///{lake}/_registry/mlflow.db"
 
 
 @pytest.fixture(scope="module")
-def night_on_cluster(on_cluster: Driver, in_service: Path) -> Path:
-    """The lake after an undisturbed night."""
-    on_cluster.run("nightly", "--lake", str(in_service), "--date", str(NIGHT)).checked()
-    return in_service
+def night_on_cluster(on_cluster: Driver, lake_with_champion: Path) -> Path:
+    """Run a night on the cluster without any fault."""
+    on_cluster.run("nightly", "--lake", str(lake_with_champion), "--date", str(NIGHT)).checked()
+    return lake_with_champion
 
 
 @dataclass(frozen=True)
-class Struck:
+class InterruptedNight:
     """A night in which an executor was killed while it scored."""
 
-    ended: Ended
+    result: CommandResult
     partition: int
     processes: dict[int, set[int]]
-    """Python processes that took up each partition, the killed executor's included."""
+    """Python processes that started each partition, the killed executor's included."""
 
 
 @pytest.fixture(scope="module")
-def struck_night(
+def interrupted_night(
     on_cluster: Driver, night_on_cluster: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Struck:
-    """Run the last night, and kill the executor of the first task that scores."""
+) -> InterruptedNight:
+    """Run the last night, and kill the executor of the first scoring task."""
     signals = tmp_path_factory.mktemp("signals")
     script = Path(__file__).with_name("held_nightly.py")
-    night = ("nightly", "--lake", str(night_on_cluster), "--date", str(STRUCK_NIGHT))
+    night = ("nightly", "--lake", str(night_on_cluster), "--date", str(INTERRUPTED_NIGHT))
     command = on_cluster.start_script(script, str(signals), *night)
     task = wait_for(lambda: list(signals.glob("task-*")), command)[0]
     partition, _, pid = map(int, task.name.split("-")[1:])
     (executor,) = [p for p in psutil.Process(pid).parents() if EXECUTOR in p.cmdline()]
     executor.kill()
     (signals / "go").touch()
-    ended = command.wait()
+    result = command.wait()
     processes: dict[int, set[int]] = {}
     for started in signals.glob("task-*"):
         number, _, process = map(int, started.name.split("-")[1:])
         processes.setdefault(number, set()).add(process)
-    return Struck(ended, partition, processes)
+    return InterruptedNight(result, partition, processes)
 
 
 @pytest.fixture(scope="module")
-def on_one(
+def lake_on_one_machine(
     on_one_machine: Driver,
     bank: Path,
-    in_service: Path,
+    lake_with_champion: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A lake that one process has filled, and both nights by the cluster's model."""
+    """Build the lake in one process, and run both nights with the cluster's model."""
     lake = tmp_path_factory.mktemp("local-lake") / "lake"
-    bring_in_history(on_one_machine, lake, bank)
-    for day in (NIGHT, STRUCK_NIGHT):
+    ingest_history(on_one_machine, lake, bank)
+    for day in (NIGHT, INTERRUPTED_NIGHT):
         on_one_machine.run(
             *("nightly", "--lake", str(lake), "--date", str(day)),
-            FRAUD_REGISTRY_URI=registry_of(in_service),
+            FRAUD_REGISTRY_URI=registry_uri(lake_with_champion),
         ).checked()
     return lake
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads tables of a lake whole; the lakes of these tests are small."""
+    """Read whole tables of a lake; the lakes of these tests are small."""
 
     spark: SparkSession
     lake: Path
 
     def rows(self, table: Table, keys: list[str], where: str = "true") -> pd.DataFrame:
-        """All rows, ordered by their keys, which must be unique."""
+        """Return all rows, ordered by their keys, which must be unique."""
         rows = self._read(table).where(where).toPandas()
         assert not rows[keys].duplicated().any()
         return rows.sort_values(keys, ignore_index=True)
 
     def as_text(self, table: Table, columns: list[str]) -> list[str]:
-        """These columns of all rows, in an order of their own; rows may be equal."""
+        """Return these columns of all rows as sorted texts; rows may be equal."""
         return sorted(map(str, self._read(table).select(*columns).collect()))
 
     def _read(self, table: Table) -> DataFrame:
@@ -212,7 +217,7 @@ class Reader:
 
 
 def assert_same_bits(left: pd.DataFrame, right: pd.DataFrame, columns: list[str]) -> None:
-    """Equal in every column, floating-point numbers to the last bit."""
+    """Check that the columns are equal, floating-point numbers to the last bit."""
     assert len(left) == len(right) > 0
     for name in columns:
         a, b = left[name], right[name]
@@ -224,16 +229,21 @@ def assert_same_bits(left: pd.DataFrame, right: pd.DataFrame, columns: list[str]
         assert same, name
 
 
-def test_a_killed_rank_is_named(broken_training: Broken) -> None:
-    assert broken_training.ended.code == 1
-    output = broken_training.ended.output
-    assert "rank 1 of 2 was killed from outside or never started; its last lines:" in output
+def test_killed_rank_is_named_with_its_last_lines(
+    interrupted_training: InterruptedTraining,
+) -> None:
+    assert interrupted_training.result.code == 1
+    output = interrupted_training.result.output
+    assert "rank 1 of 2 was killed or never started; its last log lines:" in output
     assert re.search(r"pid \d+ on \S+: started", output)
     assert "rank 0 of 2 was killed" not in output
 
 
-def test_a_broken_training_goes_on(
-    spark: SparkSession, lake_on_cluster: Path, broken_training: Broken, trained: Ended
+def test_interrupted_training_resumes_after_its_first_epoch(
+    spark: SparkSession,
+    lake_on_cluster: Path,
+    interrupted_training: InterruptedTraining,
+    trained: CommandResult,
 ) -> None:
     from jobs.lake.tables import RUNS
 
@@ -242,39 +252,46 @@ def test_a_broken_training_goes_on(
     assert list(runs["status"]) == ["failed", "done"]
     training = json.loads(runs["figures"].iloc[1])["training"]
     assert training["world_size"] == 2
-    # Not trained again: its seconds are those of the attempt that was killed.
-    assert training["history"][0] == broken_training.first_epoch
+    # The epoch is not trained again: its seconds are those of the killed attempt.
+    assert training["history"][0] == interrupted_training.first_epoch
     assert len(training["history"]) > 1
 
 
-def test_the_cluster_makes_the_rows_of_one_machine(
-    spark: SparkSession, night_on_cluster: Path, struck_night: Struck, on_one: Path
+def test_cluster_tables_equal_those_of_one_machine(
+    spark: SparkSession,
+    night_on_cluster: Path,
+    interrupted_night: InterruptedNight,
+    lake_on_one_machine: Path,
 ) -> None:
     from jobs.lake.tables import FEATURES_TABLE, LABELS, QUARANTINE, TRANSACTIONS
 
-    struck_night.ended.checked()
-    ours, theirs = Reader(spark, night_on_cluster), Reader(spark, on_one)
+    interrupted_night.result.checked()
+    ours, theirs = Reader(spark, night_on_cluster), Reader(spark, lake_on_one_machine)
     label_keys = ["transaction_id", "label_time", "source"]
-    for table, keys, free in (
+    for table, keys, not_compared in (
         (TRANSACTIONS, ["transaction_id"], {"ingest_time"}),
         (LABELS, label_keys, {"ingest_time"}),
         (FEATURES_TABLE, ["transaction_id"], set()),
     ):
-        columns = [name for name in table.column_names if name not in free]
+        columns = [name for name in table.column_names if name not in not_compared]
         assert_same_bits(ours.rows(table, keys), theirs.rows(table, keys), columns)
-    refused = ["raw", "business_date", "reasons"]
-    assert ours.as_text(QUARANTINE, refused) == theirs.as_text(QUARANTINE, refused)
+    quarantined = ["raw", "business_date", "reasons"]
+    assert ours.as_text(QUARANTINE, quarantined) == theirs.as_text(QUARANTINE, quarantined)
 
 
-@pytest.mark.parametrize("day", [NIGHT, STRUCK_NIGHT], ids=["undisturbed", "struck"])
-def test_the_cluster_scores_as_one_machine(
-    spark: SparkSession, night_on_cluster: Path, struck_night: Struck, on_one: Path, day: date
+@pytest.mark.parametrize("day", [NIGHT, INTERRUPTED_NIGHT], ids=["normal", "interrupted"])
+def test_cluster_scores_equal_those_of_one_machine(
+    spark: SparkSession,
+    night_on_cluster: Path,
+    interrupted_night: InterruptedNight,
+    lake_on_one_machine: Path,
+    day: date,
 ) -> None:
     from jobs.lake.tables import ALERTS, SCORES, TRANSACTIONS
 
-    struck_night.ended.checked()
+    interrupted_night.result.checked()
     where = f"business_date = DATE'{day}'"
-    ours, theirs = Reader(spark, night_on_cluster), Reader(spark, on_one)
+    ours, theirs = Reader(spark, night_on_cluster), Reader(spark, lake_on_one_machine)
     accepted = ours.rows(TRANSACTIONS, ["transaction_id"], where)
     scores, expected = (r.rows(SCORES, ["transaction_id"], where) for r in (ours, theirs))
     assert list(scores["transaction_id"]) == list(accepted["transaction_id"])
@@ -286,15 +303,15 @@ def test_the_cluster_scores_as_one_machine(
     assert_same_bits(alerts, expected, ["rank", "card_id", "transaction_id", "num_transactions"])
 
 
-def test_a_killed_executor_costs_no_row(
-    spark: SparkSession, night_on_cluster: Path, struck_night: Struck
+def test_killed_executor_loses_no_row(
+    spark: SparkSession, night_on_cluster: Path, interrupted_night: InterruptedNight
 ) -> None:
     from jobs.lake.tables import NIGHTS, SCORES, TRANSACTIONS
 
-    struck_night.ended.checked()
-    # The task that was killed with its executor was taken up by another process.
-    assert len(struck_night.processes[struck_night.partition]) >= 2
-    where = f"business_date = DATE'{STRUCK_NIGHT}'"
+    interrupted_night.result.checked()
+    # Another process has rerun the task that was killed with its executor.
+    assert len(interrupted_night.processes[interrupted_night.partition]) >= 2
+    where = f"business_date = DATE'{INTERRUPTED_NIGHT}'"
     read = Reader(spark, night_on_cluster)
     scores = read.rows(SCORES, ["transaction_id"], where)
     accepted = read.rows(TRANSACTIONS, ["transaction_id"], where)
@@ -302,30 +319,28 @@ def test_a_killed_executor_costs_no_row(
     assert list(read.rows(NIGHTS, ["business_date"], where)["state"]) == ["done"]
 
 
-def test_the_doctor_sees_the_wheel_on_both_workers(
+def test_doctor_finds_the_wheel_on_both_workers(
     on_cluster: Driver, worker_python: Path, night_on_cluster: Path
 ) -> None:
     output = on_cluster.run("doctor", "--lake", str(night_on_cluster)).checked()
-    home = site_packages(worker_python).resolve()
-    assert re.search(rf"executors +2 slots, fraud-scoring \S+ in {home}\s", output)
-    assert re.search(r"lake on executors +they find what the driver finds", output)
+    installed = site_packages(worker_python).resolve()
+    assert re.search(rf"executors +2 slots, fraud-scoring \S+ in {installed}\s", output)
+    assert re.search(r"lake on executors +executors see the same lake as the driver", output)
 
 
-def test_the_doctor_names_executors_without_the_packages(
-    on_cluster: Driver, tmp_path: Path
-) -> None:
+def test_doctor_reports_executors_without_our_packages(on_cluster: Driver, tmp_path: Path) -> None:
     bare = str(make_bare_python(tmp_path))
     spark = json.dumps({**on_cluster.spark, "spark.pyspark.python": bare})
-    ended = on_cluster.run("doctor", FRAUD_SPARK=spark)
-    assert ended.code == 1
-    assert re.search(r"wrong +executors +executors have fraud-scoring none", ended.output)
-    assert "No module named" in ended.output
-    assert "spark.pyspark.python" in ended.output
+    result = on_cluster.run("doctor", FRAUD_SPARK=spark)
+    assert result.code == 1
+    assert re.search(r"wrong +executors +executors have fraud-scoring none", result.output)
+    assert "No module named" in result.output
+    assert "spark.pyspark.python" in result.output
 
 
-def test_the_doctor_names_executors_that_never_come(on_cluster: Driver) -> None:
+def test_doctor_reports_executors_that_never_start(on_cluster: Driver) -> None:
     spark = json.dumps({**on_cluster.spark, "spark.executor.memory": "9g"})
-    ended = on_cluster.run("doctor", FRAUD_SPARK=spark)
-    assert ended.code == 1
-    assert re.search(r"wrong +executors +No executor has come", ended.output)
-    assert "spark.executor.memory" in ended.output
+    result = on_cluster.run("doctor", FRAUD_SPARK=spark)
+    assert result.code == 1
+    assert re.search(r"wrong +executors +No executor registered", result.output)
+    assert "spark.executor.memory" in result.output

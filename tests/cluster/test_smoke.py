@@ -1,4 +1,4 @@
-"""A cluster in brief: executors have the wheel's packages, and a table goes there and back."""
+"""Smoke test of a cluster: executors import the wheel, and write and read a Delta table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def test_executors_with_the_wheel_write_and_read_a_table(
 ) -> None:
     script = Path(__file__).with_name("round_trip.py")
     output = on_cluster.start_script(script, str(tmp_path / "table")).wait().checked()
-    found = json.loads(output.strip().splitlines()[-1])
-    assert found["ids"] == list(range(100))
-    home = site_packages(worker_python).resolve()
-    assert found["homes"] == [str(home)]
-    assert not home.is_relative_to(ROOT)
+    result = json.loads(output.strip().splitlines()[-1])
+    assert result["ids"] == list(range(100))
+    installed = site_packages(worker_python).resolve()
+    assert result["folders"] == [str(installed)]
+    assert not installed.is_relative_to(ROOT)
     assert (tmp_path / "table" / "_delta_log").is_dir()

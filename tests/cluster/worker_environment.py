@@ -1,8 +1,8 @@
-"""A Python for workers that has our packages from the wheel alone, never from the checkout.
+"""Create a Python for workers that has our packages from the wheel, never from the checkout.
 
-The heavy libraries are those of the environment that runs the tests: one `.pth` line puts its
-folder behind the worker's own. Python does not follow the `.pth` files of a folder that came in
-this way, so the editable install of the checkout stays out.
+The large libraries are those of the environment that runs the tests: one `.pth` line adds its
+folder behind the worker's own. Python ignores the `.pth` files of a folder added this way, so the
+editable install of the checkout is not visible.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "feature_defs", "fraud_mo
 UV = (sys.executable, "-m", "uv", "--quiet", "--offline")
 
 
-def make_worker_python(place: Path) -> Path:
-    """A Python with the wheel's packages, in a new folder; an environment for a worker."""
+def make_worker_python(folder: Path) -> Path:
+    """Create a worker's environment with the wheel's packages; return its Python."""
     built = os.environ.get("WHEEL")
-    wheel = Path(built).resolve() if built else build_wheel(place)
-    python = make_bare_python(place)
+    wheel = Path(built).resolve() if built else build_wheel(folder)
+    python = make_bare_python(folder)
     _run(*UV, "pip", "install", "--no-deps", "--python", str(python), str(wheel))
     return python
 
 
-def make_bare_python(place: Path) -> Path:
-    """A Python with all libraries and none of our packages, in a new folder."""
-    environment = place / "environment"
+def make_bare_python(folder: Path) -> Path:
+    """Create an environment with all libraries and without our packages; return its Python."""
+    environment = folder / "environment"
     _run(*UV, "venv", "--python", sys.executable, str(environment))
     python = environment / "bin" / "python"
     (site_packages(python) / "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return python
 
 
-def build_wheel(place: Path) -> Path:
-    """Build the wheel of the checkout from a copy, so that nothing built earlier slips in."""
-    copy = place / "sources"
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel from a copy of the checkout, without the output of earlier builds."""
+    copy = folder / "sources"
     copy.mkdir(parents=True)
     for name in SOURCES:
         source = ROOT / name
@@ -47,16 +47,16 @@ def build_wheel(place: Path) -> Path:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, copy / name)
-    out = ("--out-dir", str(place / "dist"))
+    out = ("--out-dir", str(folder / "dist"))
     _run(*UV, "build", "--wheel", "--no-build-isolation", "--python", sys.executable, *out, copy)
-    (wheel,) = (place / "dist").glob("*.whl")
+    (wheel,) = (folder / "dist").glob("*.whl")
     return wheel
 
 
 def site_packages(python: Path) -> Path:
-    """Folder of the packages of an environment, given its Python."""
-    (folder,) = python.parent.parent.glob("lib/python3.*/site-packages")
-    return folder
+    """Return the package folder of an environment, given its Python."""
+    (packages,) = python.parent.parent.glob("lib/python3.*/site-packages")
+    return packages
 
 
 def _run(*command: str | Path) -> None:

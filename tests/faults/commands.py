@@ -1,4 +1,4 @@
-"""The real command line in processes of its own, undisturbed or with a trap set."""
+"""Run the real command line in processes of its own, with or without an injected fault."""
 
 from __future__ import annotations
 
@@ -10,140 +10,114 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import victim
-from victim import GIVE_UP_S, POLL_S, Trap, wait_for
+import target_process
+from target_process import TIMEOUT_S, FaultPoint, wait_for
 
-BUDGET = 5
-# Commands are forked from a process that has read these: each would spend seconds on it.
+from tests.processes import (
+    POLL_S,
+    STOPPED,
+    CommandResult,
+    is_group_running,
+    kill_group,
+    state_of,
+)
+
+ALERT_BUDGET = 5
+# Commands are forked from a process that has imported these: importing takes seconds.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jobs.nightly", "jobs.backfill", "jobs.train"])
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
-    # For few rows compiling each plan to Java costs a fifth of the time. Commands that other
-    # tests start, the cluster and the demo have Spark's default.
+    # With few rows, compiling each plan to Java takes a fifth of the time. Commands of other
+    # tests, the cluster and the demo keep Spark's default.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # Nothing here runs for long enough to be worth Java's better compiler. Without it Java makes
-    # room for a fifth of the code, and compiles again and again what it has thrown out.
+    # These commands are too short to gain from Java's optimising compiler. Without it Java would
+    # reserve a fifth of the usual code cache, evict code and compile it again: hence the size.
     JAVA_OPTIONS: "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
 }
 _numbers = itertools.count()
-# Options of Java that commands get beside those of `SPARK`.
-_more_java: list[str] = []
+# Java options of commands beside those of `SPARK`.
+_extra_java_options: list[str] = []
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    words: str
-
-    def __str__(self) -> str:
-        return f"killed ({-self.code})" if self.code < 0 else f"exit {self.code}"
-
-
-@dataclass(frozen=True)
-class Started:
-    """A command that runs, as the leader of a process group of its own."""
+class RunningCommand:
+    """A running command, leader of a process group of its own."""
 
     process: ForkServerProcess
-    meeting: Path
-    output: Path
+    signals: Path
+    output_file: Path
 
     @property
     def pid(self) -> int:
-        """Of the process, and of its group."""
+        """Return the id of the process, which is also that of its group."""
         assert self.process.pid is not None
         return self.process.pid
 
-    def until_ended(self) -> int:
-        """Wait for the process itself; its exit code, or minus the signal that killed it."""
-        self.process.join(GIVE_UP_S)
+    def wait_for_exit(self) -> int:
+        """Wait for the process itself; return its exit code, or minus the signal's number."""
+        self.process.join(TIMEOUT_S)
         if self.process.exitcode is None:
-            raise TimeoutError(f"it has not ended:\n{self.words()[-3000:]}")
+            raise TimeoutError(f"the command is still running:\n{self.output()[-3000:]}")
         return self.process.exitcode
 
-    def words(self) -> str:
-        """What it has said so far."""
-        return self.output.read_text(errors="replace")
+    def output(self) -> str:
+        """Return the output so far."""
+        return self.output_file.read_text(errors="replace")
 
-    def end(self) -> Ended:
-        """Wait for the command and everything it started."""
+    def wait(self) -> CommandResult:
+        """Wait for the command, kill what is left of its group, and return the result."""
         try:
-            code = self.until_ended()
+            code = self.wait_for_exit()
         finally:
             self.kill()
-        wait_for(self.output.with_suffix(victim.ALL_SAID))
-        return Ended(code, self.words())
+        wait_for(self.output_file.with_suffix(target_process.OUTPUT_COMPLETE))
+        return CommandResult(code, self.output())
 
     def kill(self) -> None:
-        """End what is left of its process group."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        # Whoever was killed may hold files until it is gone.
-        while _group_lives(self.pid):
-            time.sleep(POLL_S)
+        """Kill what is left of its process group."""
+        kill_group(self.pid)
 
-    def until_stopped(self) -> None:
-        """Wait until the process stands still, or has ended before it could."""
-        self._until(lambda: _state(self.pid) == "T")
+    def wait_until_stopped(self) -> None:
+        """Wait until the process is stopped; fail when it ends before."""
+        self._wait_until(lambda: state_of(self.pid) == STOPPED)
 
-    def until_arrived(self) -> None:
-        """Wait until it stands before the barrier."""
-        self._until((self.meeting / f"arrived-{self.pid}").exists)
+    def wait_until_at_barrier(self) -> None:
+        """Wait until the process has arrived at the barrier; fail when it ends before."""
+        self._wait_until((self.signals / f"arrived-{self.pid}").exists)
 
-    def _until(self, there: Callable[[], bool]) -> None:
-        while not there():
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             if self.process.exitcode is not None:
-                raise AssertionError(f"it ended instead:\n{self.words()[-3000:]}")
+                raise AssertionError(f"the command has ended:\n{self.output()[-3000:]}")
             time.sleep(POLL_S)
 
-    def until_gone(self) -> None:
-        """Wait until nothing of its process group is left."""
-        end = time.monotonic() + GIVE_UP_S
-        while _group_lives(self.pid) and time.monotonic() < end:
+    def wait_until_group_ended(self) -> None:
+        """Wait until no process of its group is running."""
+        end = time.monotonic() + TIMEOUT_S
+        while is_group_running(self.pid) and time.monotonic() < end:
             time.sleep(POLL_S)
 
-    def wake(self) -> None:
-        """Let held-up rows pass, and all its processes go on."""
-        (self.meeting / "go").touch()
+    def resume(self) -> None:
+        """Release the rows that are held back, and continue all processes of the group."""
+        (self.signals / "go").touch()
         os.killpg(self.pid, signal.SIGCONT)
 
 
-def _state(pid: int) -> str:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[0]
-
-
-def _group_lives(group: int) -> bool:
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = place.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] not in ("Z", "X"):
-            return True
-    return False
-
-
 def archive_classes(loaded: Path, archive: Path) -> None:
-    """Keep the classes that Spark has loaded in this process as Java has them in memory.
+    """Write a Java class-data archive of the classes that this process has loaded for Spark.
 
-    Reading and checking them anew is a sixth of a short command's time.
+    Loading and verifying them anew takes a sixth of a short command's time.
     """
     from pyspark import SparkContext
 
@@ -152,24 +126,24 @@ def archive_classes(loaded: Path, archive: Path) -> None:
     java, *arguments = Path(f"/proc/{gateway.proc.pid}/cmdline").read_text().split("\0")
     class_path = arguments[arguments.index("-cp") + 1]
     names = archive.with_suffix(".names")
-    # Java still writes to the list: its last line may be half of one.
+    # Java is still writing the list: its last line may be incomplete.
     names.write_text(loaded.read_text().rpartition("\n")[0] + "\n")
-    told = (f"-XX:SharedClassListFile={names}", f"-XX:SharedArchiveFile={archive}")
-    command = [java, "-Xshare:dump", *told, "-XX:+UseSerialGC", "-cp", class_path]
+    options = (f"-XX:SharedClassListFile={names}", f"-XX:SharedArchiveFile={archive}")
+    command = [java, "-Xshare:dump", *options, "-XX:+UseSerialGC", "-cp", class_path]
     subprocess.run(command, check=True, capture_output=True)
 
 
 def use_archive(archive: Path) -> None:
-    """Let all commands from now on take their classes from an archive."""
-    _more_java.append(f"-XX:SharedArchiveFile={archive}")
+    """Let all later commands load their classes from an archive."""
+    _extra_java_options.append(f"-XX:SharedArchiveFile={archive}")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What the commands of these tests are told beside their arguments."""
-    java = " ".join([SPARK[JAVA_OPTIONS], *_more_java])
+    """Return the environment of the commands of these tests."""
+    java = " ".join([SPARK[JAVA_OPTIONS], *_extra_java_options])
     return {
         **os.environ,
-        "FRAUD_ALERT_BUDGET": str(BUDGET),
+        "FRAUD_ALERT_BUDGET": str(ALERT_BUDGET),
         "FRAUD_SPARK": json.dumps({**SPARK, JAVA_OPTIONS: java}),
         "FRAUD_DRIVER_MEMORY": "1g",
         "FRAUD_LOG_FORMAT": "text",
@@ -177,23 +151,38 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def start(lake: Path, *arguments: object, trap: Trap | None = None, **more: Any) -> Started:
-    """Start a command on a lake; `meeting` (a folder) and `env` (more of it) may be given."""
-    meeting = more.pop("meeting", None) or Path(
-        tempfile.mkdtemp(prefix="meeting-", dir=lake.parent)
+def start(
+    lake: Path, *arguments: object, fault: FaultPoint | None = None, **more: Any
+) -> RunningCommand:
+    """Start a command on a lake; options: `signals` (a folder), `env` (further variables)."""
+    signals = more.pop("signals", None) or Path(
+        tempfile.mkdtemp(prefix="signals-", dir=lake.parent)
     )
-    output = meeting / f"output-{next(_numbers)}"
-    said = [str(argument) for argument in arguments]
-    said[1:1] = ["--lake", str(lake)]
+    output = signals / f"output-{next(_numbers)}"
+    command, *rest = map(str, arguments)
     env = environment(**more.pop("env", {}))
     process = FORKS.Process(
-        target=victim.as_command, args=(trap or Trap(""), meeting, output, said, env)
+        target=target_process.run_command,
+        args=(fault, signals, output, [command, "--lake", str(lake), *rest], env),
     )
     process.start()
     wait_for(output)
-    return Started(process, meeting, output)
+    return RunningCommand(process, signals, output)
 
 
-def run(lake: Path, *arguments: object, trap: Trap | None = None, **more: Any) -> Ended:
-    """Run a command to its end, whichever that is."""
-    return start(lake, *arguments, trap=trap, **more).end()
+def run(
+    lake: Path, *arguments: object, fault: FaultPoint | None = None, **more: Any
+) -> CommandResult:
+    """Run a command to its end; options as those of `start`."""
+    return start(lake, *arguments, fault=fault, **more).wait()
+
+
+@contextmanager
+def paused(lake: Path, *arguments: object, fault: FaultPoint) -> Iterator[RunningCommand]:
+    """Run a command up to a fault point that stops it; kill it when the block ends."""
+    command = start(lake, *arguments, fault=fault)
+    try:
+        command.wait_until_stopped()
+        yield command
+    finally:
+        command.kill()

@@ -1,21 +1,22 @@
-"""Lakes to be hit, and the table of what became of them, printed at the end."""
+"""Lakes for fault injection, and the table of all faults that is printed at the end."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from injection import FaultReport, FaultyLake, OpenReport, faulty_lake
 
 if TYPE_CHECKING:
-    from lakes import Picture, Template
+    from lake_snapshot import LakeSnapshot
+    from lakes import Template
     from pyspark.sql import SparkSession
 
     from jobs.lake.delta_io import Lake
@@ -23,36 +24,25 @@ if TYPE_CHECKING:
 TITLES = ("fault", "before", "after the fault", "after the rerun", "verdict")
 
 
-@dataclass
-class Outcome:
-    """One line of the table."""
-
-    fault: str
-    before: str = ""
-    after_fault: str = ""
-    after_rerun: str = ""
-    verdict: str = "FAILED"
-
-
 @pytest.fixture
-def outcome(record_property: Callable[[str, object], None]) -> Callable[[str], Any]:
-    """Open a line of the table; it says FAILED unless its block ends well."""
+def fault_report(record_property: Callable[[str, object], None]) -> OpenReport:
+    """Open a line of the table; its verdict stays FAILED when the block raises."""
 
     @contextmanager
-    def open_line(fault: str) -> Iterator[Outcome]:
-        line = Outcome(fault)
+    def open_line(fault: str) -> Iterator[FaultReport]:
+        line = FaultReport(fault)
         try:
             yield line
-            line.verdict = "as undisturbed" if line.verdict == "FAILED" else line.verdict
+            line.verdict = "as reference" if line.verdict == "FAILED" else line.verdict
         finally:
-            # The table is printed by another process when tests run in several.
+            # With several test processes, another one prints the table.
             record_property("fault", list(astuple(line)))
 
     return open_line
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of faults; rows of a night are t/l/q/f/s/a, the first letters of the tables."""
+    """Print the table of faults."""
     reports = [report for some in terminalreporter.stats.values() for report in some]
     properties = [
         entry
@@ -60,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if getattr(report, "when", "") == "call"
         for entry in report.user_properties
     ]
-    lines = [Outcome(*value) for name, value in properties if name == "fault"]
+    lines = [FaultReport(*value) for name, value in properties if name == "fault"]
     if not lines:
         return
     rows = [TITLES, *(astuple(line) for line in lines)]
@@ -72,67 +62,84 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         terminalreporter.write_line(" | ".join(cells).rstrip())
-    good = sum(line.verdict != "FAILED" for line in lines)
-    terminalreporter.write_line(f"{good} of {len(lines)} faults left nothing wrong")
+    num_passed = sum(line.verdict != "FAILED" for line in lines)
+    terminalreporter.write_line(f"{num_passed} of {len(lines)} faults passed")
 
 
 @pytest.fixture(scope="session")
 def template(
     spark: SparkSession, loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Template:
-    """The lakes that all faults start from, made once by one of the test processes.
+    """Build the lakes that all faults start from, once for all test processes.
 
-    With them, for there are many commands to start, an archive of what Java loads meanwhile.
+    An archive of Java classes is written beside them, which shortens the start of commands.
     """
     from commands import archive_classes, use_archive
-    from lakes import Template, build
+    from lakes import Template, build_template
 
-    mine = tmp_path_factory.getbasetemp()
-    # Processes of one run have their folders side by side.
-    shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
-    folder, made = shared / "template", shared / "template-made"
+    own = tmp_path_factory.getbasetemp()
+    # Test processes of one run have their folders side by side.
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder, built = shared / "template", shared / "template-built"
     archive = shared / "classes.jsa"
     with FileLock(shared / "template.lock"):
-        if not made.exists():
+        if not built.exists():
             folder.mkdir()
-            build(spark, folder)
+            build_template(spark, folder)
             archive_classes(loaded_classes, archive)
-            made.touch()
+            built.touch()
     use_archive(archive)
     return Template(folder)
 
 
 @pytest.fixture(scope="session")
-def undisturbed(spark: SparkSession, template: Template) -> Picture:
-    """The lake after a night that nothing has hit."""
-    from lakes import DONE, STAGES, open_at, picture
+def reference_lake(spark: SparkSession, template: Template) -> LakeSnapshot:
+    """Take a snapshot of the lake after a night without any fault."""
+    from lake_snapshot import take_snapshot
+    from lakes import DONE, STAGES, open_lake
 
-    whole = picture(open_at(spark, template.folder / DONE))
-    assert whole.night[:2] == ("done", None)
-    assert set(whole.night[2]) == set(STAGES)
-    assert not whole.differences(whole)
-    assert all(whole.parts[name] for name in whole.parts), "a table without rows proves nothing"
-    return whole
+    reference = take_snapshot(open_lake(spark, template.folder / DONE))
+    assert reference.night[:2] == ("done", None)
+    assert set(reference.night[2]) == set(STAGES)
+    assert not reference.differences(reference)
+    assert all(reference.rows.values()), "comparing a table without rows proves nothing"
+    return reference
 
 
 @pytest.fixture(scope="session")
-def before(spark: SparkSession, template: Template) -> Callable[[str], str]:
-    """The last night in one line, as it stands before one of its jobs; looked at once."""
-    from lakes import open_at, picture
+def summary_before(spark: SparkSession, template: Template) -> Callable[[str], str]:
+    """Return the last night in one line as it is before one of its jobs; read once per job."""
+    from lake_snapshot import take_snapshot
+    from lakes import open_lake
 
-    return cache(lambda stage: picture(open_at(spark, template.folder / stage)).brief())
+    return cache(lambda stage: take_snapshot(open_lake(spark, template.folder / stage)).summary())
 
 
 @pytest.fixture
-def lake_at(spark: SparkSession, template: Template, tmp_path: Path) -> Callable[[str], Lake]:
-    """A copy of the lake as it stands before a job of the last night."""
-    from lakes import open_at
+def lake_before(spark: SparkSession, template: Template, tmp_path: Path) -> Callable[[str], Lake]:
+    """Copy the lake as it is before a job of the last night."""
+    from lakes import open_lake
 
     def copy(stage: str) -> Lake:
-        return open_at(spark, template.copy(stage, tmp_path / "lake"))
+        return open_lake(spark, template.copy(stage, tmp_path / "lake"))
 
     return copy
 
 
-# The modules beside this file are not a package.
-sys.path.insert(0, str(Path(__file__).parent))
+@pytest.fixture
+def inject(
+    lake_before: Callable[[str], Lake],
+    summary_before: Callable[[str], str],
+    reference_lake: LakeSnapshot,
+    fault_report: OpenReport,
+) -> Callable[[str, str], AbstractContextManager[FaultyLake]]:
+    """Open a block with a title on a copy of the lake before a job.
+
+    Faults are injected inside the block; when it ends, the night is run again and compared.
+    """
+
+    def open_block(title: str, stage: str) -> AbstractContextManager[FaultyLake]:
+        lake = lake_before(stage)
+        return faulty_lake(fault_report(title), lake, reference_lake, summary_before(stage))
+
+    return open_block

@@ -1,9 +1,9 @@
-"""Two nightlies of one date started together, many times: one publishes, the other exits 5.
+"""Start two nightlies of one date together, many times: one publishes, the other exits with 5.
 
     python tests/faults/races.py --rounds 20
 
-Every other round the two also meet at a barrier just before they ask for the night, so that
-they ask in the same moment whatever their start has cost.
+In every other round both also wait at a barrier just before they acquire the lease, so that they
+ask for it at the same moment however long their starts took.
 """
 
 from __future__ import annotations
@@ -17,53 +17,59 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands import SPARK, Ended, Started, start
-from lakes import LAST, Picture, Template, build, open_at, picture
-from victim import Trap
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from commands import SPARK, RunningCommand, start
+from lake_snapshot import LakeSnapshot, take_snapshot
+from lakes import LAST_NIGHT, Template, build_template, open_lake
+from target_process import FaultPoint
+
+from tests.processes import CommandResult
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-MEET = Trap("claim", act="meet")
+BARRIER = FaultPoint("acquire", action="wait_at_barrier")
 
 
-def race(place: Path, day: date, *, together: bool) -> tuple[Ended, Ended]:
-    """Run two nightlies of a date at once; `together`: they meet before they ask for it."""
-    meeting = Path(tempfile.mkdtemp(prefix="meeting-", dir=place.parent))
-    trap = MEET if together else None
-    both = [start(place, "nightly", "--date", day, trap=trap, meeting=meeting) for _ in range(2)]
+def run_two_nightlies(
+    lake: Path, day: date, *, at_barrier: bool
+) -> tuple[CommandResult, CommandResult]:
+    """Run two nightlies of a date at once, with or without a barrier before the lease."""
+    signals = Path(tempfile.mkdtemp(prefix="signals-", dir=lake.parent))
+    fault = BARRIER if at_barrier else None
+    both = [start(lake, "nightly", "--date", day, fault=fault, signals=signals) for _ in range(2)]
     try:
-        if together:
+        if at_barrier:
             _release(both)
-        first, second = (one.end() for one in both)
+        first, second = (command.wait() for command in both)
     finally:
-        for one in both:
-            one.kill()
+        for command in both:
+            command.kill()
     return first, second
 
 
-def _release(both: list[Started]) -> None:
-    for one in both:
-        one.until_arrived()
-    (both[0].meeting / "go").touch()
+def _release(both: list[RunningCommand]) -> None:
+    for command in both:
+        command.wait_until_at_barrier()
+    (both[0].signals / "go").touch()
 
 
-def one_round(
-    spark: SparkSession, template: Template, whole: Picture, *, together: bool
+def run_round(
+    spark: SparkSession, template: Template, reference: LakeSnapshot, *, at_barrier: bool
 ) -> tuple[str, str]:
-    """Race on a copy of the lake; what came out, and what is wrong with it."""
+    """Race on a copy of the lake; return the outcome, and what is wrong with it."""
     with tempfile.TemporaryDirectory(dir=template.folder) as folder:
-        place = template.copy("ingest", Path(folder) / "lake")
-        ended = race(place, LAST, together=together)
-        found = picture(open_at(spark, place))
-    wrong = found.differences(whole)
-    if sorted(one.code for one in ended) != [0, 5]:
-        wrong += [f"{one}: {one.words[-1000:]}" for one in ended]
-    return f"{ended[0]}, {ended[1]} | {found.brief()}", "; ".join(wrong)
+        lake = template.copy("ingest", Path(folder) / "lake")
+        results = run_two_nightlies(lake, LAST_NIGHT, at_barrier=at_barrier)
+        snapshot = take_snapshot(open_lake(spark, lake))
+    wrong = snapshot.differences(reference)
+    if sorted(result.code for result in results) != [0, 5]:
+        wrong += [f"{result}: {result.output[-1000:]}" for result in results]
+    return f"{results[0]}, {results[1]} | {snapshot.summary()}", "; ".join(wrong)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
     from jobs.runtime.settings import load_settings
@@ -71,25 +77,25 @@ def main() -> int:
 
     folder = Path(tempfile.mkdtemp(prefix="race-"))
     spark = open_session(load_settings(None, {"lake": str(folder), "spark": SPARK}))
-    results: Counter[bool] = Counter()
+    passed: Counter[bool] = Counter()
     try:
-        template = build(spark, folder)
-        whole = picture(open_at(spark, template.folder / "done"))
+        template = build_template(spark, folder)
+        reference = take_snapshot(open_lake(spark, template.folder / "done"))
         print("round | started | first, second | the night: jobs, rows t/l/q/f/s/a | verdict")
         for number in range(1, rounds + 1):
-            together = number % 2 == 0
-            came_out, wrong = one_round(spark, template, whole, together=together)
-            how = "at the claim" if together else "at the start"
-            print(f"{number:5} | {how} | {came_out} | {wrong or 'as undisturbed'}", flush=True)
-            results[not wrong] += 1
+            at_barrier = number % 2 == 0
+            outcome, wrong = run_round(spark, template, reference, at_barrier=at_barrier)
+            how = "at the barrier" if at_barrier else "at once"
+            print(f"{number:5} | {how} | {outcome} | {wrong or 'as reference'}", flush=True)
+            passed[not wrong] += 1
     finally:
         spark.stop()
         shutil.rmtree(folder, ignore_errors=True)
     print(
-        f"{results[True]} of {rounds} races: one published, the other exited 5, "
-        "and the tables are those of an undisturbed night"
+        f"{passed[True]} of {rounds} races: one published, the other exited with 5, "
+        "and all tables equal those of the reference lake"
     )
-    return 0 if results[True] == rounds else 1
+    return 0 if passed[True] == rounds else 1
 
 
 if __name__ == "__main__":

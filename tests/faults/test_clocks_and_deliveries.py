@@ -1,4 +1,4 @@
-"""A clock that goes back, and a delivery that grows while it is read."""
+"""A clock that is set back, and a delivery that grows while it is read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import Ended, run
-from lakes import LAST, Picture, Template, picture, run_again
-from victim import Trap
+from injection import FaultyLake
+from lake_snapshot import take_snapshot
+from lakes import LAST_NIGHT, Template
+from target_process import FaultPoint
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
+    from tests.processes import CommandResult
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
 AHEAD = timedelta(days=1)
 
 
-def set_ahead(lake: Lake) -> None:
-    """Make all that was written look as if the clock had been a day ahead then."""
+def set_clock_ahead(lake: Lake) -> None:
+    """Change all times in a lake as if the clock had been a day ahead when it was written."""
     from jobs.lake.tables import NIGHTS, RUNS
 
     today = datetime.now(UTC).date()
@@ -47,64 +49,43 @@ def set_ahead(lake: Lake) -> None:
         if file.suffix == ".json" and file.parent.name == "_delta_log":
             text = re.sub(
                 r'"timestamp":(\d+)',
-                lambda found: f'"timestamp":{int(found[1]) + shift_ms}',
+                lambda match: f'"timestamp":{int(match[1]) + shift_ms}',
                 file.read_text(),
             )
             file.write_text(text)
             (file.parent / f".{file.name}.crc").unlink(missing_ok=True)
         if file.is_file():
-            moment = file.stat().st_mtime + AHEAD.total_seconds()
-            os.utime(file, (moment, moment))
+            modified = file.stat().st_mtime + AHEAD.total_seconds()
+            os.utime(file, (modified, modified))
 
 
 @pytest.mark.parametrize("stage", ["ingest", "features", "alerts"])
-def test_the_clock_goes_back(
-    stage: str,
-    lake_at: Callable[[str], Lake],
-    undisturbed: Picture,
-    outcome: Callable[[str], Any],
-) -> None:
-    lake = lake_at(stage)
-    place = Path(lake.uri)
-    with outcome(f"{stage}: the clock goes back by a day") as line:
-        set_ahead(lake)
-        line.before = picture(lake).brief()
-        assert run(place, "nightly", "--date", LAST, trap=Trap("append", "runs")).code == -9
-        line.after_fault = picture(lake).brief()
-        run_again(lake)
-        whole = picture(lake)
-        line.after_rerun = whole.brief()
-        assert not whole.differences(undisturbed)
+def test_clock_set_back_by_a_day_changes_no_result(stage: str, inject: Callable[..., Any]) -> None:
+    with inject(f"{stage}: the clock is set back by a day", stage) as faulty:
+        set_clock_ahead(faulty.lake)
+        assert faulty.run_nightly(FaultPoint("append", "runs")).code == -9
+        faulty.report_fault()
 
 
-def test_a_holder_whose_clock_is_ahead(
-    lake_at: Callable[[str], Lake], undisturbed: Picture, outcome: Callable[[str], Any]
-) -> None:
+def test_lease_owner_with_clock_ahead_is_reported(inject: Callable[..., Any]) -> None:
     from jobs.lake.tables import NIGHTS
 
-    lake = lake_at("features")
-    place = Path(lake.uri)
-    with outcome("held from another machine whose clock is ahead") as line:
+    this_night = f"business_date = DATE'{LAST_NIGHT}'"
+    with inject("leased by another machine whose clock is ahead", "features") as faulty:
+        nights = faulty.lake.delta_table(NIGHTS)
         ahead = "current_timestamp() + INTERVAL 1 DAY"
-        lake.delta_table(NIGHTS).update(
-            f"business_date = DATE'{LAST}'",
+        nights.update(
+            this_night,
             {"holder": "'hold-1@elsewhere:1::1'", "lease_until": ahead, "updated_at": ahead},
         )
-        before = picture(lake)
-        line.before = before.brief()
-        hit = run(place, "nightly", "--date", LAST)
-        assert hit.code == 5, hit.words[-3000:]
-        assert "a clock is wrong" in hit.words
-        after = picture(lake)
-        line.after_fault = f"{hit}; {after.brief()}"
+        before = take_snapshot(faulty.lake)
+        faulty.report.before = before.summary()
+        result = faulty.run_nightly()
+        assert result.code == 5, result.output[-3000:]
+        assert "a clock is wrong" in result.output
+        after = faulty.report_fault(result)
         assert after.versions == before.versions
-        lake.delta_table(NIGHTS).update(
-            f"business_date = DATE'{LAST}'", {"holder": "CAST(NULL AS string)"}
-        )
-        run_again(lake)
-        whole = picture(lake)
-        line.after_rerun = whole.brief()
-        assert not whole.differences(undisturbed)
+        nights.update(this_night, {"holder": "CAST(NULL AS string)"})
 
 
 # -- growing deliveries --------------------------------------------------------------------------
@@ -112,87 +93,71 @@ def test_a_holder_whose_clock_is_ahead(
 
 @pytest.fixture
 def bank(template: Template, tmp_path: Path) -> Path:
-    """Deliveries of this test's own, for it changes them."""
+    """Copy the deliveries, because the test changes them."""
     return Path(shutil.copytree(template.bank, tmp_path / "bank"))
 
 
-def delivered(bank: Path) -> Path:
-    """A file of the last night's transactions."""
-    folder = bank / "transactions" / f"business_date={LAST}"
+def largest_file(bank: Path) -> Path:
+    """Return a file of the last night's transactions."""
+    folder = bank / "transactions" / f"business_date={LAST_NIGHT}"
     return max(folder.glob("*.parquet"), key=lambda file: file.stat().st_size)
 
 
-def read_from(bank: Path) -> dict[str, str]:
-    """What tells a command to take its delivery from here."""
-    named = {"SOURCE": str(bank), "SOURCE_FORMAT": "parquet", "MAPPING": "simulated"}
-    return {f"FRAUD_{name}": value for name, value in named.items()}
+def delivery_settings(bank: Path) -> dict[str, str]:
+    """Return the environment variables that make a command read its delivery from a folder."""
+    settings = {"SOURCE": str(bank), "SOURCE_FORMAT": "parquet", "MAPPING": "simulated"}
+    return {f"FRAUD_{name}": value for name, value in settings.items()}
 
 
-def more_rows(file: Path, place: Path, *, with_old: bool) -> Path:
-    """Further rows for a delivery, with the old ones or without."""
+def write_more_rows(file: Path, folder: Path, *, with_old: bool) -> Path:
+    """Write further rows for a delivery to a new file, with or without the old rows."""
     old = pq.ParquetFile(file).read()
     at = old.schema.get_field_index("transaction_id")
     ids = pc.binary_join_element_wise(old.column(at), pa.scalar("grown"), "-")
     new = old.set_column(at, old.schema.field(at), ids)
-    grown = place / "grown.parquet"
+    grown = folder / "grown.parquet"
     pq.write_table(pa.concat_tables([old, new]) if with_old else new, grown)
     return grown
 
 
-def grow(lake: Lake, bank: Path, grown: Path, target: Path) -> Ended:
-    """Run the night; a file is put into the delivery between counting and judging."""
-    meeting = bank.with_name("meeting")
-    meeting.mkdir()
-    (meeting / "growth").write_text(json.dumps({str(grown): str(target)}))
-    trap = Trap("judge", act="grow")
-    told = {"trap": trap, "meeting": meeting, "env": read_from(bank)}
-    return run(Path(lake.uri), "nightly", "--date", LAST, **told)
+def run_with_growing_delivery(
+    faulty: FaultyLake, bank: Path, grown: Path, target: Path
+) -> CommandResult:
+    """Run the night; a file is copied into the delivery after its rows have been counted."""
+    signals = bank.with_name("signals")
+    signals.mkdir()
+    (signals / "replacements").write_text(json.dumps({str(grown): str(target)}))
+    fault = FaultPoint("stage_transactions", action="replace_files")
+    return faulty.run_nightly(fault, signals=signals, env=delivery_settings(bank))
 
 
-def test_a_file_is_added_while_a_delivery_is_read(
-    lake_at: Callable[[str], Lake],
-    bank: Path,
-    undisturbed: Picture,
-    tmp_path: Path,
-    outcome: Callable[[str], Any],
+def test_file_added_while_delivery_is_read_is_ignored(
+    bank: Path, tmp_path: Path, inject: Callable[..., Any]
 ) -> None:
-    """What was not there when the night began is not of the night."""
-    lake = lake_at("ingest")
-    file = delivered(bank)
-    with outcome("a file is added to the delivery while it is read") as line:
-        line.before = picture(lake).brief()
-        grown = more_rows(file, tmp_path, with_old=False)
-        hit = grow(lake, bank, grown, file.with_name("part-added.parquet"))
-        assert hit.code == 0, hit.words[-3000:]
-        whole = picture(lake)
-        line.after_fault = f"{hit}; {whole.brief()}"
-        line.after_rerun = "(not needed)"
-        assert not whole.differences(undisturbed)
+    """The night consists of the files that exist when it begins."""
+    file = largest_file(bank)
+    with inject("a file is added to the delivery while it is read", "ingest") as faulty:
+        faulty.rerun_nights = []
+        grown = write_more_rows(file, tmp_path, with_old=False)
+        target = file.with_name("part-added.parquet")
+        result = run_with_growing_delivery(faulty, bank, grown, target)
+        assert result.code == 0, result.output[-3000:]
+        faulty.report_fault(result)
 
 
-def test_a_file_grows_while_a_delivery_is_read(
-    lake_at: Callable[[str], Lake],
-    bank: Path,
-    undisturbed: Picture,
-    tmp_path: Path,
-    outcome: Callable[[str], Any],
+def test_file_that_grows_while_delivery_is_read_fails_the_gate(
+    bank: Path, tmp_path: Path, inject: Callable[..., Any]
 ) -> None:
-    lake = lake_at("ingest")
-    file = delivered(bank)
-    kept = file.read_bytes()
-    # Other writers leave no checksum beside their files.
+    file = largest_file(bank)
+    original = file.read_bytes()
+    # Only Hadoop writes a checksum beside its files.
     file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
-    with outcome("a file of the delivery grows while it is read") as line:
-        line.before = picture(lake).brief()
-        hit = grow(lake, bank, more_rows(file, tmp_path, with_old=True), file)
-        assert hit.code == 3, hit.words[-3000:]
-        after = picture(lake)
-        line.after_fault = f"{hit}; {after.brief()}"
-        assert not after.half_shown(undisturbed)
-        assert LAST not in after.parts["transactions"]
-        file.write_bytes(kept)
-        again = run(Path(lake.uri), "nightly", "--date", LAST, env=read_from(bank))
-        assert again.code == 0, again.words[-3000:]
-        whole = picture(lake)
-        line.after_rerun = whole.brief()
-        assert not whole.differences(undisturbed)
+    with inject("a file of the delivery grows while it is read", "ingest") as faulty:
+        faulty.rerun_nights = []
+        grown = write_more_rows(file, tmp_path, with_old=True)
+        result = run_with_growing_delivery(faulty, bank, grown, file)
+        assert result.code == 3, result.output[-3000:]
+        after = faulty.report_fault(result)
+        assert LAST_NIGHT not in after.rows["transactions"]
+        file.write_bytes(original)
+        faulty.run_nightly(env=delivery_settings(bank)).checked()

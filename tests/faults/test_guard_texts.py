@@ -1,4 +1,4 @@
-"""What `make test-guards` takes out is still where it looks for it."""
+"""The source texts and tests that the mutation tests name still exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from test_guards import GUARDS, ROOT, Guard
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-def test_a_guard_stands_where_it_is_looked_for(guard: Guard) -> None:
+def test_guard_names_one_source_text_and_an_existing_test(guard: Guard) -> None:
     assert (ROOT / guard.file).read_text(encoding="utf-8").count(guard.text) == 1
-    place, _, name = guard.test.partition("::")
-    assert f"def {name}(" in (ROOT / place).read_text(encoding="utf-8")
+    file, _, name = guard.test.partition("::")
+    assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")

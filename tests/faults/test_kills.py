@@ -1,77 +1,56 @@
-"""`kill -9` of `nightly` in the middle of every job, and between every commit and its record."""
+"""Kill `nightly` (`kill -9`) inside every job, and between every commit and its record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from commands import run
-from lakes import LAST, Picture, picture, run_again
-from victim import Trap
-
-if TYPE_CHECKING:
-    from jobs.lake.delta_io import Lake
+from lakes import LAST_NIGHT
+from target_process import FaultPoint
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.slow]
 
-# The job at whose beginning the lake stands, and where its night is killed.
+# The job before which the lake was copied, and where its night is killed.
 KILLS = (
-    ("ingest", Trap("claim")),
-    ("ingest", Trap("claim", when="after")),
-    ("ingest", Trap("stage", "judged_transactions", "within")),
-    ("ingest", Trap("stage", "judged_labels", "after")),
-    ("ingest", Trap("publish", "quarantine", "within")),
-    ("ingest", Trap("publish", "quarantine", "after")),
-    ("ingest", Trap("publish", "labels", "after")),
-    ("ingest", Trap("publish", "transactions", "within")),
-    ("ingest", Trap("publish", "transactions", "after")),
-    ("ingest", Trap("record", when="after")),
-    ("features", Trap("stage", "features", "within")),
-    ("features", Trap("publish", "features", "within")),
-    ("features", Trap("publish", "features", "after")),
-    ("features", Trap("record", when="after")),
-    ("score", Trap("stage", "scores", "within")),
-    ("score", Trap("stage", "scores", "after")),
-    ("publish", Trap("publish", "scores", "within")),
-    ("publish", Trap("publish", "scores", "after")),
-    ("publish", Trap("record", when="after")),
-    ("publish", Trap("discard", when="after")),
-    ("alerts", Trap("publish", "alerts", "within")),
-    ("alerts", Trap("publish", "alerts", "after")),
-    ("monitor", Trap("drift", when="within")),
-    ("report", Trap("file", "alerts.csv", "after")),
-    ("report", Trap("file", "report.html", "after")),
-    ("report", Trap("append", "runs", "within")),
-    ("report", Trap("append", "runs", "after")),
-    ("report", Trap("record", when="after")),
+    ("ingest", FaultPoint("acquire")),
+    ("ingest", FaultPoint("acquire", when="after")),
+    ("ingest", FaultPoint("stage", "validated_transactions", "within")),
+    ("ingest", FaultPoint("stage", "validated_labels", "after")),
+    ("ingest", FaultPoint("publish", "quarantine", "within")),
+    ("ingest", FaultPoint("publish", "quarantine", "after")),
+    ("ingest", FaultPoint("publish", "labels", "after")),
+    ("ingest", FaultPoint("publish", "transactions", "within")),
+    ("ingest", FaultPoint("publish", "transactions", "after")),
+    ("ingest", FaultPoint("save", when="after")),
+    ("features", FaultPoint("stage", "features", "within")),
+    ("features", FaultPoint("publish", "features", "within")),
+    ("features", FaultPoint("publish", "features", "after")),
+    ("features", FaultPoint("save", when="after")),
+    ("score", FaultPoint("stage", "scores", "within")),
+    ("score", FaultPoint("stage", "scores", "after")),
+    ("publish", FaultPoint("publish", "scores", "within")),
+    ("publish", FaultPoint("publish", "scores", "after")),
+    ("publish", FaultPoint("save", when="after")),
+    ("publish", FaultPoint("discard", when="after")),
+    ("alerts", FaultPoint("publish", "alerts", "within")),
+    ("alerts", FaultPoint("publish", "alerts", "after")),
+    ("monitor", FaultPoint("drift", when="within")),
+    ("report", FaultPoint("write", "alerts.csv", "after")),
+    ("report", FaultPoint("write", "report.html", "after")),
+    ("report", FaultPoint("append", "runs", "within")),
+    ("report", FaultPoint("append", "runs", "after")),
+    ("report", FaultPoint("save", when="after")),
 )
 
 
-@pytest.mark.parametrize(("stage", "trap"), KILLS, ids=[f"{s}: {t}" for s, t in KILLS])
-def test_a_night_that_is_killed_and_run_again(
-    stage: str,
-    trap: Trap,
-    lake_at: Callable[[str], Lake],
-    undisturbed: Picture,
-    before: Callable[[str], str],
-    outcome: Callable[[str], Any],
+@pytest.mark.parametrize(("stage", "fault"), KILLS, ids=[f"{s}: {f}" for s, f in KILLS])
+def test_killed_night_is_completed_by_a_rerun(
+    stage: str, fault: FaultPoint, inject: Callable[..., Any]
 ) -> None:
-    lake = lake_at(stage)
-    place = Path(lake.uri)
-    with outcome(f"{stage}: {trap}") as line:
-        line.before = before(stage)
-        hit = run(place, "nightly", "--date", LAST, trap=trap)
-        assert hit.code == -9, hit.words[-3000:]
-        after = picture(lake)
-        line.after_fault = after.brief()
-        assert not after.half_shown(undisturbed)
-        run_again(lake)
-        whole = picture(lake)
-        line.after_rerun = whole.brief()
-        assert not whole.differences(undisturbed)
-        assert {page.name for page in (place / "_reports" / str(LAST)).glob("[!.]*")} == {
-            "report.html",
-            "alerts.csv",
-        }
+    with inject(f"{stage}: {fault}", stage) as faulty:
+        result = faulty.run_nightly(fault)
+        assert result.code == -9, result.output[-3000:]
+        faulty.report_fault()
+    pages = (faulty.folder / "_reports" / str(LAST_NIGHT)).glob("[!.]*")
+    assert {page.name for page in pages} == {"report.html", "alerts.csv"}

@@ -1,18 +1,19 @@
-"""The quick selection of the faults, for every test run: paused within a write, and killed before
-the record of a commit. Without a model, so that it is made in a moment.
+"""A short selection of the faults for every test run: a command paused within a write, another
+killed between a commit and its record. The lake has no model, so it is built quickly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from commands import run, start
-from lakes import FIRST, Picture, Template, build_small, end_leases, open_at, picture
-from victim import Trap
+from commands import paused, run
+from injection import OpenReport, faulty_lake
+from lake_snapshot import LakeSnapshot, take_snapshot
+from lakes import FIRST_NIGHT, Template, build_small_template, expire_leases, open_lake
+from target_process import FaultPoint
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -20,51 +21,43 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 NUM_DAYS = 9
-DAY: date = FIRST + timedelta(days=NUM_DAYS - 1)
+DAY: date = FIRST_NIGHT + timedelta(days=NUM_DAYS - 1)
 
 
 @pytest.fixture(scope="module")
-def small(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    return build_small(spark, tmp_path_factory.mktemp("small"), NUM_DAYS)
+def small_template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return build_small_template(spark, tmp_path_factory.mktemp("small"), NUM_DAYS)
 
 
 @pytest.fixture(scope="module")
-def whole(spark: SparkSession, small: Template) -> Picture:
-    return picture(open_at(spark, small.folder / "done"), DAY)
+def reference(spark: SparkSession, small_template: Template) -> LakeSnapshot:
+    return take_snapshot(open_lake(spark, small_template.folder / "done"), DAY)
 
 
-def test_paused_within_a_write_and_killed_before_a_record(
+def test_paused_and_killed_features_runs_leave_no_trace(
     spark: SparkSession,
-    small: Template,
-    whole: Picture,
+    small_template: Template,
+    reference: LakeSnapshot,
     tmp_path: Path,
-    outcome: Callable[[str], Any],
+    fault_report: OpenReport,
 ) -> None:
-    """One run sleeps while it writes, the next is killed once it has written, a third does all."""
-    place = small.copy("features", tmp_path / "lake")
-    lake = open_at(spark, place)
+    """One run is paused while it writes, the next is killed after its commit, a third completes."""
+    lake = open_lake(spark, small_template.copy("features", tmp_path / "lake"))
     command = ("features", "--date", DAY)
-    with outcome("features: paused within its write; another killed before its record") as line:
-        line.before = picture(lake, DAY).brief()
-        slow = start(place, *command, trap=Trap("publish", "features", "within", act="stop"))
-        try:
-            slow.until_stopped()
-            assert DAY not in picture(lake, DAY).parts["features"]
-            end_leases(lake)
-            assert run(place, *command, trap=Trap("publish", "features", "after")).code == -9
-            killed = picture(lake, DAY)
-            line.after_fault = killed.brief()
-            assert not killed.half_shown(whole)
+    pause = FaultPoint("publish", "features", "within", action="stop")
+    title = "features: one paused within its write, another killed before its record"
+    with faulty_lake(fault_report(title), lake, reference) as faulty:
+        faulty.rerun_nights = []
+        with paused(faulty.folder, *command, fault=pause) as slow:
+            assert DAY not in take_snapshot(lake, DAY).rows["features"]
+            expire_leases(lake)
+            kill = FaultPoint("publish", "features", "after")
+            assert run(faulty.folder, *command, fault=kill).code == -9
+            killed = faulty.report_fault()
             assert set(killed.night[2]) == {"ingest"}
-            again = run(place, *command)
-            assert again.code == 0, again.words[-3000:]
-            between = picture(lake, DAY)
-            slow.wake()
-            woken = slow.end()
-        finally:
-            slow.kill()
-        assert woken.code == 5, woken.words[-3000:]
-        found = picture(lake, DAY)
-        line.after_rerun = found.brief()
-        assert {n for n, v in found.versions.items() if v != between.versions[n]} <= {"runs"}
-        assert not found.differences(whole)
+            run(faulty.folder, *command).checked()
+            completed = take_snapshot(lake, DAY)
+            slow.resume()
+            resumed = slow.wait()
+        assert resumed.code == 5, resumed.output[-3000:]
+        assert faulty.changed_tables(since=completed) <= {"runs"}

@@ -1,4 +1,4 @@
-"""A catalogue that holds every function of the language, for tests."""
+"""A catalogue with every function of the language, for tests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CARD_VIEW = FeatureView(
         seconds_since_last(days(1, 30)),
         seconds_between(days(30)),
     ),
-    "all of a card",
+    "every function of a card",
 )
 MERCHANT_VIEW = FeatureView(
     MERCHANT,
@@ -64,26 +64,26 @@ MERCHANT_VIEW = FeatureView(
         minimum("amount", days(30)),
         standard_deviation("amount", days(30, delay=1)),
     ),
-    "all of a merchant",
+    "every function of a merchant",
 )
 PAIR_VIEW = FeatureView(
     CARD_AT_MERCHANT,
     TRANSACTIONS,
     (first_time(days(2, 30)), count(days(30)), seconds_since_last(days(30))),
-    "a card at a merchant",
+    "functions of a card at a merchant",
 )
 
 EVERY_FUNCTION = collect(
     (CARD_VIEW, MERCHANT_VIEW, PAIR_VIEW),
     (
-        Ratio("transaction_amount", "card_amount_std_7d", "against what is usual"),
-        Ratio("card_seconds_since_last_30d", "card_seconds_between_30d", "against the usual gap"),
+        Ratio("transaction_amount", "card_amount_std_7d", "amount over its standard deviation"),
+        Ratio("card_seconds_since_last_30d", "card_seconds_between_30d", "gap over the mean gap"),
         SmoothedRate(
             "merchant_fraud_count_30d_delay_7d",
             "merchant_label_count_30d_delay_7d",
             prior_rate=0.01,
             prior_weight=20,
-            description="fraud rate that begins with a prior",
+            description="fraud rate with a prior",
         ),
     ),
 )

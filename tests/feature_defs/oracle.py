@@ -1,8 +1,8 @@
-"""Features by the definitions' own words in Spark SQL: slow, and obviously right.
+"""An oracle: the same features in plain Spark SQL, slow and easy to check.
 
-Each asked transaction is joined with all events of its entity that its longest window holds, and
-each feature is one aggregate over those of its own window. Nothing here is shared with the engine
-but the definitions. Labels are those that were given; none is implied.
+Each transaction is joined with all events of its entity in its longest window. Each feature is one
+aggregate over the events of its own window. The oracle shares only the definitions with the
+engine. It reads the labels of the table only and implies none (`maturity_days` is ignored).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DAY_MICROS = 86_400_000_000
 RELATIVE_TOLERANCE = 1e-12
-# What sums of whole numbers, or a single one of them, decide: these are equal to the last bit.
+# Functions that depend on integer sums, or on a single integer: equal to the last bit.
 EXACT = frozenset(
     {
         Function.COUNT, Function.SUM, Function.MIN, Function.MAX, Function.DISTINCT,
@@ -31,63 +31,66 @@ EXACT = frozenset(
 
 
 def by_definition(
-    known: FeatureInputs, first: date, last: date, features: Mapping[str, Feature]
+    inputs: FeatureInputs, first: date, last: date, features: Mapping[str, Feature]
 ) -> DataFrame:
-    """`transaction_id` and one column per feature, of the rows from `first` to `last`."""
+    """Return `transaction_id` and one column per feature, for the rows from `first` to `last`."""
     from pyspark.sql import functions as F
 
-    spark = known.transactions.sparkSession
-    known.transactions.createOrReplaceTempView("oracle_transactions")
-    known.labels.createOrReplaceTempView("oracle_labels")
+    spark = inputs.transactions.sparkSession
+    inputs.transactions.createOrReplaceTempView("oracle_transactions")
+    inputs.labels.createOrReplaceTempView("oracle_labels")
     spark.sql(EVENTS).createOrReplaceTempView("oracle_events")
     between = f"business_date BETWEEN DATE'{first}' AND DATE'{last}'"
-    said = ", ".join(f"{sql} AS {name}" for name, sql in OF_THE_TRANSACTION.items())
-    found = spark.sql(f"SELECT transaction_id, {said} FROM oracle_events WHERE {between}")
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in TRANSACTION_FEATURES.items())
+    result = spark.sql(f"SELECT transaction_id, {columns} FROM oracle_events WHERE {between}")
     windowed = [feature for feature in features.values() if feature.window]
     for entity in sorted({f.entity for f in windowed if f.entity}, key=lambda e: e.name):
-        mine = [feature for feature in windowed if feature.entity == entity]
-        found = found.join(spark.sql(_of_entity(entity, mine, between)), "transaction_id")
+        of_entity = [feature for feature in windowed if feature.entity == entity]
+        result = result.join(spark.sql(_entity_sql(entity, of_entity, between)), "transaction_id")
     for feature in features.values():
         if feature.parts:
-            found = found.withColumn(feature.name, F.expr(_of_parts(feature)))
-    return found
+            result = result.withColumn(feature.name, F.expr(_derived_sql(feature)))
+    return result
 
 
-# The session's zone is UTC.
-OF_THE_TRANSACTION = {
+# The session's time zone is UTC.
+TRANSACTION_FEATURES = {
     "transaction_amount": "double(amount)",
     "transaction_hour_of_day": "hour(event_time) + minute(event_time) / 60D "
     "+ extract(SECOND FROM event_time) / 3600D",
     "transaction_day_of_week": "double(extract(DAYOFWEEK_ISO FROM event_time) - 1)",
 }
-EXACT_OF_THE_TRANSACTION = {"transaction_amount", "transaction_day_of_week"}
+EXACT_TRANSACTION_FEATURES = {"transaction_amount", "transaction_day_of_week"}
 
 
 EVENTS = """
 SELECT t.*, unix_micros(t.event_time) AS at, l.versions
 FROM oracle_transactions t LEFT JOIN (
-    SELECT transaction_id, sort_array(collect_list(struct(unix_micros(label_time) AS known,
+    SELECT transaction_id, sort_array(collect_list(struct(unix_micros(label_time) AS micros,
                                                           int(is_fraud) AS fraud))) AS versions
     FROM oracle_labels GROUP BY transaction_id
 ) l USING (transaction_id)
 """
 
 
-def _of_entity(entity: Entity, features: list[Feature], between: str) -> str:
-    same = " AND ".join(f"e.{key} = a.{key}" for key in entity.keys)
-    reach = max(feature.lookback_days for feature in features) * DAY_MICROS
-    aggregates = ",\n    ".join(f"{_aggregate(feature)} AS {feature.name}" for feature in features)
+def _entity_sql(entity: Entity, features: list[Feature], between: str) -> str:
+    same_keys = " AND ".join(f"e.{key} = a.{key}" for key in entity.keys)
+    lookback = max(feature.lookback_days for feature in features) * DAY_MICROS
+    aggregates = ",\n    ".join(
+        f"{_aggregate_sql(feature)} AS {feature.name}" for feature in features
+    )
     return f"""
 SELECT a.transaction_id,
     {aggregates}
-FROM oracle_events a JOIN oracle_events e ON {same} AND e.at > a.at - {reach} AND e.at <= a.at
+FROM oracle_events a JOIN oracle_events e
+    ON {same_keys} AND e.at > a.at - {lookback} AND e.at <= a.at
 WHERE a.{between}
 GROUP BY a.transaction_id
 """
 
 
-def _inside(feature: Feature) -> str:
-    """Whether an event is in the window: open at the start, closed at the end, ties by id."""
+def _in_window_sql(feature: Feature) -> str:
+    """Return the condition that an event is in the window; ties are ordered by id."""
     assert feature.window is not None
     start = f"e.at > a.at - {feature.window.lookback_days * DAY_MICROS}"
     if feature.window.delay_days:
@@ -95,9 +98,9 @@ def _inside(feature: Feature) -> str:
     return f"{start} AND (e.at < a.at OR e.transaction_id <= a.transaction_id)"
 
 
-def _aggregate(feature: Feature) -> str:
+def _aggregate_sql(feature: Feature) -> str:
     assert feature.window is not None and feature.function is not None
-    inside = _inside(feature)
+    inside = _in_window_sql(feature)
     counted = inside
     if feature.where:
         where = feature.where
@@ -107,8 +110,8 @@ def _aggregate(feature: Feature) -> str:
     amount = f"CASE WHEN {counted} THEN e.{feature.measure} END"
     earlier = f"({inside}) AND e.transaction_id <> a.transaction_id"
     last = f"max(CASE WHEN {earlier} THEN e.at END)"
-    label = "try_element_at(filter(e.versions, v -> v.known <= a.at), -1).fraud"
-    judged = f"count_if({inside} AND {label} IS NOT NULL)"
+    label = "try_element_at(filter(e.versions, v -> v.micros <= a.at), -1).fraud"
+    labelled = f"count_if({inside} AND {label} IS NOT NULL)"
     frauds = f"count_if({inside} AND {label} = 1)"
     empty = "NULL" if feature.empty is None else f"double({feature.empty})"
     length_s = feature.window.length_days * 86_400
@@ -121,16 +124,16 @@ def _aggregate(feature: Feature) -> str:
         Function.STD: f"stddev_samp(double({amount}))",
         Function.SHARE: f"coalesce({number} / nullif(count_if({inside}), 0), {empty})",
         Function.DISTINCT: f"count(DISTINCT CASE WHEN {inside} THEN e.{feature.measure} END)",
-        Function.FRAUD_RATE: f"coalesce({frauds} / nullif({judged}, 0), {empty})",
+        Function.FRAUD_RATE: f"coalesce({frauds} / nullif({labelled}, 0), {empty})",
         Function.FRAUD_COUNT: frauds,
-        Function.LABEL_COUNT: judged,
+        Function.LABEL_COUNT: labelled,
         Function.SECONDS_SINCE_LAST: f"(any_value(a.at) - {last}) / 1e6D",
         Function.SECONDS_BETWEEN: f"{length_s}D / nullif({number}, 0)",
         Function.FIRST_TIME: f"double(count_if({earlier}) = 0)",
     }[feature.function]
 
 
-def _of_parts(feature: Feature) -> str:
+def _derived_sql(feature: Feature) -> str:
     one, other = (part.name for part in feature.parts)
     if feature.prior:
         rate, weight = feature.prior
@@ -141,7 +144,7 @@ def _of_parts(feature: Feature) -> str:
 def differing(
     ours: DataFrame, theirs: DataFrame, features: Mapping[str, Feature]
 ) -> dict[str, int]:
-    """Rows that differ, by feature, and rows that one side lacks, as `rows`."""
+    """Return how many rows differ, by feature, and how many are on one side only, as `rows`."""
     from pyspark.sql import functions as F
 
     left = ours.select("transaction_id", *(F.col(n).alias(f"our {n}") for n in features))
@@ -152,7 +155,7 @@ def differing(
     for name, feature in features.items():
         one, other = F.col(f"`our {name}`"), F.col(name)
         equal = one.eqNullSafe(other)
-        if feature.function not in EXACT and name not in EXACT_OF_THE_TRANSACTION:
+        if feature.function not in EXACT and name not in EXACT_TRANSACTION_FEATURES:
             near = F.abs(one - other) <= RELATIVE_TOLERANCE * F.greatest(F.abs(one), F.abs(other))
             equal = equal | F.coalesce(near, F.lit(False))
         counts[name] = F.count_if(~equal)

@@ -1,4 +1,4 @@
-"""Definitions refuse what could not be computed honestly, and their fingerprints follow values."""
+"""Invalid definitions raise an error, and fingerprints depend on values only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from feature_defs.catalogue import collect
 from feature_defs.definitions import (
     Aggregation,
     FeatureView,
-    SequenceView,
     count,
     days,
     distinct,
@@ -27,10 +26,11 @@ from feature_defs.definitions import (
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.errors import DefinitionError
 from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
+from feature_defs.sequences import SequenceView
 from feature_defs.sources import LABELS, TRANSACTIONS
 
 
-def test_names_are_derived_from_definitions() -> None:
+def test_catalogue_has_the_derived_feature_names() -> None:
     assert set(catalogue.FEATURES) >= {
         "transaction_amount",
         "transaction_hour_of_day",
@@ -43,7 +43,7 @@ def test_names_are_derived_from_definitions() -> None:
     }
 
 
-def test_the_lookback_is_that_of_the_longest_window() -> None:
+def test_lookback_equals_the_longest_window() -> None:
     windows = [f.window for f in catalogue.FEATURES.values() if f.window]
     assert max(w.length_days + w.delay_days for w in windows) == catalogue.LOOKBACK_DAYS
     assert TRANSACTIONS.max_lookback_days >= catalogue.LOOKBACK_DAYS
@@ -63,33 +63,33 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
 
 
 @pytest.mark.parametrize(
-    ("build", "words"),
+    ("build", "message"),
     [
         (lambda: Window(0), "at least 1 day"),
         (lambda: Window(1, delay_days=-1), "0 days or more"),
         (lambda: count(()), "at least one window"),
-        (lambda: count((Window(1), Window(1))), "same window twice: 1d"),
-        (lambda: days(7.5), "whole days, and 7.5 is none"),  # type: ignore[arg-type]
-        (lambda: count(7), "has 7 for windows; write days"),  # type: ignore[arg-type]
+        (lambda: count((Window(1), Window(1))), "same window more than once: 1d"),
+        (lambda: days(7.5), "7.5 is not an integer"),  # type: ignore[arg-type]
+        (lambda: count(7), "7 is not a tuple of windows; write days"),  # type: ignore[arg-type]
         (
             lambda: FeatureView(CARD, TRANSACTIONS, count(ONE_DAY), ""),  # type: ignore[arg-type]
-            "ends with a comma",
+            "needs a comma at its end",
         ),
-        (lambda: view(), "no aggregations"),
-        (lambda: view(ONE_DAY), "no tuple of such as count"),  # type: ignore[arg-type]
-        (lambda: count(ONE_DAY, "amount > 100"), "that is no condition; write"),  # type: ignore[arg-type]
+        (lambda: view(), "at least one aggregation"),
+        (lambda: view(ONE_DAY), "must be a tuple, such as"),  # type: ignore[arg-type]
+        (lambda: count(ONE_DAY, "amount > 100"), "not a condition; write"),  # type: ignore[arg-type]
         (lambda: Entity("card_id", "card_id"), "a tuple of columns.*not 'card_id'"),  # type: ignore[arg-type]
         (lambda: Entity("card", ()), "a tuple of columns"),
-        (lambda: Entity("The Card", ("card_id",)), "small letters"),
-        (lambda: view(count(days(120))), "view of card: count: a window of 120d.* the 90 days"),
-        (lambda: collect((), (Ratio("a", "b", ""),)), "a_over_b: no feature is called a or b"),
+        (lambda: Entity("The Card", ("card_id",)), "lower-case letters"),
+        (lambda: view(count(days(120))), "view of card: count: the window 120d .* is 90 days"),
+        (lambda: collect((), (Ratio("a", "b", ""),)), "a_over_b: there is no feature a or b"),
         (
             lambda: collect((), (Ratio("transaction_amount", "transaction_amount", ""),)),
-            "of two different amounts",
+            "two different amounts",
         ),
         (
             lambda: collect((), (Ratio("transaction_amount", "transaction_day_of_week", ""),)),
-            "transaction_day_of_week cannot be divided",
+            "transaction_day_of_week cannot be part of this ratio",
         ),
         (
             lambda: catalogue.check_columns(("no_such",), catalogue.FEATURES),
@@ -98,87 +98,105 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
         (lambda: fraud_rate(days(7)), "needs a delay"),
         (lambda: fraud_count(days(7)), "needs a delay"),
         (lambda: label_count(days(7)), "needs a delay"),
-        (lambda: seconds_since_last(days(7, delay=7)), "no delay"),
-        (lambda: first_time(days(7, delay=7)), "no delay"),
-        (lambda: Aggregation(Function.COUNT, ONE_DAY, "amount"), "do not go together"),
-        (lambda: Aggregation(Function.MEAN, ONE_DAY), "do not go together"),
-        (lambda: Aggregation(Function.DISTINCT, ONE_DAY), "do not go together"),
-        (lambda: Aggregation(Function.RATIO, ONE_DAY), "made from features"),
+        (lambda: seconds_since_last(days(7, delay=7)), "cannot have a delay"),
+        (lambda: first_time(days(7, delay=7)), "cannot have a delay"),
+        (lambda: Aggregation(Function.COUNT, ONE_DAY, "amount"), "takes no measure"),
+        (lambda: Aggregation(Function.MEAN, ONE_DAY), "needs a measure"),
+        (lambda: Aggregation(Function.DISTINCT, ONE_DAY), "needs a measure"),
+        (lambda: Aggregation(Function.RATIO, ONE_DAY), "derived from features"),
         (lambda: Aggregation(Function.SHARE, ONE_DAY), "which events"),
-        (lambda: Aggregation(Function.MAX, ONE_DAY, "amount", where=LARGE), "no condition"),
-        (lambda: Condition("Large", "amount", ">", 1), "small letters"),
-        (lambda: Condition("large", "amount", "=>", 1), "no operator '=>'; there are <"),
+        (
+            lambda: Aggregation(Function.MAX, ONE_DAY, "amount", where=LARGE),
+            "cannot have a condition",
+        ),
+        (lambda: Condition("Large", "amount", ">", 1), "lower-case letters"),
+        (
+            lambda: Condition("large", "amount", "=>", 1),
+            "'=>' is not a valid operator; use one of <",
+        ),
         (lambda: Condition("large", "amount", ">", 0.1), "not exact"),
         (lambda: Condition("large", "amount", ">", True), "not exact"),
         (lambda: view(mean("card_id", ONE_DAY)), "view of card: mean of card_id.*decimal"),
-        (lambda: view(distinct("amount", ONE_DAY)), "only texts"),
-        (lambda: view(distinct("card_id", ONE_DAY)), "no key of it"),
-        (lambda: view(count(ONE_DAY, Condition("a", "amount", "<", "x"))), "is not compared"),
-        (lambda: view(count(ONE_DAY, Condition("a", "card_id", "<", 1))), "is not compared"),
-        (lambda: view(count(days(60, delay=31))), "60d_delay_31d reaches 91 .* the 90 days"),
+        (lambda: view(distinct("amount", ONE_DAY)), "use a text column"),
+        (lambda: view(distinct("card_id", ONE_DAY)), "not a key"),
+        (lambda: view(count(ONE_DAY, Condition("a", "amount", "<", "x"))), "cannot be compared"),
+        (lambda: view(count(ONE_DAY, Condition("a", "card_id", "<", 1))), "cannot be compared"),
+        (lambda: view(count(days(60, delay=31))), "60d_delay_31d starts 91 .* is 90 days"),
         (lambda: Ratio("nothing", "neither", "").feature({}), "nothing or neither"),
         (
             lambda: SmoothedRate("transaction_amount", "card_count_1d", 0.1, 1, "").feature(
                 catalogue.FEATURES
             ),
-            "transaction_amount is none",
+            "transaction_amount is not a count",
         ),
         (lambda: SmoothedRate("a", "b", 1.0, 1, ""), "prior rate"),
         (lambda: SmoothedRate("a", "b", 0.0, 1, ""), "prior rate"),
-        (lambda: SmoothedRate("a", "b", 0.5, 0, ""), "weighs more than 0"),
-        (lambda: SmoothedRate("a", "b", 0.5, 10**400, ""), "weighs more than 0 and at most"),
+        (lambda: SmoothedRate("a", "b", 0.5, 0, ""), "must be above 0"),
+        (lambda: SmoothedRate("a", "b", 0.5, 10**400, ""), "must be above 0 and at most"),
         (
             lambda: smoothed("fraud_count_7d_delay_7d", "label_count_1d_delay_7d"),
-            "does not count some of what merchant_label_count_1d_delay_7d counts",
+            "does not count a subset of what merchant_label_count_1d_delay_7d counts",
         ),
         (lambda: smoothed("label_count_7d_delay_7d", "fraud_count_7d_delay_7d"), "does not count"),
         (lambda: smoothed("label_count_7d_delay_7d", "label_count_7d_delay_7d"), "does not count"),
-        (lambda: Condition("a", "amount", ">", Decimal("NaN")), "no amount can be NaN"),
-        (lambda: Condition("a", "amount", ">", Decimal("sNaN")), "no amount can be sNaN"),
-        (lambda: Condition("a", "amount", ">", Decimal("-Infinity")), "no amount can be -Inf"),
+        (lambda: Condition("a", "amount", ">", Decimal("NaN")), "NaN is not a valid amount"),
+        (lambda: Condition("a", "amount", ">", Decimal("sNaN")), "sNaN is not a valid amount"),
+        (
+            lambda: Condition("a", "amount", ">", Decimal("-Infinity")),
+            "-Infinity is not a valid amount",
+        ),
         (lambda: Condition("a", "amount", ">", 10**15), "up to 15 digits"),
         (lambda: Condition("a", "amount", "==", Decimal("0.0005")), "and 3 after it"),
-        (lambda: mean("amount", ONE_DAY, empty=float("nan")), "mean of amount is nan over an"),
-        (lambda: mean("amount", ONE_DAY, empty=True), "is True over an empty window"),
+        (
+            lambda: mean("amount", ONE_DAY, empty=float("nan")),
+            "mean of amount: nan is not a valid value over",
+        ),
+        (
+            lambda: mean("amount", ONE_DAY, empty=True),
+            "True is not a valid value over an empty window",
+        ),
         (lambda: fraud_rate(days(7, delay=7), empty=7.0), "a number from 0 to 1, or None"),
-        (lambda: Aggregation(Function.COUNT, ONE_DAY, empty=5.0), "no value of its own"),
-        (lambda: FeatureView(CARD, LABELS, (count(ONE_DAY),), ""), "events are transactions"),
+        (
+            lambda: Aggregation(Function.COUNT, ONE_DAY, empty=5.0),
+            "over an empty window cannot be chosen",
+        ),
+        (lambda: FeatureView(CARD, LABELS, (count(ONE_DAY),), ""), "source must be transactions"),
         (lambda: SequenceView(CARD, 0, 10, 1, ("a",)), "at least 1 day"),
         (lambda: SequenceView(CARD, 1, 10, 10, ("a",)), "warm_up_events"),
-        (lambda: SequenceView(CARD, 1, 10, 1, ("a", "a")), "twice"),
+        (lambda: SequenceView(CARD, 1, 10, 1, ("a", "a")), "more than once"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(build: object, words: str) -> None:
+def test_invalid_definition_raises_definition_error(build: object, message: str) -> None:
     assert callable(build)
-    with pytest.raises(DefinitionError, match=words):
+    with pytest.raises(DefinitionError, match=message):
         build()
 
 
-def test_all_that_is_misspelt_is_told_with_what_there_is() -> None:
+def test_misspelt_columns_are_all_listed_with_the_valid_ones() -> None:
     with pytest.raises(DefinitionError) as raised:
         view(
             mean("amuont", ONE_DAY),
             count(ONE_DAY, Condition("odd", "merchnat_id", "==", "m")),
             entity=Entity("terminal", ("terminal",)),
         )
-    said = str(raised.value)
-    assert said.startswith("view of terminal: ")
+    message = str(raised.value)
+    assert message.startswith("view of terminal: ")
     for name in ("terminal", "amuont", "merchnat_id"):
-        assert f"no column '{name}'; it has: transaction_id" in said
+        assert f"no column '{name}'; it has: transaction_id" in message
 
 
-def test_unknown_features_are_refused_with_those_there_are() -> None:
+def test_unknown_feature_raises_key_error_with_the_valid_names() -> None:
     with pytest.raises(KeyError, match="card_count_1d"):
         catalogue.feature("card_count_2d")
 
 
-def test_two_features_of_one_name_are_refused() -> None:
-    twice = view(count(ONE_DAY), entity=MERCHANT)
+def test_duplicate_feature_name_raises_definition_error() -> None:
+    repeated = view(count(ONE_DAY), entity=MERCHANT)
     with pytest.raises(DefinitionError, match="merchant_count_1d"):
-        collect((twice, twice))
+        collect((repeated, repeated))
 
 
-def test_names_say_condition_and_parts() -> None:
+def test_names_include_condition_and_parts() -> None:
     assert {
         "card_count_large_2d_delay_1d",
         "card_share_small_3d_delay_3d",
@@ -189,7 +207,7 @@ def test_names_say_condition_and_parts() -> None:
     } <= set(EVERY_FUNCTION)
 
 
-def test_a_fingerprint_follows_the_values_and_not_the_words() -> None:
+def test_fingerprint_depends_on_values_and_not_on_texts() -> None:
     feature = catalogue.feature("card_count_7d")
     assert replace(feature, description="other words").fingerprint == feature.fingerprint
     named = replace(feature, where=LARGE).fingerprint
@@ -206,12 +224,12 @@ def test_a_fingerprint_follows_the_values_and_not_the_words() -> None:
         replace(feature, where=replace(LARGE, **change)).fingerprint
         for change in ({}, {"column": "other"}, {"operator": ">="}, {"value": 101})
     }
-    # `where` as it is stands in both.
+    # The unchanged condition is counted in both lists.
     assert len(changed | {feature.fingerprint}) == len(changes) + 1 + 3
 
 
-def test_a_fingerprint_stays_what_it_was() -> None:
-    """Models in service were trained on columns of these fingerprints."""
+def test_fingerprints_of_released_features_are_unchanged() -> None:
+    """Models in service were trained on columns with these fingerprints."""
     assert catalogue.feature("card_count_7d").fingerprint == "5f103c29499f70c9"
     assert catalogue.feature("card_amount_mean_30d").fingerprint == "fcaa1b038a832596"
     assert catalogue.feature("card_seconds_since_last_30d").fingerprint == "a96e92e71803e162"

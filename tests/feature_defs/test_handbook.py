@@ -1,4 +1,4 @@
-"""Our features equal those that the handbook publishes, on every row but same-second ties."""
+"""Our features equal the published ones of the handbook, except for ties within one second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.handbook]
 FIRST, LAST = date(2018, 4, 1), date(2018, 5, 15)
 
 
-def test_features_equal_the_handbooks(spark: SparkSession, handbook: Path) -> None:
+def test_features_equal_the_published_ones(spark: SparkSession, handbook: Path) -> None:
     from handbook_features import compare
     from pyspark.sql import functions as F
 

@@ -1,4 +1,4 @@
-"""Definitions import neither Spark nor torch."""
+"""Importing definitions needs neither Spark nor torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 
-def test_definitions_import_neither_spark_nor_torch() -> None:
+def test_import_definitions_loads_neither_spark_nor_torch() -> None:
     code = (
         "import feature_defs, feature_defs.catalogue, feature_defs.labels, sys\n"
         "assert 'pyspark' not in sys.modules and 'torch' not in sys.modules"

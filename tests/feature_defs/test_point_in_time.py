@@ -1,4 +1,4 @@
-"""Every feature at every moment equals what a plain loop over all events and labels says."""
+"""Features are point-in-time correct: each equals a plain loop over all events and labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from by_hand import of_amounts
+from exact_money import money_functions
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Feature, Function
@@ -65,15 +65,15 @@ class Label:
     label_time: datetime
 
 
-def knowledge(
+def feature_inputs(
     spark: SparkSession, events: list[Event], labels: list[Label], policy: LabelPolicy
 ) -> FeatureInputs:
     from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
-    told = [(label.transaction_id, label.is_fraud, label.label_time) for label in labels]
+    label_rows = [(label.transaction_id, label.is_fraud, label.label_time) for label in labels]
     return FeatureInputs(
         spark.createDataFrame([event.row for event in events], TRANSACTION_SCHEMA),
-        spark.createDataFrame(told, LABEL_SCHEMA),
+        spark.createDataFrame(label_rows, LABEL_SCHEMA),
         policy,
     )
 
@@ -85,23 +85,23 @@ def computed(
     policy: LabelPolicy = LabelPolicy(),  # noqa: B008
     features: Mapping[str, Feature] = FEATURES,
 ) -> dict[str, dict[str, Any]]:
-    """Features of the night's rows, by transaction."""
+    """Return the features of the night's rows, by transaction."""
     from feature_defs.point_in_time.compiler import compile_features
 
-    known = knowledge(spark, events, labels, policy)
-    rows: DataFrame = compile_features(known, NIGHT, NIGHT, 7, features)
+    inputs = feature_inputs(spark, events, labels, policy)
+    rows: DataFrame = compile_features(inputs, NIGHT, NIGHT, 7, features)
     return {row["transaction_id"]: {name: row[name] for name in features} for row in rows.collect()}
 
 
 def label_at(event: Event, labels: list[Label], moment: datetime, policy: LabelPolicy) -> Any:
-    """What is known of an event at a moment: True, False or None."""
-    known = [
+    """Return the mature label of an event at a moment: fraud, genuine or None."""
+    mature = [
         (label.label_time, label.is_fraud)
         for label in labels
         if label.transaction_id == event.transaction_id and label.label_time <= moment
     ]
-    if known:
-        return max(known)[1]
+    if mature:
+        return max(mature)[1]
     if policy.maturity_days is None:
         return None
     return False if event.event_time + policy.maturity_days * DAY <= moment else None
@@ -110,7 +110,7 @@ def label_at(event: Event, labels: list[Label], moment: datetime, policy: LabelP
 def expected(
     feature: Feature, event: Event, events: list[Event], labels: list[Label], policy: LabelPolicy
 ) -> Any:
-    """The definition, word by word."""
+    """Return the value of a feature, computed directly from its definition."""
     moment = event.event_time
     if feature.parts:
         part, whole = (expected(part, event, events, labels, policy) for part in feature.parts)
@@ -140,28 +140,29 @@ def expected(
 
     inside = [e for e in events if same_entity(e) and start < e.event_time and not_after(e)]
     if feature.function in LABEL_FUNCTIONS:
-        return of_labels(feature, [label_at(e, labels, moment, policy) for e in inside])
-    return of_events(feature, event, inside)
+        return label_value(feature, [label_at(e, labels, moment, policy) for e in inside])
+    return event_value(feature, event, inside)
 
 
-def of_labels(feature: Feature, seen: list[Any]) -> Any:
-    judged = [is_fraud for is_fraud in seen if is_fraud is not None]
+def label_value(feature: Feature, labels: list[Any]) -> Any:
+    """Return the value of a function of labels; None is an event without a mature label."""
+    mature = [is_fraud for is_fraud in labels if is_fraud is not None]
     return {
-        Function.FRAUD_COUNT: sum(judged),
-        Function.LABEL_COUNT: len(judged),
-        Function.FRAUD_RATE: sum(judged) / len(judged) if judged else feature.empty,
+        Function.FRAUD_COUNT: sum(mature),
+        Function.LABEL_COUNT: len(mature),
+        Function.FRAUD_RATE: sum(mature) / len(mature) if mature else feature.empty,
     }[feature.function]
 
 
-def of_events(feature: Feature, event: Event, inside: list[Event]) -> Any:
-    """Functions of the events in a window, in exact arithmetic."""
-    counted = [e for e in inside if meets(e, feature.where)]
+def event_value(feature: Feature, event: Event, inside: list[Event]) -> Any:
+    """Return the value of a function of the events in a window, in exact arithmetic."""
+    counted = [e for e in inside if matches(e, feature.where)]
     amounts = [Fraction(e.amount) for e in counted]
     earlier = [e.event_time for e in inside if e is not event]
     assert feature.window is not None
     number = len(counted)
     functions: dict[Function, Callable[[], Any]] = {
-        **of_amounts(feature, amounts),
+        **money_functions(feature, amounts),
         Function.SHARE: lambda: number / len(inside) if inside else feature.empty,
         Function.DISTINCT: lambda: len({getattr(e, str(feature.measure)) for e in inside}),
         Function.SECONDS_BETWEEN: lambda: (
@@ -176,7 +177,7 @@ def of_events(feature: Feature, event: Event, inside: list[Event]) -> Any:
     return functions[feature.function]()
 
 
-def meets(event: Event, where: Condition | None) -> bool:
+def matches(event: Event, where: Condition | None) -> bool:
     if where is None:
         return True
     value, limit = getattr(event, where.column), where.value
@@ -198,22 +199,22 @@ def check(
     policy: LabelPolicy = LabelPolicy(),  # noqa: B008
     features: Mapping[str, Feature] = FEATURES,
 ) -> dict[str, dict[str, Any]]:
-    """Compare every feature of every row of the night; returns them."""
-    found = computed(spark, events, labels, policy, features)
-    asked = [event for event in events if event.row[2] == NIGHT]
-    assert set(found) == {event.transaction_id for event in asked}
-    for event in asked:
+    """Compare every feature of every row of the night with its definition; return the features."""
+    actual = computed(spark, events, labels, policy, features)
+    of_night = [event for event in events if event.row[2] == NIGHT]
+    assert set(actual) == {event.transaction_id for event in of_night}
+    for event in of_night:
         for name, feature in features.items():
             wanted = expected(feature, event, events, labels, policy)
-            got = found[event.transaction_id][name]
-            if isinstance(wanted, float) and got is not None:
+            value = actual[event.transaction_id][name]
+            if isinstance(wanted, float) and value is not None:
                 wanted = pytest.approx(wanted, rel=1e-12, abs=1e-12)
-            assert got == wanted, (event, name)
-    return found
+            assert value == wanted, (event, name)
+    return actual
 
 
-def test_an_event_before_at_and_after_each_end_of_each_window(spark: SparkSession) -> None:
-    events = [Event("asked", NOON)]
+def test_events_before_at_and_after_a_window_end_are_counted_exactly(spark: SparkSession) -> None:
+    events = [Event("current", NOON)]
     for number, (length, delay) in enumerate((n, d) for n in (1, 7, 30) for d in (0, 7)):
         for side, shift in (("start", length + delay), ("end", delay)):
             edge = NOON - shift * DAY
@@ -230,105 +231,105 @@ def test_an_event_before_at_and_after_each_end_of_each_window(spark: SparkSessio
     check(spark, events, labels)
 
 
-def test_ties_at_one_instant_are_ordered_by_id(spark: SparkSession) -> None:
+def test_events_at_one_instant_are_ordered_by_transaction_id(spark: SparkSession) -> None:
     events = [Event(name, NOON, amount=f"{n}.000") for n, name in enumerate("cabd", start=1)]
-    found = computed(spark, events, [])
-    counts = {name: found[name]["card_count_1d"] for name in "abcd"}
+    values = computed(spark, events, [])
+    counts = {name: values[name]["card_count_1d"] for name in "abcd"}
     assert counts == {"a": 1, "b": 2, "c": 3, "d": 4}
-    assert found["b"]["card_seconds_since_last_30d"] == 0
-    assert found["a"]["card_seconds_since_last_30d"] is None
+    assert values["b"]["card_seconds_since_last_30d"] == 0
+    assert values["a"]["card_seconds_since_last_30d"] is None
 
 
-def test_a_label_counts_from_its_own_moment_on(spark: SparkSession) -> None:
-    """Late, exactly in time, a microsecond too late, changed, and never."""
+def test_label_counts_from_its_label_time_on(spark: SparkSession) -> None:
+    """In time, exactly at the transaction, a microsecond too late, changed, withdrawn, none."""
     then = NOON - 8 * DAY
-    names = ("in time", "exactly", "too late", "never", "changed", "taken back")
-    events = [Event("asked", NOON), *(Event(name, then) for name in names)]
+    names = ("in time", "exactly", "too late", "never", "changed", "withdrawn")
+    events = [Event("current", NOON), *(Event(name, then) for name in names)]
     labels = [
         Label("in time", True, then + DAY),
         Label("exactly", True, NOON),
         Label("too late", True, NOON + MICROSECOND),
         Label("changed", False, then + DAY),
         Label("changed", True, then + 2 * DAY),
-        Label("taken back", True, then + DAY),
-        Label("taken back", False, then + 2 * DAY),
+        Label("withdrawn", True, then + DAY),
+        Label("withdrawn", False, then + 2 * DAY),
     ]
-    found = computed(spark, events, labels)
-    # Known at noon: in time, exactly and changed are frauds, taken back is genuine.
-    assert found["asked"]["merchant_fraud_rate_7d_delay_7d"] == pytest.approx(3 / 4)
-    assert found["asked"]["merchant_count_7d_delay_7d"] == len(names)
+    values = computed(spark, events, labels)
+    # Mature at noon: in time, exactly and changed are frauds; withdrawn is genuine.
+    assert values["current"]["merchant_fraud_rate_7d_delay_7d"] == pytest.approx(3 / 4)
+    assert values["current"]["merchant_count_7d_delay_7d"] == len(names)
     check(spark, events, labels)
 
 
-def test_a_label_that_comes_after_its_window_changes_nothing(spark: SparkSession) -> None:
+def test_label_after_its_event_left_the_window_has_no_effect(spark: SparkSession) -> None:
     old = NOON - 9 * DAY
-    events = [Event("asked", NOON), Event("old", old)]
+    events = [Event("current", NOON), Event("old", old)]
     labels = [Label("old", True, NOON - timedelta(hours=1))]
-    found = computed(spark, events, labels)
-    assert found["asked"]["merchant_fraud_rate_1d_delay_7d"] == 0.0
-    assert found["asked"]["merchant_fraud_rate_7d_delay_7d"] == 1.0
+    values = computed(spark, events, labels)
+    assert values["current"]["merchant_fraud_rate_1d_delay_7d"] == 0.0
+    assert values["current"]["merchant_fraud_rate_7d_delay_7d"] == 1.0
     check(spark, events, labels)
 
 
-def test_without_labels_a_transaction_counts_as_genuine_once_mature(spark: SparkSession) -> None:
+def test_missing_label_counts_as_genuine_after_maturity_days(spark: SparkSession) -> None:
     events = [
-        Event("asked", NOON),
+        Event("current", NOON),
         Event("mature", NOON - 10 * DAY),
         Event("young", NOON - 8 * DAY),
     ]
     policy = LabelPolicy(maturity_days=9)
     labels = [Label("mature", True, NOON - DAY)]
-    found = computed(spark, events, labels, policy)
-    assert found["asked"]["merchant_fraud_rate_7d_delay_7d"] == 1.0
+    values = computed(spark, events, labels, policy)
+    assert values["current"]["merchant_fraud_rate_7d_delay_7d"] == 1.0
     check(spark, events, [], policy)
     check(spark, events, labels, policy)
 
 
-def test_training_sees_the_labels_that_were_mature_and_no_others(spark: SparkSession) -> None:
-    """Late, exactly in time, changed, taken back, of one moment, never; and what absence means."""
+def test_labels_as_of_returns_mature_labels_only(spark: SparkSession) -> None:
+    """Late, exactly in time, changed, withdrawn, two of one moment, none; with both policies."""
     from feature_defs.point_in_time.labels_as_of import labels_as_of
 
     then = NOON - 20 * DAY
-    names = ("late", "exactly", "changed", "taken back", "both", "never")
+    names = ("late", "exactly", "changed", "withdrawn", "both", "never")
     events = [Event(name, then) for name in names] + [Event("young", NOON - 2 * DAY)]
     labels = [
         Label("late", True, NOON + MICROSECOND),
         Label("exactly", True, NOON),
         Label("changed", False, then + DAY),
         Label("changed", True, then + 2 * DAY),
-        Label("taken back", True, then + DAY),
-        Label("taken back", False, then + 2 * DAY),
+        Label("withdrawn", True, then + DAY),
+        Label("withdrawn", False, then + 2 * DAY),
         Label("both", True, then + DAY),
         Label("both", False, then + DAY),
         Label("orphan", True, then),
     ]
-    given = {
+    from_labels = {
         "exactly": (True, NOON), "changed": (True, then + 2 * DAY),
-        "taken back": (False, then + 2 * DAY), "both": (True, then + DAY),
+        "withdrawn": (False, then + 2 * DAY), "both": (True, then + DAY),
     }  # fmt: skip
     implied = {name: (False, then + 15 * DAY) for name in ("late", "exactly", "never")}
     for policy, wanted in (
-        (LabelPolicy(), given),
-        (LabelPolicy(maturity_days=15), {**implied, **given}),
+        (LabelPolicy(), from_labels),
+        (LabelPolicy(maturity_days=15), {**implied, **from_labels}),
     ):
-        found = labels_as_of(knowledge(spark, events, labels, policy), NOON)
+        result = labels_as_of(feature_inputs(spark, events, labels, policy), NOON)
         rows = {
             row["transaction_id"]: (row["is_fraud"], row["label_time"].astimezone(UTC))
-            for row in found.collect()
+            for row in result.collect()
         }
         assert rows == wanted
 
 
-def test_a_late_row_has_its_windows_at_its_own_moment(spark: SparkSession) -> None:
+def test_late_arriving_row_has_windows_at_its_event_time(spark: SparkSession) -> None:
     late = Event("late", NOON - 3 * DAY, business_date=NIGHT)
     events = [late, Event("older", NOON - 4 * DAY), Event("newer", NOON - 2 * DAY)]
-    found = computed(spark, events, [])
-    assert found["late"]["card_count_7d"] == 2
+    values = computed(spark, events, [])
+    assert values["late"]["card_count_7d"] == 2
     check(spark, events, [])
 
 
 def random_bank(seed: int) -> tuple[list[Event], list[Label]]:
-    """Few keys, few instants: ties, empty windows, one-event keys and late labels all occur."""
+    """Return a bank with few keys and instants: ties, empty windows and late labels all occur."""
     rng = random.Random(seed)
     events = []
     for number in range(120):
@@ -350,22 +351,22 @@ def random_bank(seed: int) -> tuple[list[Event], list[Label]]:
         for event in events
         for _ in range(rng.choice((0, 1, 1, 2)))
     ]
-    # Two labels of one moment would be a tie that only the plan's rule decides; keep them apart.
+    # Two labels of one moment would be a tie, which another test covers; keep one.
     moments = {(label.transaction_id, label.label_time): label for label in labels}
     return events, list(moments.values())
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_random_banks_agree_with_the_definition(spark: SparkSession, seed: int) -> None:
+def test_features_of_random_banks_equal_the_definition(spark: SparkSession, seed: int) -> None:
     events, labels = random_bank(seed)
     check(spark, events, labels)
 
 
 @pytest.mark.parametrize("hot_events", [None, 3])
-def test_every_function_agrees_with_its_definition(
+def test_every_function_equals_its_definition(
     spark: SparkSession, hot_events: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once more with three events being many: then every key is cut into parts of the day."""
+    """With a limit of three events every key is hot and is split into slices."""
     from every_function import EVERY_FUNCTION
 
     from feature_defs.point_in_time import hot_keys
@@ -375,16 +376,18 @@ def test_every_function_agrees_with_its_definition(
         monkeypatch.setattr(hot_keys, "HOT_EVENTS", hot_events)
         times = [(e.merchant_id, micros(e)) for e in events]
         merchants = spark.createDataFrame(times, "merchant_id string, _t bigint")
-        cut = hot_keys.HotKeys.find(merchants, ("merchant_id",), 40 * 86_400_000_000)
-        assert len(cut.slices) == 4
-        assert min(len(firsts) for firsts in cut.slices.values()) >= 3
-    found = check(spark, events, labels, LabelPolicy(maturity_days=9), EVERY_FUNCTION)
+        hot = hot_keys.HotKeys.find(merchants, ("merchant_id",), 40 * 86_400_000_000)
+        assert len(hot.slices) == 4
+        assert min(len(firsts) for firsts in hot.slices.values()) >= 3
+    values = check(spark, events, labels, LabelPolicy(maturity_days=9), EVERY_FUNCTION)
     for name in EVERY_FUNCTION:
-        assert len({row[name] for row in found.values()}) > 1, f"{name} is always the same"
-    assert [text for row in found.values() for text in refused_by_the_gate(row)] == []
+        assert len({row[name] for row in values.values()}) > 1, (
+            f"{name} has the same value in every row"
+        )
+    assert [error for row in values.values() for error in gate_errors(row)] == []
 
 
-def test_what_busy_keys_need_twice_is_no_pass_of_another_entity(
+def test_gaps_of_hot_keys_do_not_compute_another_entity_again(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from feature_defs.catalogue import FEATURES
@@ -392,24 +395,24 @@ def test_what_busy_keys_need_twice_is_no_pass_of_another_entity(
     from feature_defs.point_in_time.compiler import compile_features
 
     monkeypatch.setattr(hot_keys, "HOT_EVENTS", 3)
-    known = knowledge(spark, *random_bank(4), LabelPolicy())
-    plan = compile_features(known, NIGHT, NIGHT, 7)._jdf.queryExecution().executedPlan().toString()
+    inputs = feature_inputs(spark, *random_bank(4), LabelPolicy())
+    plan = compile_features(inputs, NIGHT, NIGHT, 7)._jdf.queryExecution().executedPlan().toString()
     entities = {feature.entity for feature in FEATURES.values() if feature.window}
     assert plan.count("posexplode") == len(entities), plan
     assert plan.count("ArrowEvalPython") == len(entities), plan
 
 
 @pytest.mark.parametrize("seed", [6, 7])
-def test_the_engine_equals_the_oracle(spark: SparkSession, seed: int) -> None:
-    """The same definitions in Spark SQL, the exact ones to the last bit."""
+def test_features_equal_the_spark_sql_oracle(spark: SparkSession, seed: int) -> None:
+    """The oracle computes the same definitions in Spark SQL; integers are equal to the last bit."""
     from every_function import EVERY_FUNCTION
     from oracle import by_definition, differing
 
     from feature_defs.point_in_time.compiler import compile_features
 
-    known = knowledge(spark, *random_bank(seed), LabelPolicy())
-    ours = compile_features(known, NIGHT, NIGHT, 7, EVERY_FUNCTION)
-    theirs = by_definition(known, NIGHT, NIGHT, EVERY_FUNCTION)
+    inputs = feature_inputs(spark, *random_bank(seed), LabelPolicy())
+    ours = compile_features(inputs, NIGHT, NIGHT, 7, EVERY_FUNCTION)
+    theirs = by_definition(inputs, NIGHT, NIGHT, EVERY_FUNCTION)
     assert differing(ours, theirs, EVERY_FUNCTION) == {}
     moved = theirs.withColumn("card_count_1d", theirs["card_count_1d"] + 1)
     assert set(differing(ours, moved, EVERY_FUNCTION)) == {"card_count_1d"}
@@ -418,27 +421,27 @@ def test_the_engine_equals_the_oracle(spark: SparkSession, seed: int) -> None:
     assert set(differing(ours, theirs.limit(3), EVERY_FUNCTION)) >= {"rows"}
 
 
-def refused_by_the_gate(row: dict[str, Any]) -> list[str]:
-    """What gate 2 would say of an honest row."""
+def gate_errors(row: dict[str, Any]) -> list[str]:
+    """Return what gate 2 reports about a correct row."""
     from every_function import EVERY_FUNCTION
 
     from jobs.quality.suites.features import _never_null, _range
 
-    wrong = []
+    errors = []
     for name, feature in EVERY_FUNCTION.items():
         low, high = _range(feature)
         if row[name] is None:
-            wrong += [f"{name} is null"] if _never_null(feature) else []
+            errors += [f"{name} is null"] if _never_null(feature) else []
         elif row[name] < low or (high is not None and row[name] > high):
-            wrong.append(f"{name} is {row[name]}")
-    return wrong
+            errors.append(f"{name} is {row[name]}")
+    return errors
 
 
 def micros(event: Event) -> int:
     return int(event.event_time.timestamp()) * 1_000_000 + event.event_time.microsecond
 
 
-def test_the_order_and_partitions_of_the_input_change_no_bit(spark: SparkSession) -> None:
+def test_input_order_and_partitions_do_not_change_a_bit(spark: SparkSession) -> None:
     events, labels = random_bank(4)
     shuffled = random.Random(5).sample(events, len(events))
     first = computed(spark, events, labels)
@@ -449,9 +452,9 @@ def test_the_order_and_partitions_of_the_input_change_no_bit(spark: SparkSession
         spark.conf.set("spark.sql.shuffle.partitions", "2")
 
 
-def test_money_is_exact(spark: SparkSession) -> None:
-    """Ten times 0.1 is 1, and large amounts do not swallow small ones."""
+def test_sums_of_money_are_exact(spark: SparkSession) -> None:
+    """Ten times 0.1 is 1, and a large amount does not absorb small ones."""
     events = [Event(f"t{n}", NOON - n * timedelta(minutes=1), amount="0.100") for n in range(10)]
     events.append(Event("large", NOON - timedelta(hours=1), amount="9000000000.001"))
-    found = computed(spark, events, [])
-    assert found["t0"]["card_amount_mean_1d"] == (9_000_000_000_001 + 1000) / 11 / 1000
+    values = computed(spark, events, [])
+    assert values["t0"]["card_amount_mean_1d"] == (9_000_000_000_001 + 1000) / 11 / 1000

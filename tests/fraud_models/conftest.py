@@ -1,4 +1,4 @@
-"""Small streams, snapshots and models that several tests use."""
+"""Small streams, snapshots and models for several tests."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ FINGERPRINTS = {name: f"mark-{name}" for name in COLUMNS}
 def make_stream(
     lengths: list[int], seed: int = 1, missing: float = 0.1, labelled: bool = False
 ) -> pa.RecordBatch:
-    """A sorted stream with one context per length; the last third of each is targets.
+    """Return a sorted stream with one context per length; the last events of each are targets.
 
-    With labels, what happened at a merchant with a fraud rate is a fraud and no target.
+    If `labelled`, events at a merchant with a fraud rate above 0 are frauds, and not targets.
     """
     rng = np.random.default_rng(seed)
     num_rows = sum(lengths)
@@ -84,14 +84,14 @@ def make_stream(
 
 
 def split(batch: pa.RecordBatch, cuts: list[int]) -> Iterator[pa.RecordBatch]:
-    """The same rows in several batches."""
+    """Yield the same rows in several batches."""
     edges = sorted({0, batch.num_rows, *(cut % (batch.num_rows + 1) for cut in cuts)})
     for start, end in pairwise(edges):
         yield batch.slice(start, end - start)
 
 
 def small_config() -> ModelConfig:
-    """A model of a few hundred weights over four columns."""
+    """Return the config of a model with a few hundred weights over four columns."""
     base = lstm_autoencoder()
     return replace(
         base,
@@ -106,7 +106,7 @@ def small_config() -> ModelConfig:
 
 
 def small_encoding() -> Encoding:
-    """Fitted on plausible quantiles of the four columns."""
+    """Return an encoding that is fitted on plausible quantiles of the four columns."""
     p = np.linspace(0, 1, 101)
     quantiles = {
         "transaction_amount": np.exp(3 + 2 * (p - 0.5)),
@@ -120,20 +120,20 @@ def small_encoding() -> Encoding:
 
 
 def small_calibration() -> Calibration:
-    """As if ranking values were exponential with mean 2."""
+    """Return a calibration for exponential ranking values with mean 2."""
     quantiles = [-2.0 * float(np.log1p(-p)) for p in PROBABILITIES]
     return Calibration.fit(PROBABILITIES, quantiles, 100_000)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Threads of tiny models only wait for each other."""
+    """Use one torch thread: for tiny models more threads are slower."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture
-def checkpoint() -> TrainedModel:
-    """An untrained but complete model."""
+def model() -> TrainedModel:
+    """Return an untrained but complete model."""
     config, encoding = small_config(), small_encoding()
     torch.manual_seed(3)
     network = build(config.network, encoding.num_inputs, encoding.num_channels)
@@ -150,48 +150,48 @@ def checkpoint() -> TrainedModel:
 
 
 @pytest.fixture(params=RANKINGS)
-def any_checkpoint(request: pytest.FixtureRequest, checkpoint: TrainedModel) -> TrainedModel:
-    """The same, ranking in each of the ways there are."""
-    return ranking_by(request.param, checkpoint)
+def any_model(request: pytest.FixtureRequest, model: TrainedModel) -> TrainedModel:
+    """Return the same model with each kind of ranking."""
+    return ranking_by(request.param, model)
 
 
-def ranking_by(ranking: str, checkpoint: TrainedModel) -> TrainedModel:
-    """The same model, made to rank in another way."""
+def ranking_by(ranking: str, model: TrainedModel) -> TrainedModel:
+    """Return the same model with another kind of ranking."""
     if ranking == BY_ERROR:
-        return checkpoint
+        return model
     if ranking == BY_RARITY:
         ranked = ("transaction_amount", "merchant_fraud_rate_7d_delay_7d")
         weights = {ranked[1]: 0.3}
         quantiles = [-float(np.log1p(-p)) for p in PROBABILITIES]
         return replace(
-            checkpoint,
+            model,
             config=replace(
-                checkpoint.config, ranking=BY_RARITY, ranked_columns=ranked, rarity_weights=weights
+                model.config, ranking=BY_RARITY, ranked_columns=ranked, rarity_weights=weights
             ),
             rarities=Rarities.fit(dict.fromkeys(ranked, quantiles), 100_000, weights),
         )
-    config = semi_supervised(checkpoint.config)
+    config = semi_supervised(model.config)
     torch.manual_seed(4)
-    head = FraudHead.of(config, checkpoint.encoding)
-    # Larger than fresh ones, so that scores differ.
+    head = FraudHead.from_config(config, model.encoding)
+    # Larger than fresh weights, so that scores differ.
     weights = {f"head.{name}": 3 * weight for name, weight in head.state_dict().items()}
-    return replace(checkpoint, config=config, weights={**checkpoint.weights, **weights})
+    return replace(model, config=config, weights={**model.weights, **weights})
 
 
 def semi_supervised(config: ModelConfig) -> ModelConfig:
-    """The same with a small head."""
+    """Return the config with a small head."""
     head = HeadConfig(hidden_width=8, epochs=3, knots=(-8.0, -1.0, 0.0, 1.0, 8.0))
     return replace(config, supervision=SEMI_SUPERVISED, ranking=BY_HEAD, head=head)
 
 
 @dataclass(frozen=True)
-class Factory:
-    """Writes snapshots below a folder."""
+class SnapshotFactory:
+    """Writes a snapshot to a folder."""
 
     folder: Path
 
     def write(self, lengths: list[int], num_files: int, labelled: bool = False) -> str:
-        """A snapshot of one context per length, dealt to files in turn; returns its URI."""
+        """Write a snapshot with one context per length, distributed over files; return its URI."""
         stream = [make_stream(lengths, labelled=labelled)]
         packed = pa.Table.from_batches(pack_contexts(stream, COLUMNS, LIMITS))
         data = self.folder / "data"
@@ -213,5 +213,5 @@ class Factory:
 
 @pytest.fixture
 def write_snapshot(tmp_path: Path) -> Callable[..., str]:
-    """Writes a snapshot: lengths of contexts, number of files, whether with labels."""
-    return Factory(tmp_path / "snapshot").write
+    """Return a function that writes a snapshot: lengths of contexts, number of files, labelled."""
+    return SnapshotFactory(tmp_path / "snapshot").write

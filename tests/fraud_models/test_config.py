@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ablations import ABLATIONS
 
 from feature_defs.errors import UsageError
 from fraud_models import recipes
@@ -16,19 +17,28 @@ from fraud_models.recipes import RECIPES, lstm_autoencoder, recipe
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_recipes_survive_json(name: str) -> None:
+def test_recipe_survives_json(name: str) -> None:
     config = recipe(name)
     assert config.recipe == name
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_an_unknown_recipe_lists_those_there_are() -> None:
+def test_unknown_recipe_is_refused_with_the_list_of_recipes() -> None:
     with pytest.raises(UsageError, match="lstm_autoencoder"):
         recipe("lstm_autoencoder_v2")
 
 
+@pytest.mark.parametrize("name", sorted(ABLATIONS))
+def test_ablation_is_no_recipe_but_its_stored_config_loads(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        recipe(name)
+    config = ABLATIONS[name]()
+    assert config.recipe == name
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
 @pytest.mark.parametrize("part", [None, "network", "optimisation", "head"])
-def test_unknown_keys_are_refused(part: str | None) -> None:
+def test_unknown_key_is_rejected(part: str | None) -> None:
     values = lstm_autoencoder().to_dict()
     (values[part] if part else values)["hiden_width"] = 3
     with pytest.raises(UsageError, match="hiden_width"):
@@ -58,7 +68,7 @@ def test_unknown_keys_are_refused(part: str | None) -> None:
         (OptimisationConfig, {"seed": -1}),
     ],
 )
-def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> None:
+def test_value_out_of_range_is_rejected(cls: type, change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(change))):
         cls(**change)
 
@@ -90,33 +100,33 @@ def test_values_out_of_range_are_refused(cls: type, change: dict[str, Any]) -> N
         },
     ],
 )
-def test_parts_that_do_not_fit_are_refused(change: dict[str, Any]) -> None:
+def test_inconsistent_settings_are_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         replace(lstm_autoencoder(), **change)
 
 
-def test_an_unknown_architecture_lists_those_there_are() -> None:
+def test_unknown_architecture_error_lists_the_architectures() -> None:
     with pytest.raises(UsageError, match="lstm_autoencoder"):
         build(NetworkConfig(architecture="rnn"), num_inputs=3, num_channels=2)
 
 
-def test_without_labels_no_column_is_made_of_them() -> None:
+def test_unsupervised_config_rejects_columns_derived_from_labels() -> None:
     with pytest.raises(UsageError, match=r"merchant_fraud_rate_1d_delay_7d, .*merchant_fraud"):
         replace(lstm_autoencoder(), supervision="unsupervised")
     blind = tuple(name for name in lstm_autoencoder().columns if "fraud" not in name)
     assert replace(lstm_autoencoder(), supervision="unsupervised", columns=blind).columns == blind
 
 
-def test_ranked_columns_are_all_or_those_named_in_the_models_order() -> None:
+def test_ranked_columns_default_to_all_and_keep_model_order() -> None:
     base = lstm_autoencoder()
     assert base.ranked == base.columns
     named = ("card_count_7d", "transaction_amount")
     assert replace(base, ranked_columns=named).ranked == named[::-1]
 
 
-def test_a_recipe_that_reads_what_no_feature_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipe_with_a_column_without_a_feature_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = recipes.rarity_autoencoder()
     changed = replace(usual, columns=(*usual.columns, "card_nope_7d"))
     monkeypatch.setattr(recipes, "rarity_autoencoder", lambda: changed)
-    with pytest.raises(UsageError, match="unsupervised_autoencoder reads card_nope_7d, which no"):
+    with pytest.raises(UsageError, match="columns without a feature: card_nope_7d"):
         recipes.recipe("unsupervised_autoencoder")

@@ -1,4 +1,4 @@
-"""Nothing that is read can run code: no pickles, whatever a file's footer offers."""
+"""Input files cannot run code: pickles in Parquet metadata are never loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_models.training.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
-from fraud_models.training.snapshot import read_manifest, summarise, verify, write_manifest
+from fraud_models.training.snapshot import read_manifest, summarise, verify_manifest, write_manifest
 from tests.fraud_models.conftest import small_config
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ UNISCHEMA_KEY = b"dataset-toolkit.unischema.v1"
 
 
 class Evil:
-    """Unpickling it writes a file; the names it uses are those that Petastorm lets through."""
+    """Writes a file when it is unpickled; uses only names that Petastorm allows."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -38,7 +38,7 @@ class Evil:
 
 
 class EvilType(pa.PyExtensionType):  # type: ignore[misc]
-    """A column type whose description in the footer is a pickle."""
+    """A column type whose description in the Parquet footer is a pickle."""
 
     trace: Path
 
@@ -63,22 +63,22 @@ def _unsafe(path: Path) -> list[str]:
     return found
 
 
-def test_no_module_reads_pickles_or_runs_text() -> None:
+def test_no_module_reads_pickles_or_executes_text() -> None:
     files = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
     assert len(files) > 80
     assert {str(path): unsafe for path in files if (unsafe := _unsafe(path))} == {}
 
 
-def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
-    place = tmp_path / "bad.py"
-    place.write_text("import torch\nfrom pickle import loads\nx = torch.load('y')\neval('1')\n")
-    assert sorted(_unsafe(place)) == ["eval", "pickle", "torch.load"]
+def test_search_for_unsafe_code_finds_it(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("import torch\nfrom pickle import loads\nx = torch.load('y')\neval('1')\n")
+    assert sorted(_unsafe(file)) == ["eval", "pickle", "torch.load"]
 
 
 @pytest.fixture
 def poisoned(write_snapshot: Callable[[list[int], int], str], tmp_path: Path) -> tuple[str, Path]:
-    """A snapshot with pickles in every place that readers are known to have unpickled."""
-    uri, trace = write_snapshot([5, 9, 14, 30], 2), tmp_path / "it-has-run"
+    """Return a snapshot with pickles in each place from which readers are known to unpickle."""
+    uri, trace = write_snapshot([5, 9, 14, 30], 2), tmp_path / "executed"
     payload = pickle.dumps(Evil(trace))
     EvilType.trace = trace
     for file in sorted(Path(uri, "data").glob("*.parquet")):
@@ -98,7 +98,7 @@ def poisoned(write_snapshot: Callable[[list[int], int], str], tmp_path: Path) ->
 def test_pickles_in_a_snapshot_are_not_unpickled(poisoned: tuple[str, Path]) -> None:
     uri, trace = poisoned
     manifest = read_manifest(uri)
-    verify(uri, manifest, 1)
+    verify_manifest(uri, manifest, 1)
     shard, counted = Shard(uri, manifest, 0, 1), RowCount()
     for _ in read_batches(shard, small_config().optimisation, 1, counted):
         pass
@@ -107,17 +107,17 @@ def test_pickles_in_a_snapshot_are_not_unpickled(poisoned: tuple[str, Path]) -> 
     assert not trace.exists()
 
 
-def test_those_pickles_would_have_run(poisoned: tuple[str, Path]) -> None:
+def test_pickles_in_the_fixture_are_executable(poisoned: tuple[str, Path]) -> None:
     from petastorm.etl.dataset_metadata import get_schema_from_dataset_url
 
     uri, trace = poisoned
-    # A folder in place of its files is all it takes: Petastorm then unpickles `_common_metadata`.
+    # Given a folder instead of files, Petastorm unpickles `_common_metadata`.
     get_schema_from_dataset_url(f"file://{uri}/data")
     assert trace.exists()
     trace.unlink()
     pa.PyExtensionType.set_auto_load(True)
     try:
-        # What was unpickled is no type; it has run all the same.
+        # The unpickled value is not a type, but it was executed.
         with pytest.raises(AttributeError):
             pq.read_schema(next(Path(uri, "data").glob("*.parquet")))
     finally:

@@ -1,8 +1,8 @@
-"""Throw mutated deliveries at a real lake and account for every row.
+"""Ingest mutated deliveries into a real lake and account for every row.
 
-CSV, Parquet and Delta deliveries of mutated rows are ingested by the real job, features are built
-of what was accepted, and pages are written of every night. Prints the seed, the rows tried,
-accepted and refused by rule, and what crashed; ends with 1 when anything is wrong.
+The real jobs ingest CSV, Parquet and Delta deliveries of mutated rows, build features of the
+accepted rows, and write a page per night. Prints the seed, the number of rows tried, accepted and
+quarantined by reason, and all crashes. Exits with 1 when anything is wrong.
 
     make fuzz-test ROWS=100000 SEED=7
 """
@@ -23,62 +23,62 @@ from typing import TYPE_CHECKING
 
 from fuzz_deliveries import PLANS, Plan, Row, rows_of
 from fuzz_files import write
-from fuzz_ledger import complaints, read_ledger
-from fuzz_pages import live_content
+from fuzz_ledger import read_ledger, violations
+from fuzz_pages import active_content
 from fuzz_times import LATE_DAYS
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
 
-KEY = "a-marker-key-that-nobody-may-ever-see"
-MOST_NAMED = 20
+KEY = "a-marker-key-that-must-not-be-stored"
+MAX_PRINTED = 20
 
 
 @dataclass
-class Outcome:
-    """What became of a whole run."""
+class FuzzReport:
+    """Counts and errors of a whole run."""
 
     tried: int = 0
     accepted: int = 0
-    refused: int = 0
-    elsewhere: int = 0
+    quarantined: int = 0
+    other_nights: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
     crashes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
-def run(lake: Lake, deliveries: Path, num_rows: int, seed: int) -> Outcome:
-    """All plans, each with its share of the rows; then features and pages."""
-    outcome = Outcome()
+def run(lake: Lake, deliveries: Path, num_rows: int, seed: int) -> FuzzReport:
+    """Run all plans, each with its share of the rows; then build features and pages."""
+    report = FuzzReport()
     for plan in PLANS:
         started = time.monotonic()
         rows = rows_of(plan, -(-num_rows // len(PLANS)), seed)
-        place = deliveries / plan.name
-        write(plan, rows, place, lake.spark, seed)
-        made = time.monotonic()
+        folder = deliveries / plan.name
+        write(plan, rows, folder, lake.spark, seed)
+        written = time.monotonic()
         try:
-            _ingest(lake, plan, place)
+            _ingest(lake, plan, folder)
         except Exception as error:
-            outcome.crashes.append(f"{plan.name}: {_told(error)}")
+            report.crashes.append(f"{plan.name}: {_log_crash(error)}")
             continue
-        _account(lake, plan, rows, outcome)
-        took = f"{made - started:.0f} s to make, {time.monotonic() - made:.0f} s to take in"
+        _account(lake, plan, rows, report)
+        took = f"{written - started:.0f} s to write, {time.monotonic() - written:.0f} s to ingest"
         print(f"{plan.name}: {len(rows)} rows, {took}", flush=True)
     try:
-        _go_on(lake, outcome)
+        _build_features_and_pages(lake, report)
     except Exception as error:
-        outcome.crashes.append(f"after ingest: {_told(error)}")
-    return outcome
+        report.crashes.append(f"after ingest: {_log_crash(error)}")
+    return report
 
 
-def _told(error: Exception) -> str:
+def _log_crash(error: Exception) -> str:
     traceback.print_exc()
-    told = f"{type(error).__name__}: {str(error)[:2000]}"
-    print(f"CRASH {told}", flush=True)
-    return told
+    text = f"{type(error).__name__}: {str(error)[:2000]}"
+    print(f"CRASH {text}", flush=True)
+    return text
 
 
-def _ingest(lake: Lake, plan: Plan, place: Path) -> None:
+def _ingest(lake: Lake, plan: Plan, folder: Path) -> None:
     from jobs import ingest
     from jobs.deliveries.mapping import Mapping
     from jobs.deliveries.readiness import check_ready
@@ -87,29 +87,30 @@ def _ingest(lake: Lake, plan: Plan, place: Path) -> None:
     from jobs.lake.nights import lease_nights
 
     mapping = Mapping.model_validate(plan.mapping)
-    delivery = Delivery(str(place), plan.format, mapping)  # type: ignore[arg-type]
+    delivery = Delivery(str(folder), plan.format, mapping)  # type: ignore[arg-type]
     dates = Dates(plan.nights[0], plan.nights[-1])
     check_ready(lake, delivery, dates)
     with lease_nights(lake, dates) as night:
         ingest.run(night, delivery)
 
 
-def _account(lake: Lake, plan: Plan, rows: list[Row], outcome: Outcome) -> None:
+def _account(lake: Lake, plan: Plan, rows: list[Row], report: FuzzReport) -> None:
     ledger = read_ledger(lake, plan)
-    wrong = [f"{plan.name}: {text}" for text in complaints(ledger, rows)]
-    outcome.wrong += wrong
-    for text in wrong[:MOST_NAMED]:
+    wrong = [f"{plan.name}: {text}" for text in violations(ledger, rows)]
+    report.wrong += wrong
+    for text in wrong[:MAX_PRINTED]:
         print(f"WRONG {text}", flush=True)
-    outcome.tried += len(rows)
-    outcome.accepted += ledger.num_accepted
-    outcome.refused += ledger.num_refused
-    outcome.elsewhere += len(rows) - ledger.num_accepted - ledger.num_refused
-    outcome.by_reason += ledger.by_reason()
+    report.tried += len(rows)
+    report.accepted += ledger.num_accepted
+    report.quarantined += ledger.num_quarantined
+    report.other_nights += len(rows) - ledger.num_accepted - ledger.num_quarantined
+    report.by_reason += ledger.by_reason()
 
 
-def _go_on(lake: Lake, outcome: Outcome) -> None:
-    """Features of all nights, and the page of each."""
-    from jobs import features, report
+def _build_features_and_pages(lake: Lake, report: FuzzReport) -> None:
+    """Build the features of all nights, and the page of each."""
+    from jobs import features
+    from jobs import report as pages
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import FEATURES_TABLE
@@ -118,30 +119,30 @@ def _go_on(lake: Lake, outcome: Outcome) -> None:
     with lease_nights(lake, dates) as night:
         features.run(night)
     built = lake.read(FEATURES_TABLE).count()
-    if built != outcome.accepted:
-        outcome.wrong.append(f"{outcome.accepted} rows accepted, and features of {built}")
+    if built != report.accepted:
+        report.wrong.append(f"{report.accepted} rows accepted, but {built} rows with features")
     for plan in PLANS:
-        page = Path(report.write(lake, plan.nights[0]))
-        live = live_content(lake, plan.nights[0], page)
-        outcome.wrong += live
-        for text in live[:MOST_NAMED]:
+        page = Path(pages.write(lake, plan.nights[0]))
+        active = active_content(lake, plan.nights[0], page)
+        report.wrong += active
+        for text in active[:MAX_PRINTED]:
             print(f"WRONG {text}", flush=True)
 
 
-def _show(outcome: Outcome, seed: int, seconds: float) -> None:
+def _show(report: FuzzReport, seed: int, seconds: float) -> None:
     print(f"\nseed {seed}, {seconds:.0f} s")
-    print(f"{outcome.tried:>10,} rows tried")
-    print(f"{outcome.accepted:>10,} accepted")
-    print(f"{outcome.refused:>10,} refused, by rule (a row may break several):")
-    for reason, count in outcome.by_reason.most_common():
+    print(f"{report.tried:>10,} rows tried")
+    print(f"{report.accepted:>10,} accepted")
+    print(f"{report.quarantined:>10,} quarantined, by reason (a row may have several):")
+    for reason, count in report.by_reason.most_common():
         print(f"{count:>16,} {reason}")
-    print(f"{outcome.elsewhere:>10,} of other nights, left alone")
-    print(f"{len(outcome.crashes):>10,} crashes")
-    print(f"{len(outcome.wrong):>10,} rows or pages that are not as they should be")
+    print(f"{report.other_nights:>10,} of other nights, not ingested")
+    print(f"{len(report.crashes):>10,} crashes")
+    print(f"{len(report.wrong):>10,} errors in rows or pages")
 
 
 def main() -> int:
-    """Read the arguments, run, print; 0 when all is well."""
+    """Read the arguments, run, and print; return 0 when nothing is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--seed", type=int)
@@ -154,11 +155,11 @@ def main() -> int:
     from jobs.runtime.spark_session import open_session
 
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "lake"
+        stored = Path(folder) / "lake"
         settings = load_settings(
             None,
             {
-                "lake": str(place), "late_days": LATE_DAYS, "max_quarantined_share": 1.0,
+                "lake": str(stored), "late_days": LATE_DAYS, "max_quarantined_share": 1.0,
                 "pseudonym_key": KEY,
             },
         )  # fmt: skip
@@ -166,12 +167,12 @@ def main() -> int:
         lake = Lake(spark, settings)
         lake.create()
         started = time.monotonic()
-        outcome = run(lake, Path(folder) / "deliveries", arguments.rows, seed)
+        report = run(lake, Path(folder) / "deliveries", arguments.rows, seed)
         spark.stop()
-        if any(KEY.encode() in file.read_bytes() for file in place.rglob("*") if file.is_file()):
-            outcome.wrong.append("the key of the pseudonyms is in the lake")
-    _show(outcome, seed, time.monotonic() - started)
-    return 1 if outcome.crashes or outcome.wrong else 0
+        if any(KEY.encode() in file.read_bytes() for file in stored.rglob("*") if file.is_file()):
+            report.wrong.append("the pseudonym key is stored in the lake")
+    _show(report, seed, time.monotonic() - started)
+    return 1 if report.crashes or report.wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Deliveries of mutated rows in all three formats, and the mappings that read them.
+"""Generate deliveries of mutated rows in all three formats, and their mappings.
 
-Every row carries a tag of its own in a mapped column, so its fate can be found again, in
-`transactions` as well as in `raw` of the quarantine.
+Every row has a tag of its own in a mapped column, by which it is found again, in `transactions` or
+in `raw` of the quarantine.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from fuzz_times import Clock, TimesFor, day_dates, day_texts, time_stamps, time_texts
+from fuzz_times import Clock, TimesOfNight, day_dates, day_texts, time_stamps, time_texts
 from fuzz_values import (
-    EITHER,
-    ELSEWHERE,
+    ACCEPTED,
+    ANY_OUTCOME,
     MEGABYTE,
-    PASSES,
-    Made,
+    OTHER_NIGHT,
     Value,
+    Values,
     amount_decimals,
     amount_doubles,
     amount_texts,
     examples,
+    expected_for_id,
     flags_text,
-    id_verdict,
     ids,
     ignored,
     notes,
@@ -39,15 +39,12 @@ from fuzz_values import (
 )  # fmt: skip
 from hypothesis import strategies as st
 
-if TYPE_CHECKING:
-    pass
-
 COLUMNS = ("tag", "id", "at", "card", "shop", "amount", "day", "risk", "note", "fraud", "extra")
 FIRST_NIGHT = date(2024, 3, 30)
-NIGHTS_EACH = 3
-# What a tag may begin with: signs that readers have stumbled over at the start of a line.
+NIGHTS_PER_PLAN = 3
+# First characters of tags: readers have misread lines that begin with these.
 TAG_STARTS = ("", "", "", "#", "\x00", " ", "\ufeff", "'", "=", ";")
-MOST_VALUES = 1000
+MAX_VALUES = 1000
 NUM_HUGE = 2
 
 
@@ -56,27 +53,27 @@ class Row:
     """One delivered row."""
 
     values: Mapping[str, Value]
-    verdict: str | None = None
-    """Unset: it follows from the values."""
-    damage: int = 0
-    """Columns that a CSV record has too many (above 0) or lacks (below 0)."""
+    expected: str | None = None
+    """None: the outcomes of the values apply."""
+    extra_cells: int = 0
+    """Number of cells that a CSV record has too many, or too few (negative)."""
 
     @property
     def tag(self) -> str:
-        """What the row is found by."""
+        """Return the tag that identifies the row."""
         return str(self.values["tag"].content)
 
     @property
-    def verdicts(self) -> set[str]:
-        """What has to come of it: reasons, all of which must be given, PASSES or EITHER."""
-        if self.damage:
+    def expected_outcomes(self) -> set[str]:
+        """Return ACCEPTED, ANY_OUTCOME, OTHER_NIGHT, or all reasons that must be given."""
+        if self.extra_cells:
             return {"malformed_record"}
-        if self.verdict is not None:
-            return {self.verdict}
-        found = {value.verdict for value in self.values.values()} - {PASSES}
-        if ELSEWHERE in found:
-            return {ELSEWHERE}
-        return found or {PASSES}
+        if self.expected is not None:
+            return {self.expected}
+        outcomes = {value.expected for value in self.values.values()} - {ACCEPTED}
+        if OTHER_NIGHT in outcomes:
+            return {OTHER_NIGHT}
+        return outcomes or {ACCEPTED}
 
 
 @dataclass(frozen=True)
@@ -95,18 +92,18 @@ class Plan:
 
     @property
     def nights(self) -> tuple[date, ...]:
-        """Nights follow each other from plan to plan."""
-        first = FIRST_NIGHT + timedelta(days=NIGHTS_EACH * self.number)
-        return tuple(first + timedelta(days=n) for n in range(NIGHTS_EACH))
+        """Return the plan's nights; plans follow each other."""
+        first = FIRST_NIGHT + timedelta(days=NIGHTS_PER_PLAN * self.number)
+        return tuple(first + timedelta(days=n) for n in range(NIGHTS_PER_PLAN))
 
     @property
     def clock(self) -> Clock:
-        """The zone of its times."""
+        """Return the zone of its times."""
         return Clock(ZoneInfo(self.zone), self.nights)
 
     @property
     def mapping(self) -> dict[str, Any]:
-        """The mapping, as TOML would give it."""
+        """Return the mapping as read from TOML."""
         return {
             "name": self.name,
             "currency": "EUR",
@@ -132,10 +129,10 @@ class Plan:
 NAIVE, ZONED = pa.timestamp("us"), pa.timestamp("us", "UTC")
 PLANS = (
     Plan("csv_paris", "csv", 0, "Europe/Paris"),
-    # Clocks jump two hours there, on 2024-03-31.
+    # Clocks go forward by two hours there on 2024-03-31.
     Plan("csv_secret", "csv", 1, "Antarctica/Troll", "negative",
          ("transaction_id", "card_id", "merchant_id"), "refused"),
-    # Clocks go back by half an hour there, on 2024-04-07.
+    # Clocks go back by half an hour there on 2024-04-07.
     Plan("parquet_text", "parquet", 2, "Australia/Lord_Howe", "negative"),
     Plan("parquet_typed", "parquet", 3, "Australia/Sydney", typed=True, types={
         "id": pa.int64(), "at": NAIVE, "card": pa.decimal128(20, 0), "amount": pa.float64(),
@@ -149,28 +146,32 @@ PLANS = (
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def rows_of(plan: Plan, num_rows: int, with_seed: int) -> list[Row]:
-    """Mutated rows of a delivery; a tenth more are as they should be, or copies of such."""
-    chance = random.Random(f"{with_seed} {plan.name}")
-    pools = _Pools(plan, min(MOST_VALUES, num_rows // 4), with_seed)
+def rows_of(plan: Plan, num_rows: int, seed_value: int) -> list[Row]:
+    """Return the mutated rows of a delivery, and a tenth more of valid rows and their copies."""
+    chance = random.Random(f"{seed_value} {plan.name}")
+    pools = _Pools(plan, min(MAX_VALUES, num_rows // 4), seed_value)
     rows = [pools.mutated(number, chance) for number in range(num_rows)]
     for number in range(num_rows, num_rows + max(8, num_rows // 10)):
-        rows += pools.plain(number, chance)
+        rows += pools.valid_rows(number, chance)
     rows += [pools.huge(number, column) for column in pools.texts for number in range(NUM_HUGE)]
     chance.shuffle(rows)
     return rows
 
 
 class _Pools:
-    """Values to choose from, by column."""
+    """Generated values by column."""
 
-    def __init__(self, plan: Plan, count: int, with_seed: int) -> None:
+    def __init__(self, plan: Plan, count: int, seed_value: int) -> None:
         self.plan = plan
-        made = {name: examples(some, count, with_seed) for name, some in _strategies(plan).items()}
-        self.by_column: dict[str, list[Value]] = {name: self._usable(v) for name, v in made.items()}
+        values = {
+            name: examples(some, count, seed_value) for name, some in _strategies(plan).items()
+        }
+        self.by_column: dict[str, list[Value]] = {
+            name: self._usable(v) for name, v in values.items()
+        }
         times = _times(plan)
         self.times = {
-            night: self._usable(examples(times(night), count, with_seed)) for night in plan.nights
+            night: self._usable(examples(times(night), count, seed_value)) for night in plan.nights
         }
         self.texts = [name for name in ("card", "shop", "note") if name not in plan.types]
 
@@ -178,11 +179,11 @@ class _Pools:
         if self.plan.format != "csv":
             return values
         if self.plan.line_breaks == "refused":
-            values = [v for v in values if not _breaks(v.content)]
-        return [replace(v, verdict=EITHER) if _loses_signs(v.content) else v for v in values]
+            values = [v for v in values if not _has_line_break(v.content)]
+        return [replace(v, expected=ANY_OUTCOME) if _loses_nuls(v.content) else v for v in values]
 
-    def good(self, number: int, night: date) -> dict[str, Value]:
-        """A row with nothing wrong."""
+    def valid_values(self, number: int, night: date) -> dict[str, Value]:
+        """Return the values of a valid row."""
         tag = f"{TAG_STARTS[number % len(TAG_STARTS)]}{self.plan.name}-{number}"
         moment = datetime.combine(night, time(3, 30), UTC) - timedelta(seconds=number % 80_000)
         local = moment.astimezone(self.plan.clock.zone).replace(tzinfo=None, fold=0)
@@ -199,89 +200,89 @@ class _Pools:
             "fraud": number % 2 if types.get("fraud") == pa.int32() else bool(number % 2),
         }  # fmt: skip
         chosen = {name: typed[name] if name in types else texts[name] for name in COLUMNS}
-        values = {name: Value(content, PASSES) for name, content in chosen.items()}
-        return {**values, "amount": Value(chosen["amount"], PASSES, Decimal("12.340")),
-                "at": self.plan.clock.judged(local, chosen["at"], night)}  # fmt: skip
+        values = {name: Value(content, ACCEPTED) for name, content in chosen.items()}
+        return {**values, "amount": Value(chosen["amount"], ACCEPTED, Decimal("12.340")),
+                "at": self.plan.clock.local_value(local, chosen["at"], night)}  # fmt: skip
 
     def mutated(self, number: int, chance: random.Random) -> Row:
-        """A row with one to three columns changed, or cut short, or too long."""
+        """Return a row with one to three mutated columns, or with a wrong number of cells."""
         night = chance.choice(self.plan.nights)
-        values = self.good(number, night)
+        values = self.valid_values(number, night)
         if self.plan.format == "csv" and chance.random() < 0.03:
-            return Row(values, damage=chance.choice((-6, -2, -1, 1, 2, 5)))
+            return Row(values, extra_cells=chance.choice((-6, -2, -1, 1, 2, 5)))
         names = [name for name in COLUMNS if name != "tag"]
         for name in chance.sample(names, chance.choice((1, 1, 1, 2, 2, 3))):
             pool = self.times[night] if name == "at" else self.by_column[name]
             values[name] = chance.choice(pool)
         values["id"] = self._own_id(values["id"], values["tag"].content)
-        if values["day"].verdict != PASSES:
-            # What a time leads to depends on the night that the row turns out to be of.
-            values["at"] = replace(values["at"], verdict=PASSES, read=None)
+        if values["day"].expected != ACCEPTED:
+            # The outcome of a time depends on the night, which is not known for this row.
+            values["at"] = replace(values["at"], expected=ACCEPTED, expected_value=None)
         return Row(values)
 
     def _own_id(self, value: Value, tag: str) -> Value:
-        """Ids that pass get the tag at their end, lest two rows share one by chance."""
-        if value.verdict != PASSES or "id" in self.plan.types or value.content.endswith(tag):
+        """Append the tag to valid ids, so that no two rows share one."""
+        if value.expected != ACCEPTED or "id" in self.plan.types or value.content.endswith(tag):
             return value
         text = f"{value.content}{tag}"
         secret = "transaction_id" in self.plan.pseudonymise
-        return Value(text, id_verdict(text, "", pseudonymised=secret))
+        return Value(text, expected_for_id(text, "", pseudonymised=secret))
 
-    def plain(self, number: int, chance: random.Random) -> list[Row]:
-        """A row as it should be, alone or with copies of every kind."""
-        night = self.plan.nights[chance.randrange(NIGHTS_EACH - 1)]
-        values = self.good(number, night)
+    def valid_rows(self, number: int, chance: random.Random) -> list[Row]:
+        """Return a valid row, alone or with copies of every kind."""
+        night = self.plan.nights[chance.randrange(NIGHTS_PER_PLAN - 1)]
+        values = self.valid_values(number, night)
         kind = chance.choice(("alone", "identical", "conflict", "later"))
         if kind == "identical":
             return [Row(values)] * 3
         if kind == "later":
             next_night = night + timedelta(days=1)
             day = next_night if "day" in self.plan.types else str(next_night)
-            return [Row(values), Row({**values, "day": Value(day, PASSES)})]
+            return [Row(values), Row({**values, "day": Value(day, ACCEPTED)})]
         if kind == "conflict":
-            other = {**values, "shop": Value("another", PASSES)}
-            return [Row(v, verdict="conflicting_duplicate") for v in (values, other)]
+            other = {**values, "shop": Value("another", ACCEPTED)}
+            return [Row(v, expected="conflicting_duplicate") for v in (values, other)]
         return [Row(values)]
 
     def huge(self, number: int, column: str) -> Row:
-        """A row with a megabyte of text in one column."""
+        """Return a row with a megabyte of text in one column."""
         name = {"card": "card_id", "shop": "merchant_id"}.get(column)
         secret = name in self.plan.pseudonymise
-        verdict = PASSES if name is None or secret else "oversized_id"
+        expected = ACCEPTED if name is None or secret else "oversized_id"
         night = self.plan.nights[0]
-        values = self.good(10_000_000 + 10 * number + self.texts.index(column), night)
-        return Row({**values, column: Value("ä<b>" * (MEGABYTE // 4), verdict)})
+        values = self.valid_values(10_000_000 + 10 * number + self.texts.index(column), night)
+        return Row({**values, column: Value("ä<b>" * (MEGABYTE // 4), expected)})
 
 
-def _loses_signs(content: Any) -> bool:
-    """Spark's CSV reader drops NULs from fields that also hold quotes."""
+def _loses_nuls(content: Any) -> bool:
+    """Return whether Spark's CSV reader drops NULs: it does in fields with quotes."""
     return isinstance(content, str) and "\x00" in content and '"' in content
 
 
-def _breaks(content: Any) -> bool:
+def _has_line_break(content: Any) -> bool:
     text = content.decode("latin-1") if isinstance(content, bytes) else content
     return isinstance(text, str) and ("\n" in text or "\r" in text)
 
 
-def _strategies(plan: Plan) -> dict[str, Made]:
-    """Values of every column but the tag and the time."""
+def _strategies(plan: Plan) -> dict[str, Values]:
+    """Return the generators of every column except tag and time."""
 
-    def of_id(name: str) -> Made:
+    def of_id(name: str) -> Values:
         return ids(f"missing_{name}", pseudonymised=name in plan.pseudonymise)
 
-    found = {
+    generators = {
         "id": of_id("transaction_id"), "card": of_id("card_id"), "shop": of_id("merchant_id"),
         "amount": amount_texts(plan.refunds), "day": day_texts(plan.nights), "risk": risk_texts(),
         "note": notes(), "fraud": flags_text(), "extra": ignored(),
     }  # fmt: skip
-    return {**found, **{name: _typed(plan)[name] for name in plan.types if name != "at"}}
+    return {**generators, **{name: _typed(plan)[name] for name in plan.types if name != "at"}}
 
 
-def _typed(plan: Plan) -> dict[str, Made]:
+def _typed(plan: Plan) -> dict[str, Values]:
     amounts = {pa.float64(): amount_doubles, pa.decimal128(38, 10): amount_decimals}
     numbers = st.one_of(
-        # Beyond the numbers of rows that are as they should be.
-        st.integers(10**9, 2**63 - 1).map(lambda n: Value(n, EITHER)),
+        # Above the numbers of valid rows.
+        st.integers(10**9, 2**63 - 1).map(lambda n: Value(n, ANY_OUTCOME)),
         st.just(Value(4111111111111111, "card_number_in_id")),
         st.integers(-(2**63), -1).map(Value),
     )
@@ -298,7 +299,7 @@ def _typed(plan: Plan) -> dict[str, Made]:
     }
 
 
-def _times(plan: Plan) -> TimesFor:
+def _times(plan: Plan) -> TimesOfNight:
     if not plan.typed:
         return time_texts(plan.clock)
     return time_stamps(plan.clock, with_zone=plan.types["at"] == ZONED)

@@ -1,4 +1,4 @@
-"""Deliveries as files: what careless systems write, in all three formats."""
+"""Write deliveries as files in all three formats, with the defects of real systems."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def write(plan: Plan, rows: list[Row], place: Path, spark: SparkSession, with_seed: int) -> None:
-    """Write a delivery as its format wants it."""
-    place.mkdir(parents=True)
+def write(plan: Plan, rows: list[Row], folder: Path, spark: SparkSession, seed_value: int) -> None:
+    """Write a delivery in its format."""
+    folder.mkdir(parents=True)
     if plan.format == "csv":
-        _write_csv(rows, place, random.Random(with_seed))
+        _write_csv(rows, folder, random.Random(seed_value))
     elif plan.format == "parquet":
-        _write_parquet(plan, rows, place / "part.parquet")
+        _write_parquet(plan, rows, folder / "part.parquet")
     else:
-        aside = place.with_name(f"{place.name}-aside")
-        aside.mkdir()
-        _write_parquet(plan, rows, aside / "part.parquet")
-        spark.read.parquet(str(aside)).write.format("delta").save(str(place))
+        parquet = folder.with_name(f"{folder.name}-parquet")
+        parquet.mkdir()
+        _write_parquet(plan, rows, parquet / "part.parquet")
+        spark.read.parquet(str(parquet)).write.format("delta").save(str(folder))
 
 
 def _write_parquet(plan: Plan, rows: list[Row], file: Path) -> None:
@@ -41,12 +41,12 @@ def _array(values: list[Any], type_: Any) -> Any:
     if type_ != pa.string():
         return pa.array(values, type_)
     content = [v.encode() if isinstance(v, str) else v for v in values]
-    # A view, since a cast would refuse what is no UTF-8.
+    # A view, because a cast would reject invalid UTF-8.
     return pa.array(content, pa.binary()).view(pa.string())
 
 
-def _write_csv(rows: list[Row], place: Path, chance: random.Random) -> None:
-    """Several files as different systems write them: line ends, marks, files without a row."""
+def _write_csv(rows: list[Row], folder: Path, chance: random.Random) -> None:
+    """Write several files: other line ends, a byte order mark, no last line end, no rows."""
     styles: list[Callable[[list[Row]], bytes]] = [
         lambda part: _csv(part, b"\n", chance),
         lambda part: b"\xef\xbb\xbf" + _csv(part, b"\n", chance),
@@ -57,16 +57,16 @@ def _write_csv(rows: list[Row], place: Path, chance: random.Random) -> None:
     share = -(-len(rows) // 4)
     for number, style in enumerate(styles):
         part = rows[number * share : (number + 1) * share]
-        (place / f"part-{number}.csv").write_bytes(style(part))
+        (folder / f"part-{number}.csv").write_bytes(style(part))
 
 
 def _csv(rows: list[Row], end: bytes, chance: random.Random) -> bytes:
     lines = [",".join(COLUMNS).encode()]
     for row in rows:
         cells = [_cell(row.values[name].content, chance) for name in COLUMNS]
-        if row.damage < 0:
-            cells = cells[: row.damage]
-        lines.append(b",".join(cells + [b"too much"] * row.damage))
+        if row.extra_cells < 0:
+            cells = cells[: row.extra_cells]
+        lines.append(b",".join(cells + [b"too much"] * row.extra_cells))
     return end.join(lines) + end
 
 
@@ -74,7 +74,7 @@ def _cell(content: Any, chance: random.Random) -> bytes:
     raw: bytes = b"" if content is None else content if isinstance(content, bytes) else (
         str(content).encode()
     )  # fmt: skip
-    must = any(sign in raw for sign in (b",", b"\n", b"\r")) or raw.startswith(b'"')
-    if must or (content is not None and chance.random() < 0.3):
+    must_quote = any(sign in raw for sign in (b",", b"\n", b"\r")) or raw.startswith(b'"')
+    if must_quote or (content is not None and chance.random() < 0.3):
         return b'"' + raw.replace(b'"', b'""') + b'"'
     return raw

@@ -1,4 +1,4 @@
-"""Is anything that a source wrote live in a night's page or in its list of alerts?"""
+"""Check that no delivered text is active in a night's page or in its list of alerts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
 
 NUM_IDS = 3000
-# All that a page may be made of; nothing here runs or fetches.
+# Tags that a page may contain; none of them runs or fetches anything.
 TAGS = set(
     [
         "html",
@@ -86,31 +86,31 @@ NUMBER = re.compile(r"-?[0-9][0-9.,e+\-]*")
 
 
 class _Page(HTMLParser):
-    """Collects what a browser would act on."""
+    """Collect what a browser would execute or load."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.live: list[str] = []
+        self.active: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in TAGS:
-            self.live.append(f"<{tag}>")
+            self.active.append(f"<{tag}>")
         for name, value in attrs:
-            aims = name in ("href", "src", "xlink:href", "action", "formaction", "srcdoc")
-            stays = (value or "").startswith("#") or value == "alerts.csv"
-            if name.startswith("on") or (aims and not stays):
-                self.live.append(f"<{tag} {name}={value!r}>")
+            is_link = name in ("href", "src", "xlink:href", "action", "formaction", "srcdoc")
+            is_local = (value or "").startswith("#") or value == "alerts.csv"
+            if name.startswith("on") or (is_link and not is_local):
+                self.active.append(f"<{tag} {name}={value!r}>")
 
 
-def live_in_page(html: str) -> list[str]:
-    """Tags, handlers and links of a page that no page of ours has."""
+def active_in_page(html: str) -> list[str]:
+    """Return the tags, event handlers and links that a page must not contain."""
     page = _Page()
     page.feed(html)
-    return page.live
+    return page.active
 
 
-def live_in_list(text: str) -> list[str]:
-    """Cells that a spreadsheet would compute, whichever sign it splits fields at."""
+def formulas_in_list(text: str) -> list[str]:
+    """Return the cells that a spreadsheet would compute, for any usual delimiter."""
     cells = [
         cell
         for delimiter in (",", ";", "\t")
@@ -120,18 +120,20 @@ def live_in_list(text: str) -> list[str]:
     return [cell for cell in cells if FORMULA.match(cell) and not NUMBER.fullmatch(cell)]
 
 
-def live_content(lake: Lake, day: date, page: Path) -> list[str]:
-    """What is live in a night's page, and in one whose alerts are the night's oddest ids."""
+def active_content(lake: Lake, day: date, page: Path) -> list[str]:
+    """Return active content of a night's page, and of a page that alerts every id of the night."""
     html = page.read_text(encoding="utf-8")
-    wrong = [f"live in {page}: {text}" for text in live_in_page(html)]
+    wrong = [f"active in {page}: {text}" for text in active_in_page(html)]
     alerted, listed = _page_of_alerts(lake, day)
-    wrong += [f"live in a page of alerts of {day}: {text}" for text in live_in_page(alerted)]
-    wrong += [f"live in a list of alerts of {day}: {text!r}" for text in live_in_list(listed)]
+    wrong += [f"active in a page of alerts of {day}: {text}" for text in active_in_page(alerted)]
+    wrong += [
+        f"formula in a list of alerts of {day}: {text!r}" for text in formulas_in_list(listed)
+    ]
     return wrong
 
 
 def _page_of_alerts(lake: Lake, day: date) -> tuple[str, str]:
-    """Page and list of a night in which every accepted transaction is an alert."""
+    """Write page and list of a night in which every accepted transaction is an alert."""
     from jobs import report
     from jobs.lake.tables import TRANSACTIONS
     from jobs.report_pages import page, page_data
@@ -139,7 +141,7 @@ def _page_of_alerts(lake: Lake, day: date) -> tuple[str, str]:
     rows = lake.read(TRANSACTIONS).where(f"business_date = DATE'{day}'").limit(NUM_IDS).collect()
     alerts = []
     for rank, row in enumerate(rows, 1):
-        # Notes are longer and wilder than ids: they stand in for a name that the lake has not.
+        # Notes are longer and more hostile than ids: use them as names of features.
         reasons = (((row["note"] or "")[:500], None, None), ("transaction_amount", 1.0, 2.0))
         event = page_data.Event(
             row["transaction_id"], f"{day} 10:00:00", row["merchant_id"], row["amount"], 0.999
@@ -150,7 +152,7 @@ def _page_of_alerts(lake: Lake, day: date) -> tuple[str, str]:
                 reasons, (event,),
             )
         )  # fmt: skip
-    facts = report._facts(lake, report._record(lake, day))
+    facts = report._page_data(lake, report._record(lake, day))
     parts = [
         page.render(replace(facts, alerts=alerts[start : start + 100]))
         for start in range(0, len(alerts), 100)

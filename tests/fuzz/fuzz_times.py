@@ -1,4 +1,4 @@
-"""Times and delivery dates, and what has to become of a row that has them."""
+"""Generate times and delivery dates with the outcome that a row with them must have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fuzz_values import ELSEWHERE, NOT_UTF8, PASSES, Made, Value, not_utf8, texts
+from fuzz_values import ACCEPTED, INVALID_UTF8, OTHER_NIGHT, Value, Values, invalid_utf8, texts
 from hypothesis import strategies as st
 
 LATE_DAYS = 7
@@ -17,25 +17,25 @@ LATE_DAYS = 7
 
 @dataclass(frozen=True)
 class Clock:
-    """The zone of times without one, and the nights of a delivery."""
+    """The zone of local times, and the nights of a delivery."""
 
     zone: ZoneInfo
     nights: tuple[date, ...]
 
-    def judged(self, local: datetime, content: Any, night: date) -> Value:
-        """A local time as a row of a night has it: the first of two, refused when it never was."""
+    def local_value(self, local: datetime, content: Any, night: date) -> Value:
+        """Return a local time of a night's row: the first of two, refused when skipped."""
         moment = local.replace(tzinfo=self.zone, fold=0).astimezone(UTC)
         if moment.astimezone(self.zone).replace(tzinfo=None) != local:
             return Value(content, "nonexistent_local_time")
-        return self.placed(moment, content, night)
+        return self.value_at(moment, content, night)
 
-    def placed(self, moment: datetime, content: Any, night: date) -> Value:
-        """A moment as a row of a night has it."""
+    def value_at(self, moment: datetime, content: Any, night: date) -> Value:
+        """Return a moment of a night's row with its expected outcome."""
         if moment.date() > night:
             return Value(content, "event_after_delivery")
         if moment.date() < night - timedelta(days=LATE_DAYS):
             return Value(content, "too_late")
-        return Value(content, PASSES, moment)
+        return Value(content, ACCEPTED, moment)
 
 
 IMPOSSIBLE = (
@@ -49,7 +49,7 @@ IMPOSSIBLE = (
 
 
 def local_times(clock: Clock) -> st.SearchStrategy[datetime]:
-    """Local times around the nights, to the microsecond; changes of clocks come often."""
+    """Generate local times around the nights, in microseconds, often near clock changes."""
     first, last = clock.nights[0] - timedelta(days=9), clock.nights[-1] + timedelta(days=2)
     around = st.datetimes(
         datetime.combine(first, datetime.min.time()), datetime.combine(last, datetime.min.time())
@@ -64,7 +64,7 @@ def local_times(clock: Clock) -> st.SearchStrategy[datetime]:
 
 
 def _clock_changes(zone: ZoneInfo, first: date, last: date) -> list[datetime]:
-    """Local hours after which the zone's distance from UTC is another one."""
+    """Return the local hours after which the zone's UTC offset changes."""
     start = datetime.combine(first, datetime.min.time(), UTC)
     hours = [start + timedelta(hours=n) for n in range(24 * (last - first).days)]
     return [
@@ -74,26 +74,26 @@ def _clock_changes(zone: ZoneInfo, first: date, last: date) -> list[datetime]:
     ]
 
 
-TimesFor = Callable[[date], Made]
+TimesOfNight = Callable[[date], Values]
 
 
-def time_texts(clock: Clock) -> TimesFor:
-    """Times as text, for a row of a given night."""
+def time_texts(clock: Clock) -> TimesOfNight:
+    """Return generators of times as text, by night of the row."""
 
-    def of_night(night: date) -> Made:
+    def of_night(night: date) -> Values:
         local = local_times(clock)
-        written = st.tuples(local, st.sampled_from((" ", "T")), st.booleans()).map(
-            lambda made: clock.judged(
+        texts_of_times = st.tuples(local, st.sampled_from((" ", "T")), st.booleans()).map(
+            lambda made: clock.local_value(
                 made[0], made[0].isoformat(made[1]) if made[2] else f"  {made[0]} ", night
             )
         )
         minutes = st.integers(-18 * 60, 18 * 60)
         zoned = st.tuples(local, minutes).map(lambda made: _zoned(clock, *made, night))
         return st.one_of(
-            written, written, zoned,
+            texts_of_times, texts_of_times, zoned,
             st.sampled_from(IMPOSSIBLE).map(lambda text: Value(text, "unparsable_event_time")),
             st.sampled_from(("", "  ", None)).map(lambda v: Value(v, "missing_event_time")),
-            texts().map(Value), not_utf8(),
+            texts().map(Value), invalid_utf8(),
         )  # fmt: skip
 
     return of_night
@@ -103,23 +103,23 @@ def _zoned(clock: Clock, local: datetime, minutes: int, night: date) -> Value:
     away = timedelta(minutes=minutes)
     sign, size = ("-", -minutes) if minutes < 0 else ("+", minutes)
     offset = "Z" if minutes == 0 else f"{sign}{size // 60:02}:{size % 60:02}"
-    return clock.placed((local - away).replace(tzinfo=UTC), f"{local.isoformat()}{offset}", night)
+    return clock.value_at((local - away).replace(tzinfo=UTC), f"{local.isoformat()}{offset}", night)
 
 
 EXTREME = (datetime(1, 1, 1), datetime(1899, 12, 31, 23, 59), datetime(9999, 12, 31, 23, 59))
 
 
-def time_stamps(clock: Clock, *, with_zone: bool) -> TimesFor:
-    """Times as timestamps, with a zone or as a clock shows them, for a row of a given night."""
+def time_stamps(clock: Clock, *, with_zone: bool) -> TimesOfNight:
+    """Return generators of timestamps, with or without a zone, by night of the row."""
 
-    def judged(local: datetime, night: date) -> Value:
+    def value(local: datetime, night: date) -> Value:
         if not with_zone:
-            return clock.judged(local, local, night)
+            return clock.local_value(local, local, night)
         moment = local.replace(tzinfo=UTC)
-        return clock.placed(moment, moment, night)
+        return clock.value_at(moment, moment, night)
 
-    def of_night(night: date) -> Made:
-        usual = local_times(clock).map(lambda local: judged(local, night))
+    def of_night(night: date) -> Values:
+        usual = local_times(clock).map(lambda local: value(local, night))
         zone = UTC if with_zone else None
         odd = st.sampled_from(EXTREME).map(
             lambda local: Value(local.replace(tzinfo=zone), "unparsable_event_time")
@@ -129,8 +129,8 @@ def time_stamps(clock: Clock, *, with_zone: bool) -> TimesFor:
     return of_night
 
 
-def day_texts(nights: tuple[date, ...]) -> Made:
-    """The delivery's date as text; another night's rows are not this delivery's."""
+def day_texts(nights: tuple[date, ...]) -> Values:
+    """Generate delivery dates as text; rows of other nights are not ingested."""
     unreadable = (
         "",
         "soon",
@@ -143,16 +143,16 @@ def day_texts(nights: tuple[date, ...]) -> Made:
     others = ("9999-12-31", "1970-01-01", str(nights[-1] + timedelta(days=1)))
     return st.one_of(
         st.sampled_from(unreadable).map(lambda text: Value(text, "unreadable_business_date")),
-        st.sampled_from(others).map(lambda text: Value(text, ELSEWHERE)),
+        st.sampled_from(others).map(lambda text: Value(text, OTHER_NIGHT)),
         st.just(Value(None, "unreadable_business_date")),
-        st.sampled_from(NOT_UTF8).map(lambda content: Value(content, "unreadable_text")),
+        st.sampled_from(INVALID_UTF8).map(lambda content: Value(content, "unreadable_text")),
     )
 
 
-def day_dates(nights: tuple[date, ...]) -> Made:
-    """The delivery's date as a date."""
+def day_dates(nights: tuple[date, ...]) -> Values:
+    """Generate delivery dates as dates."""
     others = (date(1, 1, 1), date(9999, 12, 31), nights[0] - timedelta(days=1))
     return st.one_of(
         st.just(Value(None, "unreadable_business_date")),
-        st.sampled_from(others).map(lambda day: Value(day, ELSEWHERE)),
+        st.sampled_from(others).map(lambda day: Value(day, OTHER_NIGHT)),
     )

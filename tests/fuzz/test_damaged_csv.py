@@ -1,7 +1,7 @@
-"""However quotes are misplaced in a CSV file, no row disappears without a word.
+"""No row is lost silently, however quotes are misplaced in a CSV file.
 
-Small files, each line with a mark of its own, get quotes where none belong or lose some. A record
-that the reader did not complain of must come of one line; every mark must be somewhere.
+Small files, each line with a mark of its own, get extra quotes or lose some. A record that the
+reader does not flag must come from one line, and every mark must be in some record.
 """
 
 from __future__ import annotations
@@ -48,49 +48,49 @@ MAPPING = Mapping.model_validate(
 
 
 def damaged(cells: list[list[str]], number: int, chance: random.Random) -> str:
-    """A file with one to three quotes too many or too few; marks stay whole."""
+    """Return a file with one to three quotes too many or too few; marks stay intact."""
     lines = [",".join((f"<{number}-{nth}>", *row)) for nth, row in enumerate(cells)]
     for _ in range(chance.choice((1, 1, 2, 2, 3))):
         nth = chance.randrange(len(lines))
         line = lines[nth]
-        quotes = [place for place, sign in enumerate(line) if sign == '"']
+        quotes = [at for at, character in enumerate(line) if character == '"']
         if quotes and chance.random() < 0.4:
-            place = chance.choice(quotes)
-            lines[nth] = line[:place] + line[place + 1 :]
+            at = chance.choice(quotes)
+            lines[nth] = line[:at] + line[at + 1 :]
         else:
             mark = MARK.search(line)
             assert mark is not None
-            places = [*range(mark.start() + 1), *range(mark.end(), len(line) + 1)]
-            place = chance.choice(places)
-            lines[nth] = f'{line[:place]}"{line[place:]}'
+            positions = [*range(mark.start() + 1), *range(mark.end(), len(line) + 1)]
+            at = chance.choice(positions)
+            lines[nth] = f'{line[:at]}"{line[at:]}'
     return "\n".join(["id,a,b,c,d", *lines]) + "\n"
 
 
-def test_no_row_disappears_behind_a_quote(spark: SparkSession, tmp_path: Path) -> None:
+def test_misplaced_quotes_lose_no_row(spark: SparkSession, tmp_path: Path) -> None:
     chance = random.Random(SEED)
     rows = st.lists(CELLS, min_size=4, max_size=4)
-    made = examples(st.lists(rows, min_size=NUM_LINES, max_size=NUM_LINES), NUM_FILES, SEED)
-    for number, cells in enumerate(made):
+    files = examples(st.lists(rows, min_size=NUM_LINES, max_size=NUM_LINES), NUM_FILES, SEED)
+    for number, cells in enumerate(files):
         text = damaged(cells, number, chance)
         (tmp_path / f"{number}.csv").write_text(text, encoding="utf-8")
     delivery = Delivery(str(tmp_path), "csv", MAPPING)
     records = read_source(spark, delivery, transactions_of(delivery), Dates(DAY, DAY))
-    complained = F.col("malformed_record").isNotNull() | F.col("of_many_lines")
+    flagged = F.col("malformed_record").isNotNull() | F.col("is_multiline")
     whole = F.concat_ws("\n", F.to_json("raw"), "malformed_record")
-    found = records.select(
-        F.col("raw.id").alias("id"), whole.alias("whole"), complained.alias("complained")
+    rows_read = records.select(
+        F.col("raw.id").alias("id"), whole.alias("whole"), flagged.alias("flagged")
     ).collect()
     seen: dict[str, int] = defaultdict(int)
-    silent = 0
-    for row in found:
+    num_unflagged = 0
+    for row in rows_read:
         marks = set(MARK.findall(row["whole"]))
         for mark in marks:
             seen[mark] += 1
-        if not row["complained"]:
-            silent += 1
+        if not row["flagged"]:
+            num_unflagged += 1
             assert len(marks) == 1, row
             assert marks.pop() in row["id"], row
-    sent = {f"<{number}-{nth}>" for number in range(len(made)) for nth in range(NUM_LINES)}
+    sent = {f"<{number}-{nth}>" for number in range(len(files)) for nth in range(NUM_LINES)}
     assert set(seen) == sent
-    # The damage is neither everywhere nor nowhere.
-    assert len(sent) / 2 < silent < len(found)
+    # Some records are damaged, and some are not.
+    assert len(sent) / 2 < num_unflagged < len(rows_read)

@@ -1,4 +1,4 @@
-"""A short fuzzing run, in a process that lives in Tokyo; `make fuzz-test` is the long one."""
+"""A short fuzzing run with the time zone Asia/Tokyo; `make fuzz-test` runs a long one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 NUM_ROWS, SEED = 1500, 11
 
 
-def test_every_mutated_row_has_exactly_one_fate() -> None:
-    ended = subprocess.run(
+def test_every_mutated_row_has_exactly_one_outcome() -> None:
+    result = subprocess.run(
         [
             sys.executable, str(Path(__file__).with_name("fuzz.py")), "--rows", str(NUM_ROWS),
             "--seed", str(SEED),
         ],
         env={**os.environ, "TZ": "Asia/Tokyo"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-5000:]
-    assert f"seed {SEED}" in ended.stdout
-    assert " 0 crashes" in ended.stdout
-    # Nothing of what rows hold reaches the terminal as it is.
-    assert not any(sign in ended.stdout + ended.stderr for sign in "\x00\x07\x1b\u202e")
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+    assert f"seed {SEED}" in result.stdout
+    assert " 0 crashes" in result.stdout
+    # Control characters of rows do not reach the terminal.
+    assert not any(sign in result.stdout + result.stderr for sign in "\x00\x07\x1b\u202e")

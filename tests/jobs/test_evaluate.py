@@ -1,4 +1,4 @@
-"""Which cards are out of a night: those whose fraud was known when it began, and recent."""
+"""Cards with a recent fraud that was known when the night began are not evaluated."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def left_in_play(
+def evaluated_cards(
     spark: SparkSession, nights: list[date], labels: list[tuple[str, str, str, bool]]
 ) -> set[tuple[str, int]]:
-    """Cards that are judged on nights (by their day), after labels of `card, event, label`."""
+    """Return the evaluated cards with the day of their night.
+
+    `labels` are tuples of card, time of the event, time of the label, whether a fraud.
+    """
     from jobs.evaluation.eligible_rows import without_compromised_cards
 
-    told = spark.createDataFrame(
+    labels_seen = spark.createDataFrame(
         [
             (card, f"{card} {event}", moment(event), moment(label), fraud)
             for card, event, label, fraud in labels
@@ -33,14 +36,14 @@ def left_in_play(
     )
     cards = {card for card, *_ in labels} | {"spotless"}
     rows = spark.createDataFrame(
-        [(night, f"judged {card} {night}", card) for night in nights for card in cards],
+        [(night, f"row {card} {night}", card) for night in nights for card in cards],
         "business_date date, transaction_id string, card_id string",
     )
-    left = without_compromised_cards(rows, told, first=nights[0]).collect()
+    left = without_compromised_cards(rows, labels_seen, first=nights[0]).collect()
     return {(row["card_id"], row["business_date"].day) for row in left}
 
 
-def test_cards_are_out_from_the_moment_their_fraud_is_known(spark: SparkSession) -> None:
+def test_cards_are_removed_once_their_fraud_is_known(spark: SparkSession) -> None:
     frauds = [
         ("known", "2018-07-01", "2018-07-08", True),
         ("at midnight", "2018-07-04", "2018-07-11", True),
@@ -49,21 +52,19 @@ def test_cards_are_out_from_the_moment_their_fraud_is_known(spark: SparkSession)
         ("just recent", "2018-06-27", "2018-07-03", True),
         ("genuine", "2018-07-01", "2018-07-08", False),
     ]
-    left = left_in_play(spark, [date(2018, 7, 11)], frauds)
+    left = evaluated_cards(spark, [date(2018, 7, 11)], frauds)
     assert left == {(card, 11) for card in ("a second later", "long ago", "genuine", "spotless")}
 
 
-def test_a_fraud_that_is_told_twice_counts_from_the_first_and_one_withdrawn_until_then(
-    spark: SparkSession,
-) -> None:
+def test_fraud_counts_from_its_first_label_until_withdrawn(spark: SparkSession) -> None:
     nights = [date(2018, 7, day) for day in (11, 12, 13)]
     labels = [
-        ("told twice", "2018-07-04", "2018-07-10", True),
-        ("told twice", "2018-07-04", "2018-07-12T12:00:00", True),
+        ("labelled twice", "2018-07-04", "2018-07-10", True),
+        ("labelled twice", "2018-07-04", "2018-07-12T12:00:00", True),
         ("withdrawn", "2018-07-04", "2018-07-10", True),
         ("withdrawn", "2018-07-04", "2018-07-12", False),
         ("at once", "2018-07-04", "2018-07-11", True),
         ("at once", "2018-07-04", "2018-07-11", False),
     ]
-    left = left_in_play(spark, nights, labels)
+    left = evaluated_cards(spark, nights, labels)
     assert left == {("withdrawn", 12), ("withdrawn", 13)} | {("spotless", d) for d in (11, 12, 13)}

@@ -1,4 +1,4 @@
-"""An audit: a score of sixty nights ago holds after maintenance; one that was changed does not."""
+"""Audits: an old score is reproduced after maintenance, a changed score is not."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ def open_at(spark: SparkSession, place: Path) -> Lake:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Versions of all tables when something had just been done."""
+class TableVersions:
+    """The versions of all tables at one point of the preparation."""
 
     versions: dict[str, int]
 
     @staticmethod
-    def of(lake: Lake) -> Moment:
+    def of(lake: Lake) -> TableVersions:
         from jobs.lake.tables import TABLES
 
-        return Moment(lake.versions(TABLES.values()))
+        return TableVersions(lake.versions(TABLES.values()))
 
 
 @dataclass(frozen=True)
 class History:
-    """A lake, and its versions when its history and when its audited night were done."""
+    """A lake, and its versions after its history and after its audited night."""
 
     place: Path
-    history: Moment
-    audited: Moment
+    history: TableVersions
+    audited: TableVersions
 
 
 @pytest.fixture(scope="module")
-def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> History:
-    """A night scored by a champion, 61 nights after it, and what they wrote in between."""
+def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> History:
+    """Prepare a lake with history, a champion, the audited night and 61 later nights."""
     from fraud_models.recipes import recipe
     from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, nightly, train
@@ -89,20 +89,20 @@ def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     with lease_nights(lake, before) as night:
         ingest.run(night, delivery)
         features.run(night)
-    # Built twice: what the first left is garbage once the horizon has passed.
+    # Features are built twice, so the files of the first run expire after the horizon.
     with lease_nights(lake, before) as night:
         features.run(night)
-    history = Moment.of(lake)
+    history = TableVersions.of(lake)
     config = recipe("lstm_autoencoder")
     quick = replace(config.optimisation, epochs=1, batch_size=16)
     config = replace(config, train_days=21, optimisation=quick)
     version = train.run(lake, TrainingPlan(AS_OF, "lstm_autoencoder", config, 1))
     open_registry(lake).set_alias(CHAMPION, version)
-    # Several files a night, as on a cluster.
+    # Several files per night, as on a cluster.
     spark.conf.set("spark.sql.adaptive.enabled", "false")
     nightly.run(lake, AUDITED)
     spark.conf.unset("spark.sql.adaptive.enabled")
-    audited = Moment.of(lake)
+    audited = TableVersions.of(lake)
     with lease_nights(lake, Dates(AUDITED + timedelta(days=1), LAST - timedelta(days=1))) as night:
         ingest.run(night, delivery)
         features.run(night)
@@ -110,15 +110,15 @@ def long_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     return History(place / "lake", history, audited)
 
 
-def aged(source: History, place: Path) -> Path:
-    """A copy whose audited night lies 61 days back, and whose history lies before the horizon."""
+def aged_copy(source: History, place: Path) -> Path:
+    """Copy a lake so that its audited night is 61 days old and its history precedes the horizon."""
     from jobs.lake.tables import TABLES
 
     shutil.copytree(source.place, place)
     for table in TABLES:
         log = place / table / "_delta_log"
         for pattern in ("*.checkpoint*", "_last_checkpoint", "*.crc", ".*.crc"):
-            # What the patterns have in common is gone by then.
+            # A file may match two patterns and be deleted already.
             for path in log.glob(pattern):
                 path.unlink(missing_ok=True)
         for entry in log.glob("*.json"):
@@ -152,7 +152,7 @@ def _age_entry(entry: Path, source: History, table: str) -> None:
 
 
 def age_runs(lake: Lake, days: int) -> None:
-    """Runs of the history ended that long ago."""
+    """Date the runs and nights of the history back by some days."""
     for table in ("runs", "nights"):
         changed = "finished_at" if table == "runs" else "updated_at"
         first = "first_date" if table == "runs" else "business_date"
@@ -163,13 +163,13 @@ def age_runs(lake: Lake, days: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept_lake(
-    spark: SparkSession, long_lake: History, tmp_path_factory: pytest.TempPathFactory
+def maintained(
+    spark: SparkSession, prepared: History, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[Any], set[Path]]:
-    """The lake after maintenance; what was said about it, and the data files that are gone."""
+    """Maintain an aged copy of the lake; return its path, the results and the deleted files."""
     from jobs import maintain
 
-    lake = open_at(spark, aged(long_lake, tmp_path_factory.mktemp("kept") / "lake"))
+    lake = open_at(spark, aged_copy(prepared, tmp_path_factory.mktemp("kept") / "lake"))
     age_runs(lake, OLDER_DAYS)
     before = {path for path in Path(lake.uri).rglob("*.parquet") if "_delta_log" not in path.parts}
     began = time.time()
@@ -179,7 +179,7 @@ def kept_lake(
     return Path(lake.uri), lines, {path for path in before if not path.exists()}
 
 
-def a_score(lake: Lake, day: date = AUDITED) -> str:
+def top_score(lake: Lake, day: date = AUDITED) -> str:
     from jobs.lake.tables import SCORES
 
     rows = lake.read(SCORES).where(f"business_date = '{day}'").orderBy("score", ascending=False)
@@ -188,23 +188,23 @@ def a_score(lake: Lake, day: date = AUDITED) -> str:
     return str(row["transaction_id"])
 
 
-def test_a_score_of_sixty_nights_ago_holds(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]]
+def test_old_score_is_reproduced_after_maintenance(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]]
 ) -> None:
     from jobs import explain
 
-    place, lines, deleted = kept_lake
-    said = [f"{line.about}: {line.said}" for line in lines]
+    place, lines, deleted = maintained
+    results = [f"{line.target}: {line.outcome}" for line in lines]
     for name in ("features", "scores", "nights"):
-        assert any(line.startswith(f"{name}: ") and "became" in line for line in said), said
-    assert any(line.startswith("features: deleted") for line in said), said
-    # What MERGEs left of `nights` is as old as the features that were built twice.
+        assert any(line.startswith(f"{name}: ") and "became" in line for line in results), results
+    assert any(line.startswith("features: deleted") for line in results), results
+    # The files that MERGEs replaced in `nights` are as old as the first features.
     assert {path.relative_to(place).parts[0] for path in deleted} == {"features", "nights"}
     lake = open_at(spark, place)
-    explanation, audit = explain.audit(lake, a_score(lake))
+    explanation, audit = explain.audit(lake, top_score(lake))
     explain.show(explanation)
     audit.show()
-    assert audit.holds
+    assert audit.reproduced
     assert {check.what for check in audit.checks} >= {
         "published row",
         "definitions",
@@ -216,13 +216,13 @@ def test_a_score_of_sixty_nights_ago_holds(
     }
 
 
-def test_every_version_that_a_pin_needs_is_still_there(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], long_lake: History
+def test_maintenance_keeps_every_pinned_version(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], prepared: History
 ) -> None:
     from jobs.lake.runs import Run
     from jobs.lake.tables import NIGHTS, RUNS, TABLES
 
-    lake, original = open_at(spark, kept_lake[0]), open_at(spark, long_lake.place)
+    lake, original = open_at(spark, maintained[0]), open_at(spark, prepared.place)
     since = datetime.now(UTC) - timedelta(days=lake.settings.audit_days)
     pinned: set[tuple[str, int]] = set()
     for row in original.read(NIGHTS).collect():
@@ -239,12 +239,12 @@ def test_every_version_that_a_pin_needs_is_still_there(
         assert wanted.exceptAll(lake.read(table, version)).count() == 0, (name, version)
 
 
-def test_what_a_maintained_lake_shows_is_what_it_showed(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], long_lake: History
+def test_maintenance_keeps_the_rows_of_all_tables(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], prepared: History
 ) -> None:
     from jobs.lake.tables import TABLES
 
-    lake, original = open_at(spark, kept_lake[0]), open_at(spark, long_lake.place)
+    lake, original = open_at(spark, maintained[0]), open_at(spark, prepared.place)
     for table in TABLES.values():
         if table.name not in ("runs", "nights"):
             assert lake.read(table).count() == original.read(table).count() > 0 or (
@@ -252,8 +252,8 @@ def test_what_a_maintained_lake_shows_is_what_it_showed(
             )
 
 
-def test_a_score_that_was_changed_does_not_hold(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+def test_changed_score_is_not_reproduced(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
 ) -> None:
     import subprocess
     import sys
@@ -261,16 +261,16 @@ def test_a_score_that_was_changed_does_not_hold(
     from jobs import explain
 
     place = tmp_path / "lake"
-    shutil.copytree(kept_lake[0], place)
+    shutil.copytree(maintained[0], place)
     lake = open_at(spark, place)
-    changed = a_score(lake)
+    changed = top_score(lake)
     spark.sql(
         f"UPDATE delta.`{place}/scores` SET reconstruction_error = reconstruction_error * 1.0001 "
         f"WHERE transaction_id = '{changed}'"
     )
     _, audit = explain.audit(lake, changed)
-    assert not audit.holds
-    assert [check.what for check in audit.checks if not check.holds] == [
+    assert not audit.reproduced
+    assert [check.what for check in audit.checks if not check.reproduced] == [
         "published row",
         "reconstruction error",
     ]
@@ -280,20 +280,20 @@ def test_a_score_that_was_changed_does_not_hold(
         text=True,
     )
     assert done.returncode == 3, done.stderr
-    assert "DOES NOT HOLD" in done.stdout
+    assert "NOT REPRODUCED" in done.stdout
 
 
-def test_features_that_were_changed_do_not_hold(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+def test_changed_features_are_not_reproduced(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
 ) -> None:
-    """As if they had been wrong from the start: the run's recorded version is the changed one."""
+    """The run has recorded the changed version, as if the features were wrong from the start."""
     from jobs import explain
     from jobs.lake.tables import FEATURES_TABLE
 
     place = tmp_path / "lake"
-    shutil.copytree(kept_lake[0], place)
+    shutil.copytree(maintained[0], place)
     lake = open_at(spark, place)
-    changed = a_score(lake)
+    changed = top_score(lake)
     spark.sql(
         f"UPDATE delta.`{place}/features` SET card_count_7d = card_count_7d + 1 "
         f"WHERE transaction_id = '{changed}'"
@@ -306,20 +306,20 @@ def test_features_that_were_changed_do_not_hold(
             f"WHERE first_date = DATE'{AUDITED}' AND map_contains_key({column}, 'features')"
         )
     _, audit = explain.audit(lake, changed)
-    wrong = {check.what: check.found for check in audit.checks if not check.holds}
+    wrong = {check.what: check.found for check in audit.checks if not check.reproduced}
     assert "card_count_7d" in wrong["features"]
 
 
-def test_a_recorded_version_that_is_gone(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+def test_audit_with_a_missing_file_becomes_input_missing(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
 ) -> None:
     from jobs import explain
     from jobs.lake.errors import translate
 
     place = tmp_path / "lake"
-    shutil.copytree(kept_lake[0], place)
+    shutil.copytree(maintained[0], place)
     lake = open_at(spark, place)
-    scored = a_score(lake)
+    scored = top_score(lake)
     for path in (place / "features" / f"business_date={AUDITED}").glob("*.parquet"):
         path.unlink()
     with pytest.raises(Exception, match="does not exist") as raised:
@@ -330,35 +330,35 @@ def test_a_recorded_version_that_is_gone(
     assert "`features`" in problem.found
 
 
-def test_a_backfilled_night_is_explained_from_the_run_that_made_the_score(
-    spark: SparkSession, kept_lake: tuple[Path, list[Any], set[Path]], tmp_path: Path
+def test_score_is_explained_from_its_own_run_after_pins_moved(
+    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
 ) -> None:
-    """What moves the pins of a night on does not change what its score was made from."""
+    """Later pins of the night do not change what its score was computed from."""
     from jobs import explain
 
     place = tmp_path / "lake"
-    shutil.copytree(kept_lake[0], place)
+    shutil.copytree(maintained[0], place)
     lake = open_at(spark, place)
     spark.sql(
         f"UPDATE delta.`{place}/nights` SET pins = map('features', 0L, 'transactions', 0L), "
         f"jobs = map() WHERE business_date = DATE'{AUDITED}'"
     )
-    assert explain.run(lake, a_score(lake)).holds
+    assert explain.run(lake, top_score(lake)).reproduced
 
 
-def test_an_open_night_older_than_the_horizon_keeps_what_it_pins(
-    spark: SparkSession, long_lake: History, tmp_path: Path
+def test_open_night_older_than_the_horizon_keeps_its_pinned_files(
+    spark: SparkSession, prepared: History, tmp_path: Path
 ) -> None:
     from jobs import maintain
 
-    lake = open_at(spark, aged(long_lake, tmp_path / "lake"))
+    lake = open_at(spark, aged_copy(prepared, tmp_path / "lake"))
     age_runs(lake, OLDER_DAYS)
-    pinned = long_lake.history.versions["features"] - 1
+    pinned = prepared.history.versions["features"] - 1
     spark.sql(
         f"UPDATE delta.`{lake.uri}/nights` SET pins = map('features', {pinned}L) "
         f"WHERE business_date = DATE'{FIRST}'"
     )
-    chores = maintain.plan(lake)
-    planned = {chore.about: chore.planned for chore in chores if "vacuum" in chore.planned}
-    assert f"the night {FIRST} (version {pinned}) needs what is newer" in planned["features"]
+    tasks = maintain.plan(lake)
+    planned = {task.target: task.planned for task in tasks if "vacuum" in task.planned}
+    assert f"the night {FIRST} (version {pinned}) needs newer files" in planned["features"]
     assert planned["features"].startswith("vacuum: 0 files")

@@ -18,9 +18,9 @@ from pyspark.sql import functions as F
 from feature_defs.errors import GateFailed, InputMissing, NightHeld, UsageError
 from feature_defs.labels import LabelPolicy
 from jobs import ingest
-from jobs.deliveries.earlier_deliveries import recorded_delivery
+from jobs.deliveries.delivery_history import recorded_delivery
 from jobs.deliveries.label_policy import label_policy
-from jobs.deliveries.later_nights import LaterNights
+from jobs.deliveries.late_arrivals import LateArrivalGuard
 from jobs.deliveries.mapping import Mapping
 from jobs.deliveries.readiness import check_ready
 from jobs.deliveries.source import Delivery
@@ -230,13 +230,13 @@ def test_an_ingest_beside_a_later_night_publishes_nothing(
     deliver(place, NEXT, 10)
     with ExitStack() as at_work:
         later = at_work.enter_context(lease_nights(lake, Dates(NEXT, NEXT)))
-        with pytest.raises(NightHeld, match=f"later nights were at work: {NEXT}"):
+        with pytest.raises(NightHeld, match=f"Later nights were running .*: {NEXT}"):
             run(lake, place, Dates(DAY, DAY))
         with lease_nights(lake, Dates(DAY, DAY)) as night:
-            seen = LaterNights.of(night)
+            seen = LateArrivalGuard.before(night)
             ingest.run(later, Delivery(str(place), "csv", mapping()))
             at_work.close()
-            with pytest.raises(NightHeld, match=f"later nights were at work: {NEXT}"):
+            with pytest.raises(NightHeld, match=f"Later nights were running .*: {NEXT}"):
                 seen.require_unchanged()
     assert rows_of(lake, DAY) == {"transactions": 0, "labels": 0, "quarantine": 0}
     run(lake, place, Dates(DAY, DAY))
@@ -246,12 +246,12 @@ def test_an_ingest_beside_a_later_night_publishes_nothing(
 def test_a_lost_row_fails_the_gate(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = ingest.judged_transactions
+    judged = ingest.validated_transactions
 
     def losing(*arguments: Any) -> DataFrame:
         return judged(*arguments).where("transaction_id <> '2024-03-01-3'")
 
-    monkeypatch.setattr(ingest, "judged_transactions", losing)
+    monkeypatch.setattr(ingest, "validated_transactions", losing)
     deliver(tmp_path, DAY, 10)
     before = lake.versions(DATA)
     with pytest.raises(GateFailed, match="conservation: failed, 2024-03-01: 10 read, 9 accepted"):
@@ -281,7 +281,7 @@ def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
 
 
 def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match="not there"):
+    with pytest.raises(InputMissing, match="does not exist"):
         run(lake, tmp_path / "nowhere", Dates(DAY, DAY))
     empty = tmp_path / "_empty"
     for hidden in ("_temporary/part.csv", ".part.csv.crc", "_SUCCESS"):
@@ -396,7 +396,7 @@ def test_a_column_that_is_named_twice_is_told(lake: Lake, tmp_path: Path) -> Non
     place = tmp_path / "tx" / f"{DAY}.csv"
     place.write_text(place.read_text(encoding="utf-8").replace("risk,", "Amount,", 1))
     delivery = Delivery(str(tmp_path), "csv", mapping())
-    with pytest.raises(UsageError, match=f"more than once: amount in {place}"):
+    with pytest.raises(UsageError, match=f"repeats a column: amount in {place}"):
         check_ready(lake, delivery, Dates(DAY, DAY))
 
 

@@ -1,4 +1,4 @@
-"""Drift: known values of the index, too little history, and a night that has shifted."""
+"""Drift: known PSI values, too few nights of history, and a night that has shifted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs.quality.drift import Compared, drift, level_of, population_stability_index
+from jobs.quality.drift import DriftInput, drift, level_of, population_stability_index
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
 
 DAY = date(2018, 8, 8)
-FIGURE_GROUPS = {"reference", "features", "scores", "calibration", "late", "alerts"}
+METRIC_GROUPS = {"reference", "features", "scores", "calibration", "late", "alerts"}
 
 
-def test_equal_distributions_have_an_index_of_zero() -> None:
+def test_psi_of_equal_distributions_is_zero() -> None:
     assert population_stability_index({0: 1, 1: 3, -1: 2}, {0: 100, 1: 300, -1: 200}) == 0.0
 
 
-def test_a_known_index() -> None:
+def test_psi_equals_a_value_computed_by_hand() -> None:
     # (0.7 - 0.5) ln(0.7 / 0.5) + (0.3 - 0.5) ln(0.3 / 0.5)
     assert population_stability_index({0: 70, 1: 30}, {0: 50, 1: 50}) == pytest.approx(
         0.16946, 1e-4
     )
 
 
-def test_an_empty_bin_stays_finite_and_counts() -> None:
+def test_psi_with_an_empty_bin_is_finite_and_positive() -> None:
     index = population_stability_index({0: 100}, {0: 90, 1: 10})
     assert index is not None
     assert 0.1 < index < 1
 
 
-def test_without_rows_there_is_no_index() -> None:
+def test_psi_without_rows_is_none() -> None:
     assert population_stability_index({}, {0: 1}) is None
     assert level_of(None) == "not applicable"
     assert [level_of(psi) for psi in (0.0, 0.1, 0.25, 0.26)] == [
@@ -47,7 +47,7 @@ def test_without_rows_there_is_no_index() -> None:
     ]
 
 
-def compared(spark: SparkSession, num_nights: int) -> Compared:
+def compared(spark: SparkSession, num_nights: int) -> DriftInput:
     """`same` has one distribution; `moved` doubles at the night; `gone` is null at the night."""
     reference = [
         (DAY - timedelta(days=1 + row % num_nights), float(row % 40), float(row % 40), 1.0)
@@ -57,11 +57,11 @@ def compared(spark: SparkSession, num_nights: int) -> Compared:
     frame = spark.createDataFrame(
         reference + night, "business_date date, same double, moved double, gone double"
     )
-    return Compared(frame.coalesce(1), DAY, ("same", "moved", "gone"), "earlier nights are there")
+    return DriftInput(frame.coalesce(1), DAY, ("same", "moved", "gone"), "earlier nights are there")
 
 
 @pytest.mark.spark
-def test_a_shift_is_seen_and_sameness_too(spark: SparkSession) -> None:
+def test_drift_detects_shifted_and_null_columns_only(spark: SparkSession) -> None:
     found = drift(compared(spark, 9))
     psi = {name: entry["psi"] for name, entry in found["columns"].items()}
     assert found["num_nights"] == 9
@@ -71,14 +71,14 @@ def test_a_shift_is_seen_and_sameness_too(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
-def test_below_seven_nights_there_is_no_verdict(spark: SparkSession) -> None:
+def test_drift_with_six_nights_is_not_applicable(spark: SparkSession) -> None:
     found = drift(compared(spark, 6))
     assert found["status"] == "not applicable"
     assert found["columns"] == {}
 
 
 @pytest.mark.spark
-def test_a_night_among_others(filled_lake: Lake) -> None:
+def test_monitor_records_all_metrics_of_a_night(filled_lake: Lake) -> None:
     from jobs import monitor
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
@@ -87,23 +87,23 @@ def test_a_night_among_others(filled_lake: Lake) -> None:
     with lease_nights(filled_lake, Dates(DAY, DAY)) as night:
         monitor.run(night)
         figures, gates = night.finished["monitor"].figures, night.finished["monitor"].gates
-    assert set(figures) == FIGURE_GROUPS
+    assert set(figures) == METRIC_GROUPS
     assert figures["features"]["num_nights"] == 11
-    # A night is one day of the week, so that feature cannot be compared.
+    # A night covers one weekday only, so this feature is not compared.
     assert "transaction_day_of_week" not in figures["features"]["columns"]
     assert figures["scores"]["columns"]["score"]["level"] in ("steady", "shifting")
     assert [entry["above"] for entry in figures["calibration"]["levels"]] == [0.9, 0.99, 0.999]
     assert figures["alerts"]["mean_before"] == 5
     assert all(check["severity"] == "warn" for check in gates[0]["checks"])
     rows: list[Any] = filled_lake.read(RUNS).where("job = 'monitor'").collect()
-    assert all(set(json.loads(row["figures"])) == FIGURE_GROUPS for row in rows)
+    assert all(set(json.loads(row["figures"])) == METRIC_GROUPS for row in rows)
 
 
-def test_what_cannot_be_decided_is_no_pass() -> None:
-    from jobs.monitor import judge
+def test_not_applicable_check_does_not_count_as_passed() -> None:
+    from jobs.monitor import run_checks
 
     undecided = {"status": "not applicable", "why": "6 nights; a comparison needs 7."}
-    result = judge(
+    result = run_checks(
         {
             "features": {**undecided, "columns": {}},
             "scores": {**undecided, "columns": {}},
@@ -114,4 +114,4 @@ def test_what_cannot_be_decided_is_no_pass() -> None:
     )
     statuses = [check.status for check in result.checks]
     assert statuses == ["not applicable"] * 4 + ["failed"]
-    assert result.passed, "a warning stops nothing"
+    assert result.passed, "a warning does not fail the gate"

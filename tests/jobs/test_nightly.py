@@ -221,7 +221,7 @@ def test_a_score_can_be_explained(spark: SparkSession, night_done: Path) -> None
     row = lake.read(SCORES).orderBy("score", ascending=False).head()
     assert row is not None
     found = explain.run(lake, row["transaction_id"])
-    assert found.holds
+    assert found.reproduced
     assert len(found.contributions) == 12
     top = [part.feature for part in found.contributions[:3]]
     assert top == [reason["feature"] for reason in row["reasons"]]
@@ -243,12 +243,12 @@ def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> Non
     row = lake.read(SCORES).orderBy("score", ascending=False).head()
     assert row is not None
     _, audit = explain.audit(lake, row["transaction_id"])
-    assert audit.holds
+    assert audit.reproduced
     # What the runs have recorded counts, not what is set today.
     stricter = replace(lake, settings=lake.settings.model_copy(update={"late_days": 0}))
     for late in lake.read(SCORES).where("to_date(event_time) < business_date").head(1):
         _, audit = explain.audit(stricter, late["transaction_id"])
-        assert audit.holds
+        assert audit.reproduced
     records = night_records(lake, Dates(LAST, LAST))[LAST]
     assert lake_as_recorded(stricter, records["features"]).settings.late_days == 7
     # Whatever a later delivery brings, a night's own scores have not seen it.
@@ -258,7 +258,7 @@ def test_an_audit_tells_whether_a_score_holds(copied: Callable[[], Lake]) -> Non
         {"reconstruction_error": "reconstruction_error * 1.0001"},
     )
     _, audit = explain.audit(lake, row["transaction_id"])
-    assert [check.what for check in audit.checks if not check.holds] == [
+    assert [check.what for check in audit.checks if not check.reproduced] == [
         "published row",
         "reconstruction error",
     ]
@@ -283,7 +283,7 @@ def test_what_a_backfill_does_not_find_leaves_the_nights_in_order(
     with lease_nights(lake, eve):
         pass
     assert not lake.read(NIGHTS).where(eve.sql).isEmpty()
-    with pytest.raises(InputMissing, match="has not been worked on"):
+    with pytest.raises(InputMissing, match="is complete but not processed"):
         nightly.run(lake, LAST)
     assert lake.read(NIGHTS).where(f"business_date = '{LAST}'").isEmpty()
 
@@ -305,7 +305,7 @@ def test_a_model_that_ranks_otherwise_serves_a_night(
     row = scores.orderBy("score", ascending=False).head()
     assert row is not None
     explanation, audit = explain.audit(lake, row["transaction_id"])
-    assert audit.holds and explanation.holds
+    assert audit.reproduced and explanation.reproduced
     shares = {part.feature: part.contribution for part in explanation.contributions}
     assert sum(shares.values()) == pytest.approx(row["ranking_value"], abs=1e-4)
     for reason in row["reasons"]:
@@ -391,7 +391,7 @@ def test_an_accepted_gate_lets_the_night_go_on(copied: Callable[[], Lake]) -> No
         one = staged.agg(F.min("transaction_id")).collect()[0][0]
         # A score out of range may be overruled; a score less may not.
         lake.stage(staged.where(F.col("transaction_id") != one), run_id, SCORES.name)
-        with pytest.raises(GateFailed, match="nobody overrules conservation or schema"):
+        with pytest.raises(GateFailed, match="cannot be overridden"):
             publish.run(night, wish)
         odd = F.when(F.col("transaction_id") == one, 1.5).otherwise(F.col("score"))
         lake.stage(staged.withColumn("score", odd), run_id, SCORES.name)
@@ -401,7 +401,7 @@ def test_an_accepted_gate_lets_the_night_go_on(copied: Callable[[], Lake]) -> No
         publish.run(night, wish)
     assert lake.version(SCORES) > before
     page = Path(nightly.run(lake, LAST)).read_text(encoding="utf-8")
-    assert "Published, though a gate said no" in page
+    assert "Published with a gate override" in page
     assert "known attack" in page
     gates = night_records(lake, Dates(LAST, LAST))[LAST]["publish"].gates
     assert gates[0]["accepted"]["outcome"] == "overruled"
@@ -464,7 +464,7 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
         (str(AS_OF + timedelta(days=5)), str(AS_OF + timedelta(days=6))),
     ]
     registry = open_registry(lake)
-    as_of = [read_checkpoint(registry.resolve(str(s.model_version))).as_of for s in found.stretches]
+    as_of = [read_checkpoint(registry.resolve(str(s.model_version))).as_of for s in found.periods]
     assert as_of == [s["from"] for s in told["stretches"]]
     assert registry.list_aliases() == aliases
     for stretch in told["stretches"]:
@@ -485,8 +485,8 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
     written = lake.read(METRICS).where("model LIKE 'backtest %'")
     assert written.count() == 9 and written.where("interval_low > value").count() == 0
     # The same nights once more without the baselines: the recipe's figures stay what they are.
-    first = found.stretches[0]
-    alone = backtest.run(lake, replace(plan, dates=first.dates, with_baselines=False)).stretches[0]
+    first = found.periods[0]
+    alone = backtest.run(lake, replace(plan, dates=first.dates, with_baselines=False)).periods[0]
     assert list(alone.by_candidate) == ["lstm_autoencoder"]
     assert alone.by_candidate["lstm_autoencoder"][0] == first.by_candidate["lstm_autoencoder"][0]
 

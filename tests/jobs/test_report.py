@@ -1,4 +1,4 @@
-"""The night's page: what it says of every kind of night, and that nothing hostile gets through."""
+"""The report page: its content for every kind of night, and the escaping of hostile text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,16 @@ from jobs.backfill import BackfillPlan
 from jobs.lake.dates import Dates
 from jobs.lake.runs import Run
 from jobs.report_pages import page, wording
-from jobs.report_pages.alert_outcomes import Detected, Metric
-from jobs.report_pages.night_status import NightRecord, gates, verdict
-from jobs.report_pages.page_data import NUM_BINS, Alert, Event, Refusal, Tails, Volume
+from jobs.report_pages.alert_outcomes import AlertOutcome, EvaluationMetric
+from jobs.report_pages.night_status import NightRecord, gates, night_status
+from jobs.report_pages.page_data import (
+    NUM_BINS,
+    Alert,
+    Event,
+    QuarantineReason,
+    ScoreDistribution,
+    Volume,
+)
 
 if TYPE_CHECKING:
     from jobs.lake.delta_io import Lake
@@ -79,15 +86,17 @@ def alert(rank: int) -> Alert:
     )
 
 
-def facts(record: NightRecord, num_alerts: int = 0, **changes: Any) -> page.Facts:
-    base = page.Facts(
+def page_data_of(record: NightRecord, num_alerts: int = 0, **changes: Any) -> page.PageData:
+    base = page.PageData(
         lake_uri=f"/lake/{HOSTILE}",
         record=record,
         volumes=[Volume(DAY - timedelta(days=n), 1000 + n, 3, 20, 5) for n in range(28, -1, -1)],
-        refusals=[Refusal("unparsable_amount", 20, (HOSTILE,))],
+        quarantine_reasons=[QuarantineReason("unparsable_amount", 20, (HOSTILE,))],
         alerts=[alert(rank) for rank in range(1, num_alerts + 1)],
-        tails=Tails((100,) * NUM_BINS, (2800,) * NUM_BINS, {DAY: ("3",)}, False),
-        detected=[],
+        score_distribution=ScoreDistribution(
+            (100,) * NUM_BINS, (2800,) * NUM_BINS, {DAY: ("3",)}, False
+        ),
+        outcomes=[],
         evaluation=[],
         alert_budget=100,
     )
@@ -97,8 +106,8 @@ def facts(record: NightRecord, num_alerts: int = 0, **changes: Any) -> page.Fact
 # -- the page --------------------------------------------------------------------------------------
 
 
-def test_a_full_page_is_small_and_asks_nothing_of_any_host() -> None:
-    html = page.render(facts(night_of(*ALL_JOBS), num_alerts=100))
+def test_page_with_100_alerts_is_small_and_loads_nothing() -> None:
+    html = page.render(page_data_of(night_of(*ALL_JOBS), num_alerts=100))
     assert len(html.encode()) < 1_500_000
     assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
     assert "<script" not in html
@@ -107,35 +116,35 @@ def test_a_full_page_is_small_and_asks_nothing_of_any_host() -> None:
     assert re.findall(r'href="(?!#)([^"]+)"', html) == ["alerts.csv"]
 
 
-def test_the_same_night_gives_the_same_page() -> None:
-    night = facts(night_of(*ALL_JOBS), num_alerts=2)
+def test_page_rendered_twice_is_identical() -> None:
+    night = page_data_of(night_of(*ALL_JOBS), num_alerts=2)
     assert page.render(night) == page.render(night)
 
 
-def test_hostile_text_stays_text() -> None:
+def test_page_with_hostile_text_escapes_it() -> None:
     failure = failed_run("ingest", f"GateFailed: {HOSTILE}", gates=[FAILED])
     for night in (
-        facts(night_of(*ALL_JOBS), num_alerts=2),
-        facts(night_of(attempts=(failure,))),
+        page_data_of(night_of(*ALL_JOBS), num_alerts=2),
+        page_data_of(night_of(attempts=(failure,))),
     ):
         html = page.render(night)
         assert "<script" not in html
         assert "&lt;script&gt;" in html
 
 
-def test_ids_of_the_charts_do_not_meet() -> None:
-    html = page.render(facts(night_of(*ALL_JOBS), 1, detected=[Detected(DAY, 5, 2)]))
+def test_chart_ids_are_unique_on_the_page() -> None:
+    html = page.render(page_data_of(night_of(*ALL_JOBS), 1, outcomes=[AlertOutcome(DAY, 5, 2)]))
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
 
 
-def test_cells_of_the_list_are_no_formulas() -> None:
-    text = page.alerts_csv(facts(night_of(*ALL_JOBS), num_alerts=2))
+def test_csv_cells_that_look_like_formulas_are_escaped() -> None:
+    text = page.alerts_csv(page_data_of(night_of(*ALL_JOBS), num_alerts=2))
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert rows[0]["card_id"] == HOSTILE
     assert rows[1]["card_id"] == "'=card2"
-    # Some spreadsheets split fields at semicolons, and at quotes that do not begin a field.
+    # Some spreadsheets split fields at semicolons and skip leading blanks and quotes.
     assert page._cell("x;=1+1") == "x;'=1+1" and page._cell(' "=1') == "' \"=1"
     assert rows[1]["amount"] == "412.000"
     assert rows[1]["rarity"] == "1 in 25,000"
@@ -143,9 +152,9 @@ def test_cells_of_the_list_are_no_formulas() -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", '"=', "\uff1d"])
-def test_every_start_of_a_formula_is_disarmed(start: str) -> None:
+def test_csv_cell_with_any_formula_prefix_gets_an_apostrophe(start: str) -> None:
     dangerous = replace(alert(1), card_id=f"{start}1+1")
-    text = page.alerts_csv(facts(night_of(*ALL_JOBS), alerts=[dangerous]))
+    text = page.alerts_csv(page_data_of(night_of(*ALL_JOBS), alerts=[dangerous]))
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert row["card_id"] == f"'{start}1+1"
 
@@ -153,9 +162,9 @@ def test_every_start_of_a_formula_is_disarmed(start: str) -> None:
 @pytest.mark.parametrize(
     "sign", ["\t", "\r", "\n", "\0", "\x1b", "\xa0", "\u2028", "\u202e", "\ufeff"]
 )
-def test_signs_that_steer_or_turn_text_are_shown_as_codes(sign: str) -> None:
+def test_control_and_bidirectional_characters_are_escaped(sign: str) -> None:
     dangerous = replace(alert(1), card_id=f"{sign}=1")
-    night = facts(night_of(*ALL_JOBS), alerts=[dangerous])
+    night = page_data_of(night_of(*ALL_JOBS), alerts=[dangerous])
     code = sign.encode("unicode_escape").decode()
     (row,) = csv.DictReader(io.StringIO(page.alerts_csv(night), newline=""))
     assert row["card_id"] == f"{code}=1"
@@ -164,112 +173,112 @@ def test_signs_that_steer_or_turn_text_are_shown_as_codes(sign: str) -> None:
     assert sign.isspace() or sign not in html
 
 
-def test_an_empty_published_night_has_a_page() -> None:
-    nothing = facts(
+def test_published_night_without_rows_has_a_page() -> None:
+    nothing = page_data_of(
         night_of(*ALL_JOBS),
         volumes=[Volume(DAY)],
-        refusals=[],
-        tails=Tails((0,) * NUM_BINS, (0,) * NUM_BINS, {}, False),
+        quarantine_reasons=[],
+        score_distribution=ScoreDistribution((0,) * NUM_BINS, (0,) * NUM_BINS, {}, False),
     )
     html = page.render(nothing)
-    assert "score passed the threshold this night" in html
+    assert "No card reached the alert threshold this night" in html
     assert "No transaction of this night was scored" in html
 
 
-def test_detection_is_measured_on_mature_nights_only() -> None:
-    metric = Metric("version_3", DAY, DAY, "average_precision", 0.181, 0.16, 0.2)
-    without = page.render(facts(night_of(*ALL_JOBS), evaluation=[metric]))
+def test_evaluation_is_shown_until_a_night_is_mature() -> None:
+    metric = EvaluationMetric("version_3", DAY, DAY, "average_precision", 0.181, 0.16, 0.2)
+    without = page.render(page_data_of(night_of(*ALL_JOBS), evaluation=[metric]))
     assert "The champion&#39;s evaluation on 2018-08-08 to 2018-08-08, not this night" in without
     assert "0.181" in without
-    measured = [Detected(DAY - timedelta(days=8), 5, 2)]
-    with_it = page.render(facts(night_of(*ALL_JOBS), evaluation=[metric], detected=measured))
+    measured = [AlertOutcome(DAY - timedelta(days=8), 5, 2)]
+    with_it = page.render(page_data_of(night_of(*ALL_JOBS), evaluation=[metric], outcomes=measured))
     assert "40 %" in with_it
     assert "not this night" not in with_it
 
 
-# -- the verdict -----------------------------------------------------------------------------------
+# -- night status --------------------------------------------------------------------------------
 
 
-def test_a_stopped_night_says_first_that_nothing_was_published_and_why() -> None:
+def test_page_of_a_stopped_night_starts_with_the_failed_gate() -> None:
     failure = failed_run("ingest", "GateFailed: stopped", gates=[FAILED])
-    html = page.render(facts(night_of(attempts=(failure,))))
-    told = html.index("Nothing was published: stopped by gate 1")
-    assert told < html.index("At most 20 % of the rows are refused.") < html.index("At a glance")
+    html = page.render(page_data_of(night_of(attempts=(failure,))))
+    banner = html.index("Nothing was published: stopped by gate 1")
+    assert banner < html.index("At most 20 % of the rows are refused.") < html.index("At a glance")
 
 
-def test_a_night_run_again_says_so_and_why() -> None:
+def test_page_of_a_backfilled_night_shows_the_reason() -> None:
     dates = Dates(DAY, DAY + timedelta(days=3))
     plan = BackfillPlan(dates, f"re-delivery {HOSTILE}")
     night = night_of(*ALL_JOBS)
-    html = page.render(facts(replace(night, backfill=plan.to_json())))
-    assert "Run again by a backfill of 2018-08-08 to 2018-08-11." in html
-    assert "Reason given: re-delivery &lt;script&gt;" in html
-    assert "Run again" not in page.render(facts(night))
+    html = page.render(page_data_of(replace(night, backfill=plan.to_json())))
+    assert "Rerun by a backfill of 2018-08-08 to 2018-08-11." in html
+    assert "Reason: re-delivery &lt;script&gt;" in html
+    assert "Rerun by" not in page.render(page_data_of(night))
 
 
-def test_verdicts() -> None:
+def test_night_status_of_each_kind_of_night() -> None:
     no_champion = failed_run("score", "InputMissing: no champion")
     crash = failed_run("features", "ValueError: broken")
-    assert verdict(night_of(*ALL_JOBS)).kind == "published"
-    assert verdict(night_of("ingest", "features", attempts=(no_champion,))).kind == "no model"
-    assert verdict(night_of("ingest", "features")).kind == "no model"
-    assert verdict(night_of("ingest", attempts=(crash,))).kind == "stopped"
-    assert verdict(night_of("ingest")).kind == "unfinished"
+    assert night_status(night_of(*ALL_JOBS)).kind == "published"
+    assert night_status(night_of("ingest", "features", attempts=(no_champion,))).kind == "no model"
+    assert night_status(night_of("ingest", "features")).kind == "no model"
+    assert night_status(night_of("ingest", attempts=(crash,))).kind == "stopped"
+    assert night_status(night_of("ingest")).kind == "unfinished"
 
 
-def test_a_page_alone_begins_no_night() -> None:
+def test_report_run_alone_does_not_begin_a_night() -> None:
     assert not night_of().begun
     assert not night_of(attempts=(run_of("report"),)).begun
     assert night_of(attempts=(failed_run("ingest", "GateFailed: x"),)).begun
 
 
-def test_a_failure_that_was_made_good_is_history() -> None:
+def test_repaired_failure_is_listed_as_earlier_attempt() -> None:
     failure = failed_run("ingest", "GateFailed: x", gates=[FAILED])
     record = night_of(*ALL_JOBS, attempts=(failure,))
     assert record.failure is None
-    html = page.render(facts(record))
-    assert "Attempts that failed before" in html
+    html = page.render(page_data_of(record))
+    assert "Earlier failed attempts" in html
 
 
-def test_an_overruled_gate_is_neither_passed_nor_failed() -> None:
+def test_overridden_gate_is_shown_as_overridden() -> None:
     record = night_of(*ALL_JOBS)
-    wish = {"reason": f"bank holiday {HOSTILE}", "actor": "ada", "outcome": "overruled"}
-    record.finished["ingest"].gates = [{**FAILED, "accepted": wish}]
+    override = {"reason": f"bank holiday {HOSTILE}", "actor": "ada", "outcome": "overruled"}
+    record.finished["ingest"].gates = [{**FAILED, "accepted": override}]
     (view,) = gates(record)
-    assert view.status == "overruled"
-    assert view.remark == f"Overruled by ada: bank holiday {HOSTILE}"
-    told = verdict(record)
-    assert told.title == "Published, though a gate said no"
-    assert "gate 1: Overruled by ada: bank holiday" in told.text
-    html = page.render(facts(record))
-    assert html.count("Overruled by ada: bank holiday") == 2
+    assert view.status == "overridden"
+    assert view.remark == f"Overridden by ada: bank holiday {HOSTILE}"
+    status = night_status(record)
+    assert status.title == "Published with a gate override"
+    assert "gate 1: Overridden by ada: bank holiday" in status.text
+    html = page.render(page_data_of(record))
+    assert html.count("Overridden by ada: bank holiday") == 2
     assert HOSTILE not in html
 
 
 @pytest.mark.parametrize(
-    ("outcome", "passed", "status", "words"),
+    ("outcome", "passed", "status", "remark"),
     [
-        ("not needed", True, "passed", "which was not needed"),
-        ("refused", False, "failed", "nobody overrules conservation or schema"),
+        ("not needed", True, "passed", "it was not needed"),
+        ("refused", False, "failed", "schema checks cannot be overridden"),
     ],
 )
-def test_a_wish_that_changed_nothing_is_told(
-    outcome: str, passed: bool, status: str, words: str
+def test_override_without_effect_is_explained(
+    outcome: str, passed: bool, status: str, remark: str
 ) -> None:
     record = night_of(*ALL_JOBS)
-    wish = {"reason": "bank holiday", "actor": "ada", "outcome": outcome}
-    record.finished["ingest"].gates = [{**FAILED, "passed": passed, "accepted": wish}]
+    override = {"reason": "bank holiday", "actor": "ada", "outcome": outcome}
+    record.finished["ingest"].gates = [{**FAILED, "passed": passed, "accepted": override}]
     (view,) = gates(record)
     assert view.status == status
-    assert words in view.remark
-    assert verdict(record).title == "Published"
+    assert remark in view.remark
+    assert night_status(record).title == "Published"
 
 
-# -- words -----------------------------------------------------------------------------------------
+# -- wording -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted({*FEATURES, *EVERY_FUNCTION}))
-def test_every_feature_has_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_feature_has_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     features = {**EVERY_FUNCTION, **FEATURES}
     monkeypatch.setattr(wording, "FEATURES", features)
     for observed, expected in ((3.0, 1.0), (None, 2.0), (0.4, None), (float("nan"), -1.0)):
@@ -281,9 +290,9 @@ def test_every_feature_has_words(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert wording.label(name)
 
 
-def test_words_say_what_a_function_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentence_describes_the_function_of_a_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wording, "FEATURES", EVERY_FUNCTION)
-    said = {
+    expected_sentences = {
         ("card_at_merchant_first_time_30d", 1.0, 0.0): (
             "the first transaction of the card at merchant over 30 days"
         ),
@@ -298,12 +307,12 @@ def test_words_say_what_a_function_does(monkeypatch: pytest.MonkeyPatch) -> None
             "the card's share of transactions (large) over 7 days was 50 %, expected 0 %"
         ),
     }
-    for (name, observed, expected), sentence in said.items():
+    for (name, observed, expected), sentence in expected_sentences.items():
         assert wording.sentence(name, observed, expected) == sentence
 
 
-def test_words_by_kind() -> None:
-    said = {
+def test_sentence_fits_the_kind_of_a_feature() -> None:
+    expected_sentences = {
         ("transaction_amount", 412.0, 38.0): "paid 412.00, expected about 38.00",
         ("transaction_hour_of_day", 3.2, 14.0): "at 03:12, expected around 14:00",
         ("transaction_day_of_week", 6.0, 2.0): "on a Sunday, expected a Wednesday",
@@ -324,50 +333,50 @@ def test_words_by_kind() -> None:
         ),
         ("card_long_gone_3d", 3.25, 1.0): "card_long_gone_3d was 3.25, expected about 1",
     }
-    for reason, sentence in said.items():
+    for reason, sentence in expected_sentences.items():
         assert wording.sentence(*reason) == sentence
 
 
 @pytest.mark.parametrize("score", [-1.0, 0.0, 0.5, 0.9999999999, 1.0])
-def test_any_score_has_a_rarity(score: float) -> None:
-    assert wording.tail(score)
+def test_any_score_has_a_rarity_text(score: float) -> None:
+    assert wording.rarity_text(score)
 
 
 # -- from the lake ---------------------------------------------------------------------------------
 
 
 @pytest.mark.spark
-def test_a_finished_night(filled_lake: Lake) -> None:
+def test_report_of_a_finished_night_ends_it(filled_lake: Lake) -> None:
     from jobs import report
     from jobs.lake.nights import lease_nights
 
     with lease_nights(filled_lake, Dates(DAY, DAY)) as night:
         report.run(night)
-        # Something before it is left to do.
+        # `monitor` has not run yet, so the report does not end the night.
         assert "report" not in night.finished
         with night.job("monitor"):
             pass
-        place = report.run(night)
+        path = report.run(night)
         assert "report" in night.finished
-    html = Path(place).read_text(encoding="utf-8")
-    assert place.endswith("/_reports/2018-08-08/report.html")
+    html = Path(path).read_text(encoding="utf-8")
+    assert path.endswith("/_reports/2018-08-08/report.html")
     assert "Published" in html
     assert "1 in 100,000" in html
-    assert "The amount is no number." in html
+    assert "The amount is not a valid number." in html
     assert "<script" not in html
-    # Labels come after seven days, so the first nights have matured.
-    assert "whose labels had matured" in html
-    rows = list(csv.DictReader(Path(place).with_name("alerts.csv").open(encoding="utf-8")))
+    # Labels arrive after seven days, so the first nights are mature.
+    assert "whose labels were mature by" in html
+    rows = list(csv.DictReader(Path(path).with_name("alerts.csv").open(encoding="utf-8")))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
     assert all(row["merchant_id"].startswith("'=m") for row in rows)
     _check_events(filled_lake)
 
 
 def _check_events(lake: Lake) -> None:
-    """Recent events end with the alerted one, newest first, with their scores."""
+    """Check that recent events start with the alerted one and are sorted, newest first."""
     from jobs.report_pages import page_data
 
-    for found in page_data.alerts(page_data.Place(lake, DAY, {})):
+    for found in page_data.alerts(page_data.ReportSource(lake, DAY, {})):
         assert found.event is not None
         assert (found.event.amount, found.event.score) == (found.amount, found.score)
         times = [event.event_time for event in found.events]
@@ -376,24 +385,24 @@ def _check_events(lake: Lake) -> None:
 
 
 @pytest.mark.spark
-def test_a_night_that_is_being_run_again_stays_open_and_keeps_its_alerts(filled_lake: Lake) -> None:
+def test_night_in_a_backfill_stays_open_and_keeps_its_alerts(filled_lake: Lake) -> None:
     from jobs import report
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
 
-    why = BackfillPlan(Dates(DAY, DAY), "a new delivery")
+    plan = BackfillPlan(Dates(DAY, DAY), "a new delivery")
     with lease_nights(filled_lake, Dates(DAY, DAY)) as night:
-        night.restart_for_backfill((), {}, why.to_json())
-    place = Path(report.write(filled_lake, DAY))
-    assert "Not published again yet" in place.read_text(encoding="utf-8")
-    rows = list(csv.DictReader(place.with_name("alerts.csv").open(encoding="utf-8")))
+        night.restart_for_backfill((), {}, plan.to_json())
+    path = Path(report.write(filled_lake, DAY))
+    assert "Not published again yet" in path.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(path.with_name("alerts.csv").open(encoding="utf-8")))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
     states = filled_lake.read(NIGHTS).where(f"business_date = DATE'{DAY}'").select("state")
     assert [row["state"] for row in states.collect()] == ["open"]
 
 
 @pytest.mark.spark
-def test_a_page_waits_for_the_run_that_works_on_its_night(filled_lake: Lake) -> None:
+def test_report_of_a_leased_night_is_refused(filled_lake: Lake) -> None:
     from jobs import report
     from jobs.lake.nights import lease_nights
 
@@ -402,16 +411,16 @@ def test_a_page_waits_for_the_run_that_works_on_its_night(filled_lake: Lake) -> 
 
 
 @pytest.mark.spark
-def test_a_smaller_budget_cuts_no_alerts_that_were_shown(filled_lake: Lake) -> None:
+def test_smaller_budget_keeps_published_alerts(filled_lake: Lake) -> None:
     from jobs.report_pages import page_data
 
     settings = filled_lake.settings.model_copy(update={"alert_budget": 2})
     today = replace(filled_lake, settings=settings)
-    assert len(page_data.alerts(page_data.Place(today, DAY, {}))) == 5
+    assert len(page_data.alerts(page_data.ReportSource(today, DAY, {}))) == 5
 
 
 @pytest.mark.spark
-def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
+def test_stopped_night_gets_a_page_and_unknown_night_an_error(lake: Lake) -> None:
     from feature_defs.errors import GateFailed
     from jobs import report
     from jobs.lake.nights import lease_nights
@@ -430,7 +439,7 @@ def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
         raise GateFailed("gate 1 stopped it.", expected="a pass.", remedy="mend it.")
     html = Path(report.write_failed(lake, DAY)).read_text(encoding="utf-8")
     assert "Nothing was published: stopped by gate 1" in html
-    assert "The amount is no number." in html
+    assert "The amount is not a valid number." in html
     assert "of 100 rows read" in html
     assert lake.read(NIGHTS).collect()[0]["state"] == "open"
     with pytest.raises(InputMissing, match="never begun"):
@@ -438,7 +447,7 @@ def test_a_stopped_night_and_one_never_begun(lake: Lake) -> None:
 
 
 @pytest.mark.spark
-def test_a_night_without_a_champion_stays_open(lake: Lake) -> None:
+def test_night_without_a_champion_stays_open(lake: Lake) -> None:
     from jobs import report
     from jobs.lake.nights import lease_nights
 

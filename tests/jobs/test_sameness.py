@@ -1,4 +1,4 @@
-"""Nightly = backfill = replay: fifty cards over ten nights, however the work is cut."""
+"""Nightly runs, a backfill and a replay give the same results: fifty cards, ten nights."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ NUM_CARDS, NUM_DAYS, NUM_NIGHTS = 50, 45, 10
 LAST = FIRST + timedelta(days=NUM_DAYS - 1)
 FIRST_NIGHT = LAST - timedelta(days=NUM_NIGHTS - 1)
 RELATIVE = 1e-5
-# The late row happens on the third night and is delivered two nights later.
+# The event of the late row is on the third night; it is delivered two nights later.
 HAPPENED, DELIVERED = FIRST_NIGHT + timedelta(days=2), FIRST_NIGHT + timedelta(days=4)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A lake with its history and a champion, and the deliveries that go on from there."""
+    """A lake with history and a champion, and the deliveries of the following nights."""
 
     place: Path
     bank: Path
@@ -70,7 +70,7 @@ def nights() -> Dates:
 
 @pytest.fixture(scope="module")
 def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """A bank in which nothing comes late, and one in which a single payment does."""
+    """Prepare a lake, a bank without late rows, and a copy of the bank with one late row."""
     from fraud_models.recipes import recipe
     from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, train
@@ -102,7 +102,7 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
 def _with_one_late_row(
     spark: SparkSession, bank: Path, late_bank: Path
 ) -> tuple[str, str, datetime]:
-    """Copy a bank; one payment, of the card that pays most often, is delivered two nights late."""
+    """Copy a bank and deliver one payment of its busiest card two nights late."""
     from pyspark.sql import functions as F
 
     shutil.copytree(bank, late_bank)
@@ -129,7 +129,7 @@ def _with_one_late_row(
 def night_by_night(
     spark: SparkSession, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Ten nights, one after the other, nothing late."""
+    """Run ten nights one by one, without late rows; return the lake's path."""
     return _run_nights(spark, prepared, prepared.bank, tmp_path_factory.mktemp("nightly"))
 
 
@@ -137,7 +137,7 @@ def night_by_night(
 def with_late_row(
     spark: SparkSession, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The same ten nights, one payment coming two nights late."""
+    """Run the same ten nights with one payment that is two nights late."""
     return _run_nights(spark, prepared, prepared.late_bank, tmp_path_factory.mktemp("late"))
 
 
@@ -167,14 +167,14 @@ def rows_of(lake: Lake, table: Table, version: int | None = None) -> DataFrame:
 
 
 def differing_features(left: DataFrame, right: DataFrame) -> set[str]:
-    """Transactions whose features are not equal to the last bit, or that one side lacks."""
+    """Return the transactions whose features differ in any bit, or that one side lacks."""
     columns = left.columns
     both = left.exceptAll(right.select(columns)).unionByName(right.select(columns).exceptAll(left))
     return {row[0] for row in both.select("transaction_id").distinct().collect()}
 
 
 def differing_errors(left: DataFrame, right: DataFrame) -> set[str]:
-    """Transactions whose reconstruction errors are not the same, or that one side lacks."""
+    """Return the transactions whose reconstruction errors differ, or that one side lacks."""
     from pyspark.sql import functions as F
 
     joined = left.select("transaction_id", F.col("reconstruction_error").alias("l")).join(
@@ -198,7 +198,7 @@ def backfilled(spark: SparkSession, lake_at: Path, bank: Path, **choices: Any) -
 
 
 @pytest.mark.parametrize(("num_partitions", "events_per_batch"), [(3, 1), (7, 256)])
-def test_one_backfill_equals_ten_nights(
+def test_one_backfill_equals_ten_single_nights(
     spark: SparkSession,
     prepared: Prepared,
     night_by_night: Path,
@@ -206,7 +206,7 @@ def test_one_backfill_equals_ten_nights(
     num_partitions: int,
     events_per_batch: int,
 ) -> None:
-    """Nights that were never begun, brought in by one backfill: cut by date or not, the same."""
+    """A backfill of nights that were never ingested equals the same nights run one by one."""
     from jobs.lake.tables import ALERTS, FEATURES_TABLE, NIGHTS, SCORES, TRANSACTIONS
 
     shutil.copytree(prepared.place, tmp_path / "lake")
@@ -226,7 +226,7 @@ def test_one_backfill_equals_ten_nights(
 
 
 def _in_batches_of(lake: Lake, events_per_batch: int) -> int:
-    """The champion again, scoring so many events at once; returns its version."""
+    """Register the champion again with another scoring batch size; return its version."""
     from fraud_models.registry.checkpoint import save_checkpoint
     from fraud_models.registry.mlflow_registry import CHAMPION, Registration
     from jobs.models.model_store import open_registry, read_checkpoint
@@ -241,10 +241,10 @@ def _in_batches_of(lake: Lake, events_per_batch: int) -> int:
     return registry.register(Registration(uri, sha256, name, {}, {}))
 
 
-def test_a_replay_at_the_recorded_pins_is_all_equal(
+def test_replay_at_recorded_pins_gives_equal_results(
     spark: SparkSession, with_late_row: Path, tmp_path: Path
 ) -> None:
-    """The jobs of finished nights again, also where a row came late afterwards."""
+    """Jobs of finished nights run again, including nights that later received a late row."""
     from jobs import features, nightly, publish, score
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
@@ -264,7 +264,7 @@ def test_a_replay_at_the_recorded_pins_is_all_equal(
         assert differing(now, then) == set()
 
 
-def test_a_backfill_differs_where_a_late_row_is_seen_and_nowhere_else(
+def test_backfill_differs_only_where_the_late_row_has_influence(
     spark: SparkSession, prepared: Prepared, with_late_row: Path, tmp_path: Path
 ) -> None:
     from pyspark.sql import functions as F
@@ -277,8 +277,9 @@ def test_a_backfill_differs_where_a_late_row_is_seen_and_nowhere_else(
     before = {table: lake.version(table) for table in tables}
     backfilled(spark, tmp_path / "lake", prepared.late_bank, model="as-published")
 
-    # Later payments of the card in nights that were published before the row came: the late row
-    # lies in their windows of 7 and 30 days. The merchant's windows end 7 days before.
+    # The nights between the event and its delivery were published without the late row. It is in
+    # the 7-day and 30-day windows of later payments of the card. The merchant's windows end 7 days
+    # before a payment, so they do not contain it.
     after = (F.col("card_id") == prepared.late_card) & (
         F.col("event_time") > F.lit(prepared.late_time)
     )
@@ -288,12 +289,12 @@ def test_a_backfill_differs_where_a_late_row_is_seen_and_nowhere_else(
     contexts = {row[0] for row in of_the_card.select("transaction_id").collect()}
     assert windows
     assert windows < contexts
-    print(f"the late row {prepared.late_id} lies in the windows of {sorted(windows)}")
+    print(f"the late row {prepared.late_id} is in the windows of {sorted(windows)}")
     features, scores, alerts = (rows_of(lake, table, before[table]) for table in tables)
     assert differing_features(rows_of(lake, FEATURES_TABLE), features) == windows
     differing = differing_errors(rows_of(lake, SCORES), scores)
     assert windows <= differing <= contexts
-    # What people were shown stays what it was.
+    # Published alerts do not change.
     assert rows_of(lake, ALERTS).exceptAll(alerts).count() == 0
     assert lake.version(ALERTS) == before[ALERTS]
     reasons = {row["backfill"] for row in lake.read(NIGHTS).where(nights().sql).collect()}
@@ -301,10 +302,10 @@ def test_a_backfill_differs_where_a_late_row_is_seen_and_nowhere_else(
     assert "to see whether it is the same" in reasons.pop()
 
 
-def test_a_finished_backfill_changes_nothing(
+def test_finished_backfill_run_again_changes_nothing(
     spark: SparkSession, prepared: Prepared, with_late_row: Path, tmp_path: Path
 ) -> None:
-    """The same arguments are the same backfill; a killed one goes on with the model it had."""
+    """The same arguments mean the same backfill; a killed one resumes with its original model."""
     from jobs import backfill
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
@@ -316,9 +317,9 @@ def test_a_finished_backfill_changes_nothing(
     plan = backfill.BackfillPlan(Dates(HAPPENED, LAST), "twice", starting_at="score")
     first = open_registry(lake).resolve("champion").version
     with pytest.raises(KeyboardInterrupt), lease_nights(lake, plan.dates) as night:
-        # As far as a kill in its first moments would leave it.
+        # The state that a kill shortly after the start would leave.
         night.restart_for_backfill(
-            ("ingest", "features"), backfill._models(lake, plan), plan.to_json()
+            ("ingest", "features"), backfill._models_by_night(lake, plan), plan.to_json()
         )
         raise KeyboardInterrupt
     open_registry(lake).set_alias("champion", _in_batches_of(lake, 64))

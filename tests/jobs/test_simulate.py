@@ -1,4 +1,4 @@
-"""The simulated bank: always the same, with frauds that look like their cause."""
+"""The simulated bank is reproducible, and its frauds have the pattern of their cause."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Bank:
     truth: pd.DataFrame
 
     def frauds(self, cause: str) -> pd.DataFrame:
-        """Delivered frauds of a cause, with what is typical for their cards."""
+        """Return the delivered frauds of a cause, with typical amount and hour of their cards."""
         genuine = self.transactions[
             ~self.transactions.transaction_id.isin(self.truth.transaction_id)
         ]
@@ -80,7 +80,7 @@ def bank(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Bank:
 
 
 def fingerprint(frame: DataFrame) -> tuple[int, int]:
-    """Number of rows, and a sum of their hashes that does not depend on their order."""
+    """Return the number of rows and the sum of their hashes, independent of their order."""
     from pyspark.sql import functions as F
 
     value = F.xxhash64(*frame.columns).cast("decimal(38,0)")
@@ -96,7 +96,7 @@ def all_rows(spark: SparkSession, plan: Any) -> list[tuple[int, int]]:
     return [fingerprint(table) for table in tables]
 
 
-def test_rows_do_not_depend_on_partitions_or_on_the_time_zone(
+def test_rows_do_not_depend_on_partitions_or_time_zone(
     spark: SparkSession, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobs.simulation import payments
@@ -118,14 +118,14 @@ def test_rows_do_not_depend_on_partitions_or_on_the_time_zone(
             ("truth", ["transaction_id", "cause", "incident_id"]),
         )
     ]
-    seven = spark.newSession()
-    seven.conf.set("spark.sql.leafNodeDefaultParallelism", "7")
-    seven.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    other_session = spark.newSession()
+    other_session.conf.set("spark.sql.leafNodeDefaultParallelism", "7")
+    other_session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
     monkeypatch.setattr(payments, "CARD_DAYS_PER_TASK", 60 * NUM_DAYS // 7)
-    assert all_rows(seven, bank.plan) == written
+    assert all_rows(other_session, bank.plan) == written
 
 
-def test_another_seed_is_another_bank(spark: SparkSession, bank: Bank) -> None:
+def test_another_seed_gives_other_transactions(spark: SparkSession, bank: Bank) -> None:
     from jobs.simulation.deliveries import delivered_payments
 
     other = replace(bank.plan, seed=4)
@@ -134,7 +134,7 @@ def test_another_seed_is_another_bank(spark: SparkSession, bank: Bank) -> None:
     assert len(ids) == pytest.approx(len(bank.transactions), rel=0.3)
 
 
-def test_a_longer_bank_begins_like_the_shorter_one(spark: SparkSession, bank: Bank) -> None:
+def test_longer_plan_contains_the_rows_of_the_shorter_one(spark: SparkSession, bank: Bank) -> None:
     from jobs.simulation.deliveries import delivered_payments, transactions
 
     longer = replace(bank.plan, num_days=NUM_DAYS + 7)
@@ -144,7 +144,7 @@ def test_a_longer_bank_begins_like_the_shorter_one(spark: SparkSession, bank: Ba
     assert fingerprint(same_days) == fingerprint(written)
 
 
-def test_ids_are_unique_and_none_looks_like_a_card_number(bank: Bank) -> None:
+def test_ids_are_unique_and_unlike_card_numbers(bank: Bank) -> None:
     assert bank.transactions.transaction_id.is_unique
     assert bank.transactions.card_id.str.fullmatch(r"card-\d{9}").all()
     assert bank.transactions.card_id.nunique() == bank.plan.num_cards
@@ -156,13 +156,13 @@ def test_every_week_has_frauds_of_every_cause(bank: Bank) -> None:
 
     frauds = bank.transactions.merge(bank.truth, on="transaction_id")
     incidents = frauds.groupby("cause").incident_id.nunique()
-    # One a week each; only the last week's may begin too late to be seen.
+    # One incident per week and cause; that of the last week can start too late to be delivered.
     assert set(incidents.index) == set(CAUSES)
     assert (incidents >= NUM_DAYS // 7 - 1).all()
     assert (incidents <= NUM_DAYS // 7).all()
 
 
-def test_stolen_cards_pay_far_more_than_usual(bank: Bank) -> None:
+def test_stolen_cards_pay_large_amounts_for_days(bank: Bank) -> None:
     frauds = bank.frauds("stolen_card")
     assert ((frauds.amount / frauds.typical_amount).groupby(frauds.incident_id).median() > 3).all()
     spans = frauds.groupby("incident_id").event_time.agg(lambda times: times.max() - times.min())
@@ -182,7 +182,7 @@ def test_card_testing_is_a_burst_of_tiny_online_payments(bank: Bank) -> None:
     assert (frauds.amount > 2 * frauds.typical_amount).any()
 
 
-def test_takeovers_happen_while_the_owner_sleeps(bank: Bank) -> None:
+def test_takeovers_happen_at_unusual_hours_and_merchants(bank: Bank) -> None:
     frauds = bank.frauds("takeover")
     apart = (frauds.hour - frauds.typical_hour).abs()
     distance = apart.where(apart <= 12, 24 - apart)
@@ -193,7 +193,7 @@ def test_takeovers_happen_while_the_owner_sleeps(bank: Bank) -> None:
     assert sum(usual) < len(usual) / 4
 
 
-def test_compromised_merchants_repeat_what_cards_did_there(bank: Bank) -> None:
+def test_compromised_merchants_clone_payments_of_the_day_before(bank: Bank) -> None:
     frauds = bank.frauds("compromised_merchant")
     assert (frauds.groupby("incident_id").merchant_id.nunique() == 1).all()
     days = frauds.groupby("incident_id").event_time.agg(lambda times: times.max() - times.min())
@@ -201,12 +201,12 @@ def test_compromised_merchants_repeat_what_cards_did_there(bank: Bank) -> None:
     genuine = bank.transactions[~bank.transactions.transaction_id.isin(bank.truth.transaction_id)]
     pairs = frauds.merge(genuine, on=["card_id", "merchant_id"], suffixes=("", "_before"))
     day_before = (pairs.event_time.dt.normalize() - pairs.event_time_before.dt.normalize()).dt.days
-    # The original may be delivered late, after the last day, and then is not there.
+    # The original payment can be delivered after the last day and is missing then.
     assert pairs[day_before == 1].transaction_id.nunique() >= 0.9 * len(frauds)
     assert (frauds.amount / frauds.typical_amount).median() < 3
 
 
-def test_labels_come_after_the_event_on_their_own_day(bank: Bank) -> None:
+def test_labels_arrive_after_the_event_on_their_own_date(bank: Bank) -> None:
     both = bank.labels.merge(bank.transactions, on="transaction_id", suffixes=("", "_event"))
     assert len(both) == len(bank.labels)
     delay = both.label_time - both.event_time
@@ -219,17 +219,17 @@ def test_labels_come_after_the_event_on_their_own_day(bank: Bank) -> None:
     assert set(bank.transactions.transaction_id[old]) <= set(bank.labels.transaction_id)
 
 
-def test_truth_holds_exactly_the_frauds(bank: Bank) -> None:
-    said = set(bank.labels.transaction_id[bank.labels.is_fraud])
-    denied = set(bank.labels.transaction_id[~bank.labels.is_fraud])
+def test_truth_contains_exactly_the_frauds(bank: Bank) -> None:
+    labelled_fraud = set(bank.labels.transaction_id[bank.labels.is_fraud])
+    labelled_genuine = set(bank.labels.transaction_id[~bank.labels.is_fraud])
     frauds = set(bank.truth.transaction_id)
-    assert said <= frauds <= set(bank.transactions.transaction_id)
-    assert frauds.isdisjoint(denied)
+    assert labelled_fraud <= frauds <= set(bank.transactions.transaction_id)
+    assert frauds.isdisjoint(labelled_genuine)
     assert bank.truth.transaction_id.is_unique
     assert (bank.truth.cause != "").all()
 
 
-def test_some_rows_come_late(bank: Bank) -> None:
+def test_planned_share_of_rows_arrives_late(bank: Bank) -> None:
     days = pd.to_datetime(bank.transactions.business_date) - (
         bank.transactions.event_time.dt.normalize()
     )
@@ -237,7 +237,7 @@ def test_some_rows_come_late(bank: Bank) -> None:
     assert (days.dt.days > 0).mean() == pytest.approx(0.05, abs=0.015)
 
 
-def test_every_delivery_is_marked_and_has_one_file(bank: Bank) -> None:
+def test_every_delivery_has_a_marker_and_one_file(bank: Bank) -> None:
     out = Path(bank.plan.out)
     dates = {str(day) for day in bank.plan.days}
     assert {marker.name for marker in (out / "_complete").iterdir()} == dates
@@ -248,7 +248,7 @@ def test_every_delivery_is_marked_and_has_one_file(bank: Bank) -> None:
     assert "out" not in description
 
 
-def test_defects_are_as_many_and_as_planned(spark: SparkSession, bank: Bank) -> None:
+def test_planned_share_of_rows_has_each_defect(spark: SparkSession, bank: Bank) -> None:
     from jobs.simulation.deliveries import Defect, delivered_payments, transactions
 
     plan = replace(bank.plan, defect_share=0.3)
@@ -270,9 +270,7 @@ def test_defects_are_as_many_and_as_planned(spark: SparkSession, bank: Bank) -> 
     assert set(per_id.index) == set(bank.transactions.transaction_id)
 
 
-def test_running_again_leaves_one_copy_and_no_older_days(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_rerun_replaces_all_rows_and_days(spark: SparkSession, tmp_path: Path) -> None:
     from jobs.simulate import simulate
 
     plan = small_plan(tmp_path / "bank", num_cards=20, num_days=12)
@@ -284,7 +282,7 @@ def test_running_again_leaves_one_copy_and_no_older_days(
     assert not (Path(plan.out) / "_complete" / str(plan.last_day + timedelta(days=1))).exists()
 
 
-def test_ingest_reads_it_with_the_mapping_of_its_name(bank: Bank) -> None:
+def test_mapping_simulated_fits_the_columns(bank: Bank) -> None:
     from jobs.deliveries.mapping import load_mapping
 
     mapping = load_mapping("simulated")
@@ -297,7 +295,7 @@ def test_ingest_reads_it_with_the_mapping_of_its_name(bank: Bank) -> None:
     assert (Path(bank.plan.out) / marker).exists()
 
 
-def test_what_simulate_did_not_make_is_left_alone(spark: SparkSession, tmp_path: Path) -> None:
+def test_foreign_folder_is_refused_and_unchanged(spark: SparkSession, tmp_path: Path) -> None:
     from jobs.simulate import simulate
 
     (tmp_path / "accounts.csv").write_text("precious")
@@ -306,7 +304,9 @@ def test_what_simulate_did_not_make_is_left_alone(spark: SparkSession, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["accounts.csv"]
 
 
-def test_another_bank_is_left_alone(spark: SparkSession, tmp_path: Path) -> None:
+def test_folder_of_another_bank_is_refused_and_unchanged(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     from jobs.simulate import simulate
 
     plan = small_plan(tmp_path / "bank", num_cards=20, num_days=12)

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, those about a lake on a small one."""
+"""Every notebook runs from top to bottom; notebooks that read a lake run on a small one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST, NUM_DAYS, NUM_CARDS, NUM_ALERTS = date(2024, 1, 1), 56, 60, 5
 
 @pytest.fixture(scope="module")
 def finished_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bank's history, two models, and one night."""
+    """Return a lake with a bank's history, two models and one finished night."""
     from fraud_models.recipes import recipe
     from fraud_models.registry.mlflow_registry import CHAMPION
     from jobs import features, ingest, nightly, train
@@ -34,11 +34,11 @@ def finished_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
     from jobs.runtime.settings import load_settings
     from jobs.simulate import SimulationPlan, simulate
 
-    place = tmp_path_factory.mktemp("notebooks")
-    bank, last = str(place / "bank"), FIRST + timedelta(days=NUM_DAYS - 1)
+    folder = tmp_path_factory.mktemp("notebooks")
+    bank, last = str(folder / "bank"), FIRST + timedelta(days=NUM_DAYS - 1)
     simulate(spark, SimulationPlan(bank, NUM_CARDS, NUM_DAYS, seed=5, first_day=FIRST))
-    named = {"lake": str(place / "lake"), "alert_budget": NUM_ALERTS}
-    lake = Lake(spark, load_settings(None, named))
+    options = {"lake": str(folder / "lake"), "alert_budget": NUM_ALERTS}
+    lake = Lake(spark, load_settings(None, options))
     lake.create()
     with lease_nights(lake, Dates(FIRST, last - timedelta(days=1))) as night:
         ingest.run(night, Delivery(bank, "parquet", load_mapping("simulated")))
@@ -51,17 +51,19 @@ def finished_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
         version = train.register(lake, plan)
     open_registry(lake).set_alias(CHAMPION, version)
     nightly.run(lake, last)
-    return place / "lake"
+    return folder / "lake"
 
 
-def ran(path: Path) -> list[str]:
-    """Run a notebook; returns what its cells show."""
+def run_notebook(path: Path) -> list[str]:
+    """Run a notebook; return the outputs of its cells."""
     notebook = nbformat.read(path, as_version=4)
-    folder = {"metadata": {"path": str(path.parent)}}
-    done = NotebookClient(notebook, timeout=240, kernel_name="python3", resources=folder).execute()
+    resources = {"metadata": {"path": str(path.parent)}}
+    executed = NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources=resources
+    ).execute()
     return [
         str(output.get("data", output.get("text", "")))
-        for cell in done.cells
+        for cell in executed.cells
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
@@ -75,8 +77,8 @@ def reads_a_lake(path: Path) -> bool:
 @pytest.mark.parametrize(
     "path", [p for p in NOTEBOOKS if not reads_a_lake(p)], ids=lambda path: path.stem
 )
-def test_it_runs(path: Path) -> None:
-    assert ran(path)
+def test_notebook_without_lake_runs(path: Path) -> None:
+    assert run_notebook(path)
 
 
 @pytest.mark.spark
@@ -85,14 +87,14 @@ def test_it_runs(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in NOTEBOOKS if reads_a_lake(p)], ids=lambda path: path.stem
 )
-def test_it_runs_on_a_lake(
+def test_notebook_runs_on_a_small_lake(
     path: Path, finished_lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_LAKE", str(finished_lake))
     monkeypatch.setenv("FRAUD_ALERT_BUDGET", str(NUM_ALERTS))
-    shown = ran(path)
-    assert any("image/png" in text or "%" in text for text in shown)
+    outputs = run_notebook(path)
+    assert any("image/png" in text or "%" in text for text in outputs)
 
 
-def test_there_are_notebooks() -> None:
+def test_at_least_four_notebooks_read_a_lake() -> None:
     assert len([path for path in NOTEBOOKS if reads_a_lake(path)]) >= 4

@@ -1,9 +1,9 @@
-"""Copies of a row: inside a delivery, and against the nights around it.
+"""Duplicate rows: within a delivery, and against accepted rows of the nights around it.
 
-One shuffle by the key serves everything here: a window per key and night finds the copies of a
-delivery, a window per key folds the nights in order, so a range gives what its nights one by one
-would have given. What is kept per key is one entry per night, so a key that a million rows share
-costs a million rows in one task, but no more memory than any other.
+One shuffle by the key serves both. A window per key and night finds duplicates within a delivery.
+A window per key then processes the nights in order, so a range of nights gives the same result as
+its nights one by one. Memory per key is one entry per night: a key that a million rows share
+costs a million rows in one task, but no more memory than any other key.
 """
 
 from __future__ import annotations
@@ -11,84 +11,114 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from jobs.quality.rows.columns import (
+    CONTENT_HASH,
+    DUPLICATE_KEY,
+    DUPLICATE_KIND,
+    LABEL_HASH,
+    PASSES_RULES,
+)
+
+# Kinds of duplicates: within the delivery, and of a row that another night has accepted.
 IDENTICAL, CONFLICTING = "identical", "conflicting"
-EARLIER_IDENTICAL, EARLIER_CONFLICTING = "earlier identical", "earlier conflicting"
+IDENTICAL_TO_ACCEPTED, CONFLICTS_WITH_ACCEPTED = "identical to accepted", "conflicts with accepted"
+
+# Working columns of `mark_duplicates`, dropped at its end.
+_ALREADY_ACCEPTED = "already_accepted"
+_IS_FIRST = "is_first_of_night"
+_HAS_CONFLICT = "has_conflict"
+_CANDIDATE = "candidate"
+_CANDIDATES = "candidates_of_key"
 
 
-def content(*columns: str) -> Column:
-    """A fingerprint of these columns that tells a null from its absence."""
-    flags = [F.col(name).isNull() for name in columns]
-    return F.xxhash64(*(F.col(name) for name in columns), *flags)
+def content_hash(*columns: str) -> Column:
+    """Return a hash of these columns in which a null differs from every value."""
+    null_flags = [F.col(name).isNull() for name in columns]
+    return F.xxhash64(*(F.col(name) for name in columns), *null_flags)
 
 
-def judge_copies(rows: DataFrame, standing: DataFrame, late_days: int) -> DataFrame:
-    """Add `copy`: null for the row to accept, else which kind of copy it is.
+def mark_duplicates(rows: DataFrame, accepted_rows: DataFrame, late_days: int) -> DataFrame:
+    """Add `DUPLICATE_KIND`: null for the row to accept, else the kind of duplicate.
 
     Args:
-        rows: with `copy_key` (text), `business_date`, `content`, `told` and `passes` (row rules).
-            Copies of one delivery conflict when they differ in `content`, or in what they have
-            `told` beside it.
-        standing: accepted rows of other nights: `copy_key`, `business_date`, `content`.
-        late_days: how many nights before its own a row is compared with, and how many of those
-            after it that stand already.
+        rows: with `DUPLICATE_KEY`, `business_date`, `CONTENT_HASH`, `LABEL_HASH` and
+            `PASSES_RULES`. Duplicates within a delivery conflict if their `CONTENT_HASH` or
+            their `LABEL_HASH` differ. Duplicate rows that lack a label do not conflict.
+        accepted_rows: of other nights, with `DUPLICATE_KEY`, `business_date` and `CONTENT_HASH`.
+        late_days: number of nights before and after its own that a row is compared with. Of the
+            later nights only rows that are already accepted count.
     """
-    old = standing.select(
-        "copy_key", "business_date", "content", F.lit(True).alias("passes"),
-        F.lit(True).alias("stands"),
+    accepted = accepted_rows.select(
+        DUPLICATE_KEY, "business_date", CONTENT_HASH, F.lit(True).alias(PASSES_RULES),
+        F.lit(True).alias(_ALREADY_ACCEPTED),
     )  # fmt: skip
-    both = rows.withColumn("stands", F.lit(False)).unionByName(old, allowMissingColumns=True)
-    per_night = Window.partitionBy("copy_key", "business_date")
-    best_first = per_night.orderBy(F.desc("passes"), "content", F.col("told").desc_nulls_last())
-    judged = (
-        both.repartition("copy_key")
-        .withColumn("is_first", F.row_number().over(best_first) == 1)
-        .withColumn("conflicts", _differ("content", per_night) | _differ("told", per_night))
-        .withColumn("candidate", _candidate())
-        .withColumn("nights", F.collect_list("candidate").over(Window.partitionBy("copy_key")))
-        .withColumn("copy", _verdict(late_days))
-        .where(~F.col("stands"))
+    both = rows.withColumn(_ALREADY_ACCEPTED, F.lit(False)).unionByName(
+        accepted, allowMissingColumns=True
     )
-    return judged.drop("stands", "told", "is_first", "conflicts", "candidate", "nights")
+    per_night = Window.partitionBy(DUPLICATE_KEY, "business_date")
+    best_first = per_night.orderBy(
+        F.desc(PASSES_RULES), CONTENT_HASH, F.col(LABEL_HASH).desc_nulls_last()
+    )
+    per_key = Window.partitionBy(DUPLICATE_KEY)
+    has_conflict = _differs(CONTENT_HASH, per_night) | _differs(LABEL_HASH, per_night)
+    marked = (
+        both.repartition(DUPLICATE_KEY)
+        .withColumn(_IS_FIRST, F.row_number().over(best_first) == 1)
+        .withColumn(_HAS_CONFLICT, has_conflict)
+        .withColumn(_CANDIDATE, _candidate())
+        .withColumn(_CANDIDATES, F.collect_list(_CANDIDATE).over(per_key))
+        .withColumn(DUPLICATE_KIND, _duplicate_kind(late_days))
+        .where(~F.col(_ALREADY_ACCEPTED))
+    )
+    return marked.drop(
+        _ALREADY_ACCEPTED, LABEL_HASH, _IS_FIRST, _HAS_CONFLICT, _CANDIDATE, _CANDIDATES
+    )
 
 
-def _differ(name: str, among: WindowSpec) -> Column:
-    return F.coalesce(F.min(name).over(among) != F.max(name).over(among), F.lit(False))
+def _differs(name: str, window: WindowSpec) -> Column:
+    return F.coalesce(F.min(name).over(window) != F.max(name).over(window), F.lit(False))
 
 
 def _candidate() -> Column:
-    may_stand = F.col("passes") & F.col("is_first") & ~F.col("conflicts")
-    entry = F.struct("business_date", "content", "stands")
-    return F.when(may_stand | F.col("stands"), entry)
+    """Return one entry per key and night: the row that is, or can be, accepted; else null."""
+    can_be_accepted = F.col(PASSES_RULES) & F.col(_IS_FIRST) & ~F.col(_HAS_CONFLICT)
+    entry = F.struct("business_date", CONTENT_HASH, _ALREADY_ACCEPTED)
+    return F.when(can_be_accepted | F.col(_ALREADY_ACCEPTED), entry)
 
 
-def _verdict(late_days: int) -> Column:
-    others = F.when(F.size("nights") > 0, _accepted_around(late_days))
-    same = F.exists(others, lambda night: night["content"] == F.col("content"))
+def _duplicate_kind(late_days: int) -> Column:
+    others = F.when(F.size(_CANDIDATES) > 0, _accepted_nearby(late_days))
+    is_identical = F.exists(others, lambda night: night[CONTENT_HASH] == F.col(CONTENT_HASH))
     return (
-        F.when(F.col("conflicts"), F.lit(CONFLICTING))
-        .when(~F.col("is_first"), F.lit(IDENTICAL))
-        .when(F.size(others) > 0, F.when(same, EARLIER_IDENTICAL).otherwise(EARLIER_CONFLICTING))
+        F.when(F.col(_HAS_CONFLICT), F.lit(CONFLICTING))
+        .when(~F.col(_IS_FIRST), F.lit(IDENTICAL))
+        .when(
+            F.size(others) > 0,
+            F.when(is_identical, IDENTICAL_TO_ACCEPTED).otherwise(CONFLICTS_WITH_ACCEPTED),
+        )
     )
 
 
-def _accepted_around(late_days: int) -> Column:
-    """Nights of the key that were accepted and are near the row's own.
+def _accepted_nearby(late_days: int) -> Column:
+    """Return the entries of the key that other nights within `late_days` have accepted.
 
-    Nights are judged in their order, so of those after its own only such count as stand already.
+    Nights are processed in order. So of the nights after the row's own, only entries that are
+    already accepted count.
     """
 
     def is_near(night: Column, day: Column) -> Column:
         date = night["business_date"]
         before = (date < day) & (date >= F.date_sub(day, late_days))
         after = (date > day) & (date <= F.date_add(day, late_days))
-        return before | (after & night["stands"])
+        return before | (after & night[_ALREADY_ACCEPTED])
 
-    def add(accepted: Column, night: Column) -> Column:
-        taken = F.exists(accepted, lambda other: is_near(other, night["business_date"]))
-        return F.when(night["stands"] | taken, accepted).otherwise(
+    def accept(accepted: Column, night: Column) -> Column:
+        is_duplicate = F.exists(accepted, lambda other: is_near(other, night["business_date"]))
+        return F.when(night[_ALREADY_ACCEPTED] | is_duplicate, accepted).otherwise(
             F.concat(accepted, F.array(night))
         )
 
-    nights = F.sort_array("nights")
-    accepted = F.aggregate(nights, F.filter("nights", lambda night: night["stands"]), add)
+    nights = F.sort_array(_CANDIDATES)
+    already_accepted = F.filter(_CANDIDATES, lambda night: night[_ALREADY_ACCEPTED])
+    accepted = F.aggregate(nights, already_accepted, accept)
     return F.filter(accepted, lambda night: is_near(night, F.col("business_date")))

@@ -1,9 +1,9 @@
-"""What the quarantine keeps of a refused row: all its source columns as JSON, but no secrets.
+"""What the quarantine stores of a rejected row: all source columns as JSON, without card numbers.
 
-Card numbers are never stored: any value that is one keeps its last four digits, and in rows that
-were refused for one, or did not fit their header, so does every run of 13 to 19 digits. Of a
-pseudonymised source a record that does not fit its header, or may hold other rows, is withheld
-whole, for ids may stand in any of its columns.
+Card numbers are never stored. A value that is a card number keeps only its last four digits. In a
+row that was rejected for a card number, or that does not fit its header, every run of 13 to 19
+digits is masked the same way. If the source is pseudonymised, a record that does not fit its
+header or may contain other rows is withheld completely, because ids can be in any of its columns.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.deliveries.mapping import Mapping
+from jobs.deliveries.source import IS_MULTILINE, MALFORMED_RECORD, RAW
+from jobs.quality.rows.columns import LABEL_REASONS, REASONS
 from jobs.quality.rows.parsing import is_card_number
 from jobs.quality.rows.rules import Reason
 
@@ -23,35 +25,37 @@ _NESTED = (T.StructType, T.ArrayType, T.MapType)
 _WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType, T.DecimalType)
 
 
-def raw_of_refused(rows: DataFrame, mapping: Mapping) -> Column:
-    """`raw` of a judged row: null unless it, or its label, was refused."""
-    fields = rows.schema["raw"].dataType
+def raw_for_quarantine(rows: DataFrame, mapping: Mapping) -> Column:
+    """Return the source row as JSON; null if neither the row nor its label is quarantined."""
+    fields = rows.schema[RAW].dataType
     assert isinstance(fields, T.StructType)
-    refused = (F.size("reasons") > 0) | (F.size("label_reasons") > 0)
-    return F.when(refused, raw_json(fields, pseudonymised=bool(mapping.pseudonymise)))
+    is_quarantined = (F.size(REASONS) > 0) | (F.size(LABEL_REASONS) > 0)
+    return F.when(is_quarantined, raw_json(fields, pseudonymised=bool(mapping.pseudonymise)))
 
 
 def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:
-    """The source columns of a judged row as JSON."""
-    malformed = F.col("malformed_record").isNotNull()
-    unsure = malformed | F.col("of_many_lines")
-    risky = F.array_contains("reasons", Reason.CARD_NUMBER_IN_ID.code) | unsure
-    text = F.when(risky, _masked(fields, malformed)).otherwise(
-        _json(*(_shown(field).alias(field.name) for field in fields))
+    """Return the source columns of a validated row as JSON, masked or withheld where needed."""
+    is_malformed = F.col(MALFORMED_RECORD).isNotNull()
+    is_untrusted = is_malformed | F.col(IS_MULTILINE)
+    mask_all = F.array_contains(REASONS, Reason.CARD_NUMBER_IN_ID.code) | is_untrusted
+    text = F.when(mask_all, _masked_json(fields, is_malformed)).otherwise(
+        _json(*(_field_without_card_number(field).alias(field.name) for field in fields))
     )
     if not pseudonymised:
         return text
-    return F.when(unsure, F.lit(WITHHELD)).otherwise(text)
+    return F.when(is_untrusted, F.lit(WITHHELD)).otherwise(text)
 
 
-def _masked(fields: T.StructType, malformed: Column) -> Column:
-    """All columns as text (a number with a mask in it is none), without runs of digits."""
-    columns = [_without_runs(_shown(field)).alias(field.name) for field in fields]
-    whole = _without_runs(F.col("malformed_record")).alias("_malformed_record")
-    return F.when(malformed, _json(*columns, whole)).otherwise(_json(*columns))
+def _masked_json(fields: T.StructType, is_malformed: Column) -> Column:
+    """Return all columns as JSON strings with digit runs masked: a masked number is not JSON."""
+    columns = [
+        _mask_digit_runs(_field_without_card_number(field)).alias(field.name) for field in fields
+    ]
+    record = _mask_digit_runs(F.col(MALFORMED_RECORD)).alias("_malformed_record")
+    return F.when(is_malformed, _json(*columns, record)).otherwise(_json(*columns))
 
 
-def _without_runs(value: Column) -> Column:
+def _mask_digit_runs(value: Column) -> Column:
     return F.regexp_replace(value.cast("string"), _DIGIT_RUN, "****$1")
 
 
@@ -59,14 +63,15 @@ def _json(*columns: Column) -> Column:
     return F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})
 
 
-def _shown(field: T.StructField) -> Column:
-    value = F.col("raw").getField(field.name)
+def _field_without_card_number(field: T.StructField) -> Column:
+    """Return the value of a source column, masked if it is a card number."""
+    value = F.col(RAW).getField(field.name)
     if isinstance(field.dataType, _NESTED):
-        # What stands where in it nobody knows: it is shown as text, and without runs of digits.
-        return _without_runs(F.to_json(value))
+        # A nested value can contain a card number anywhere, so mask every digit run.
+        return _mask_digit_runs(F.to_json(value))
     shown = value.cast("string")
     if isinstance(field.dataType, _NUMBERS_WITH_FRACTIONS):
-        # Of what is too large for it nothing is asked.
+        # Null for a number with more than 38 digits, which cannot be a card number.
         text = value.try_cast("decimal(38,0)").cast("string")
     elif isinstance(field.dataType, (T.StringType, *_WHOLE)):
         text = shown

@@ -1,13 +1,11 @@
-"""From source rows to judged rows: parse, test, compare copies, and keep why.
+"""Validate source rows: parse, apply the row rules, find duplicates, keep every reason.
 
-The columns made here are the ones that the rules speak of. Nothing is dropped: a judged frame
-has exactly the rows of its delivery, with empty `reasons` for the accepted ones, and is written
-aside once; what is published are selections of it.
+The columns made here are those that the rules read. No row is dropped: the validated frame has
+exactly the rows of the delivery, and accepted rows have empty `reasons`. The frame is staged
+once, and the published tables are selections of it.
 """
 
 from __future__ import annotations
-
-from datetime import date
 
 from pydantic import SecretStr
 from pyspark.sql import Column, DataFrame
@@ -17,139 +15,162 @@ from pyspark.sql import types as T
 from feature_defs.sources import TRANSACTIONS
 from jobs.deliveries.mapping import Mapping
 from jobs.deliveries.pseudonyms import pseudonym
-from jobs.deliveries.source import SourceTable, quoted, source_types
+from jobs.deliveries.source import RAW, SourceTable, quoted, source_types
 from jobs.lake.dates import Dates
 from jobs.quality.rows import parsing
+from jobs.quality.rows.columns import (
+    ACCEPTED,
+    AMOUNT_IS_FINITE,
+    AMOUNT_IS_NUMBER,
+    CONTENT_HASH,
+    DUPLICATE_KEY,
+    DUPLICATE_KIND,
+    HAS_INVALID_ATTRIBUTE,
+    HAS_VALID_BUSINESS_DATE,
+    LABEL_HASH,
+    LABEL_REASONS,
+    LABEL_SOURCE,
+    PASSES_RULES,
+    REASONS,
+    local_time_flag,
+    presence_flag,
+)
 from jobs.quality.rows.duplicates import (
     CONFLICTING,
-    EARLIER_CONFLICTING,
-    EARLIER_IDENTICAL,
+    CONFLICTS_WITH_ACCEPTED,
     IDENTICAL,
-    content,
-    judge_copies,
+    IDENTICAL_TO_ACCEPTED,
+    content_hash,
+    mark_duplicates,
 )
-from jobs.quality.rows.labels import with_label
+from jobs.quality.rows.labels import with_inline_label
 from jobs.quality.rows.parsing import raw_column
-from jobs.quality.rows.quarantine import raw_of_refused
+from jobs.quality.rows.quarantine import raw_for_quarantine
 from jobs.quality.rows.rules import (
     IDS,
     Reason,
-    reason,
-    reasons,
+    failed_reasons,
+    reason_if,
     transaction_rules,
 )
 
-# What tells two transactions of one id apart, beside their attributes.
+# Columns that conflicting duplicates of one transaction id differ in, beside the attributes.
 CONTENT = ("event_time", "card_id", "merchant_id", "amount")
 
 
-def of_dates(raw: DataFrame, table: SourceTable, mapping: Mapping, dates: Dates) -> DataFrame:
-    """The rows that belong to these dates, with `business_date`.
+def rows_for_dates(raw: DataFrame, table: SourceTable, mapping: Mapping, dates: Dates) -> DataFrame:
+    """Return the rows of these dates, with `business_date` and `HAS_VALID_BUSINESS_DATE`.
 
-    A row without a readable date belongs to the first of them.
+    A row without a valid date is assigned to the first of the dates.
     """
     types = source_types(raw)
     if table.business_date is not None:
-        read = parsing.day(raw_column(table.business_date), types[table.business_date])
-        readable = read.isNotNull()
+        parsed = parsing.parse_date(raw_column(table.business_date), types[table.business_date])
+        is_valid = parsed.isNotNull()
     else:
         name = mapping.transactions.columns.event_time
-        read = F.to_date(parsing.moment(raw_column(name), types[name], mapping.zone).value)
-        # What is wrong with the time is said by the rules for times.
-        readable = F.lit(True)
+        parsed = F.to_date(parsing.parse_time(raw_column(name), types[name], mapping.zone).value)
+        # The rules for event times report an invalid time.
+        is_valid = F.lit(True)
+    is_in_dates = F.col("business_date").between(dates.first, dates.last)
     return (
-        raw.withColumn("business_date", read)
-        .where(F.col("business_date").isNull() | F.col("business_date").between(*_ends(dates)))
-        .withColumn("business_date_readable", readable & F.lit(True))
+        raw.withColumn("business_date", parsed)
+        .where(F.col("business_date").isNull() | is_in_dates)
+        .withColumn(HAS_VALID_BUSINESS_DATE, is_valid & F.lit(True))
         .withColumn("business_date", F.coalesce("business_date", F.lit(dates.first)))
     )
 
 
-def _ends(dates: Dates) -> tuple[date, date]:
-    return dates.first, dates.last
-
-
-def pseudonymised(rows: DataFrame, columns: list[str], key: SecretStr | None) -> DataFrame:
-    """Replace ids inside `raw`, before anything else sees them."""
+def pseudonymise_ids(rows: DataFrame, columns: list[str], key: SecretStr | None) -> DataFrame:
+    """Replace the ids in these source columns by pseudonyms, before any other step."""
     if not columns:
         return rows
-    assert key is not None, "check_ready makes sure of the key"
+    assert key is not None, "check_ready requires the key"
     types = source_types(rows)
-    raw = F.col("raw")
+    raw = F.col(RAW)
     for name in columns:
-        text = parsing.identifier(raw_column(name), types[name])
+        text = parsing.parse_id(raw_column(name), types[name])
         raw = raw.withField(quoted(name), pseudonym(text, key))
-    return rows.withColumn("raw", raw)
+    return rows.withColumn(RAW, raw)
 
 
-def judged_transactions(
-    rows: DataFrame, standing: DataFrame, mapping: Mapping, late_days: int
+def validated_transactions(
+    rows: DataFrame, accepted_rows: DataFrame, mapping: Mapping, late_days: int
 ) -> DataFrame:
-    """Every row of the delivery with its columns in our types, its `reasons` and its label.
+    """Return every row of the delivery with our columns, its `REASONS` and its label.
 
     Args:
-        rows: from `of_dates`.
-        standing: `transactions` of the `late_days` nights around.
-        mapping: what the columns mean.
-        late_days: how late an event may come.
+        rows: from `rows_for_dates`.
+        accepted_rows: rows of the table `transactions` of the `late_days` nights around.
+        mapping: the mapping of the delivery.
+        late_days: maximum age of an event at its business date, in days.
     """
     types = source_types(rows)
     attributes = tuple(mapping.transactions.attributes)
-    parsed = with_label(_parsed(rows, mapping, types), mapping, types)
-    told = parsed.withColumn("reasons", reasons(transaction_rules(mapping, late_days)))
-    known = [name for name in attributes if name in standing.columns]
-    others = standing.select(*CONTENT, "transaction_id", "business_date", *known)
-    for name in set(attributes) - set(known):
-        others = others.withColumn(name, F.lit(None).cast(parsed.schema[name].dataType))
-    judged = judge_copies(
-        told.withColumn("copy_key", _key_or_own("transaction_id"))
-        .withColumn("content", content(*CONTENT, *attributes))
-        # Of labels that contradict each other none is better than the other; none contradicts none.
-        .withColumn(
-            "told", F.when(F.col("is_fraud").isNotNull(), content("is_fraud", "label_time"))
-        )
-        .withColumn("passes", F.size("reasons") == 0),
-        others.select(
-            F.col("transaction_id").alias("copy_key"),
-            "business_date",
-            content(*CONTENT, *attributes).alias("content"),
-        ),
+    parsed = with_inline_label(_parsed(rows, mapping, types), mapping, types)
+    checked = parsed.withColumn(REASONS, failed_reasons(transaction_rules(mapping, late_days)))
+    label_hash = content_hash("is_fraud", "label_time")
+    marked = mark_duplicates(
+        checked.withColumn(DUPLICATE_KEY, _key_or_unique("transaction_id"))
+        .withColumn(CONTENT_HASH, content_hash(*CONTENT, *attributes))
+        # Conflicting labels cannot be ranked. A row without a label does not conflict.
+        .withColumn(LABEL_HASH, F.when(F.col("is_fraud").isNotNull(), label_hash))
+        .withColumn(PASSES_RULES, F.size(REASONS) == 0),
+        _accepted_keys(accepted_rows, parsed, attributes),
         late_days,
     )
-    copies = F.array_compact(
+    columns = [column.name for column in TRANSACTIONS.columns if column.name != "ingest_time"]
+    label_columns = ["is_fraud", "label_time", LABEL_SOURCE, LABEL_REASONS]
+    return (
+        marked.withColumn(REASONS, F.concat(REASONS, _duplicate_reasons()))
+        .withColumn(ACCEPTED, F.size(REASONS) == 0)
+        .withColumn(RAW, raw_for_quarantine(rows, mapping))
+        .select(*columns, *attributes, *label_columns, ACCEPTED, REASONS, RAW)
+    )
+
+
+def _accepted_keys(
+    accepted_rows: DataFrame, parsed: DataFrame, attributes: tuple[str, ...]
+) -> DataFrame:
+    """Return key, date and content hash of accepted rows; a missing attribute counts as null."""
+    existing = [name for name in attributes if name in accepted_rows.columns]
+    rows = accepted_rows.select(*CONTENT, "transaction_id", "business_date", *existing)
+    for name in set(attributes) - set(existing):
+        rows = rows.withColumn(name, F.lit(None).cast(parsed.schema[name].dataType))
+    return rows.select(
+        F.col("transaction_id").alias(DUPLICATE_KEY),
+        "business_date",
+        content_hash(*CONTENT, *attributes).alias(CONTENT_HASH),
+    )
+
+
+def _duplicate_reasons() -> Column:
+    kind = F.col(DUPLICATE_KIND)
+    return F.array_compact(
         F.array(
-            reason(Reason.IDENTICAL_DUPLICATE, F.col("copy") == IDENTICAL),
-            reason(
-                Reason.CONFLICTING_DUPLICATE,
-                F.col("copy").isin(CONFLICTING, EARLIER_CONFLICTING),
+            reason_if(Reason.IDENTICAL_DUPLICATE, kind == IDENTICAL),
+            reason_if(
+                Reason.CONFLICTING_DUPLICATE, kind.isin(CONFLICTING, CONFLICTS_WITH_ACCEPTED)
             ),
-            reason(Reason.DUPLICATE, F.col("copy") == EARLIER_IDENTICAL),
+            reason_if(Reason.DUPLICATE, kind == IDENTICAL_TO_ACCEPTED),
         )
     )
-    ours = [column.name for column in TRANSACTIONS.columns if column.name != "ingest_time"]
-    labels = ["is_fraud", "label_time", "label_source", "label_reasons"]
-    return (
-        judged.withColumn("reasons", F.concat("reasons", copies))
-        .withColumn("accepted", F.size("reasons") == 0)
-        .withColumn("raw", raw_of_refused(rows, mapping))
-        .select(*ours, *attributes, *labels, "accepted", "reasons", "raw")
-    )
 
 
-def _key_or_own(name: str) -> Column:
-    """The id, or something that no other row has: rows without an id are no copies."""
-    own = F.concat(F.lit("\0"), F.monotonically_increasing_id().cast("string"))
-    return F.coalesce(F.col(name), own)
+def _key_or_unique(name: str) -> Column:
+    """Return the id, or a unique key for a row without one: such rows are not duplicates."""
+    unique = F.concat(F.lit("\0"), F.monotonically_increasing_id().cast("string"))
+    return F.coalesce(F.col(name), unique)
 
 
 def _parsed(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> DataFrame:
     columns = mapping.transactions.columns
-    happened = parsing.moment(
+    event_time = parsing.parse_time(
         raw_column(columns.event_time), types[columns.event_time], mapping.zone
     )
-    amount = parsing.amount(raw_column(columns.amount), types[columns.amount])
+    amount = parsing.parse_amount(raw_column(columns.amount), types[columns.amount])
     attributes = {
-        name: parsing.number(raw_column(name), types[name])
+        name: parsing.parse_number(raw_column(name), types[name])
         if kind == "numeric"
         else raw_column(name).cast("string")
         for name, kind in mapping.transactions.attributes.items()
@@ -157,27 +178,33 @@ def _parsed(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> 
     return rows.withColumns(
         {
             **{
-                name: parsing.identifier(raw_column(source), types[source])
+                name: parsing.parse_id(raw_column(source), types[source])
                 for name in IDS
                 for source in [getattr(columns, name)]
             },
-            "event_time": happened.value,
-            "event_time_given": happened.given,
-            "event_time_exists": happened.exists,
+            "event_time": event_time.value,
+            presence_flag("event_time"): event_time.is_present,
+            local_time_flag("event_time"): event_time.local_time_exists,
             "amount": amount.value,
-            "amount_given": amount.given,
-            "amount_is_number": amount.is_number,
-            "amount_is_finite": amount.is_finite,
+            presence_flag("amount"): amount.is_present,
+            AMOUNT_IS_NUMBER: amount.is_number,
+            AMOUNT_IS_FINITE: amount.is_finite,
             **attributes,
-            "attribute_unparsable": _unparsable(attributes, mapping, types),
+            HAS_INVALID_ATTRIBUTE: _has_invalid_attribute(attributes, mapping, types),
         }
     )
 
 
-def _unparsable(read: dict[str, Column], mapping: Mapping, types: dict[str, T.DataType]) -> Column:
-    """A numeric attribute of text that is there and no number; NaN in a number is an absence."""
-    wrong = F.lit(False)
+def _has_invalid_attribute(
+    parsed: dict[str, Column], mapping: Mapping, types: dict[str, T.DataType]
+) -> Column:
+    """Return whether the text of a numeric attribute is present but not a number.
+
+    NaN in a numeric source column counts as missing.
+    """
+    any_invalid = F.lit(False)
     for name, kind in mapping.transactions.attributes.items():
         if kind == "numeric" and isinstance(types[name], T.StringType):
-            wrong = wrong | (parsing.given(raw_column(name), types[name]) & read[name].isNull())
-    return wrong
+            present = parsing.is_present(raw_column(name), types[name])
+            any_invalid = any_invalid | (present & parsed[name].isNull())
+    return any_invalid

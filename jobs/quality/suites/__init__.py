@@ -1,1 +1,1 @@
-"""What each gate expects of each table: one file per table."""
+"""The expectations of each gate: one file per table."""

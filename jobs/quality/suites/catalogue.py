@@ -1,4 +1,4 @@
-"""Every expectation of every gate, with the default settings: for the README and for its tests."""
+"""All expectations of all gates with default settings, for the README and its tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from jobs.quality.suites import features, model, monitor, scores, transactions
 
 
 def all_expectations() -> dict[str, list[Expectation]]:
-    """By gate, in the order of the night; `monitor` comes last, for it stops nothing."""
+    """Return the expectations by gate, in the order of the night.
+
+    `monitor` comes last, because it cannot stop a night.
+    """
     return {
         transactions.GATE: [*transactions.schema_expectations(), *transactions.expectations()],
         features.SUITE.gate: [

@@ -1,4 +1,4 @@
-"""The part of gate 1 that looks at accepted labels."""
+"""The part of gate 1 that checks accepted labels."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from pyspark.sql import functions as F
 
 from feature_defs.sources import LABELS as SOURCE
 from jobs.lake.tables import LABELS
-from jobs.quality.expectations import none_of, required
+from jobs.quality.expectations import must_be_zero, required_columns
 from jobs.quality.gate import Expectation
-from jobs.quality.row_counts import NIGHT, Counted, Profile, copies
+from jobs.quality.row_counts import NIGHT, NightFacts, Profile, count_duplicates
 
-# A night's facts hold transactions too, so a label's go by names of their own.
+# The facts of a night also cover transactions, so the names of label facts have a prefix.
 PREFIX = "label_"
 
 
-def counted(labels: DataFrame) -> list[Counted]:
-    """Facts per night of accepted labels: nulls in one pass, keys in one shuffle."""
-    names = required(LABELS)
-    own = labels.select(NIGHT, *(F.col(name).alias(PREFIX + name) for name in names))
-    nulls = Profile(required=[PREFIX + name for name in names])
-    return [nulls.of(own), copies(labels, SOURCE.key, "label_copies")]
+def compute_facts(labels: DataFrame) -> list[NightFacts]:
+    """Return facts per night of accepted labels: nulls in one pass, duplicates in one shuffle."""
+    names = required_columns(LABELS)
+    prefixed = labels.select(NIGHT, *(F.col(name).alias(PREFIX + name) for name in names))
+    nulls = Profile(required_columns=[PREFIX + name for name in names])
+    return [nulls.compute(prefixed), count_duplicates(labels, SOURCE.key, "label_duplicates")]
 
 
-def nothing_counted() -> list[Counted]:
-    """The same facts of nights without labels, for which nobody has to look."""
-    missing = {f"{PREFIX}{name}_missing": 0 for name in required(LABELS)}
-    return [Counted({}, {**missing, "label_copies": 0})]
+def facts_without_labels() -> list[NightFacts]:
+    """Return the same facts for nights without labels; this needs no pass over data."""
+    missing = {f"{PREFIX}{name}_missing": 0 for name in required_columns(LABELS)}
+    return [NightFacts({}, {**missing, "label_duplicates": 0})]
 
 
 def expectations() -> list[Expectation]:
-    """What holds for accepted labels, whatever the rules have let through."""
+    """Return the expectations on accepted labels, which do not rely on the row rules."""
     return [
-        none_of(
-            "label_copies",
+        must_be_zero(
+            "label_duplicates",
             "label_keys_unique",
-            "A label stands once for its transaction, moment and source.",
+            "Labels are unique per transaction, label time and source.",
             "conservation",
-            "{label_copies} rows more than keys",
+            "{label_duplicates} duplicate rows",
         ),
         *(
-            none_of(
+            must_be_zero(
                 f"{PREFIX}{name}_missing",
                 f"{PREFIX}{name}_given",
-                f"Every label has its {name}.",
+                f"The {name} of a label is never null.",
                 "schema",
-                f"{{{PREFIX}{name}_missing}} rows without",
+                f"{{{PREFIX}{name}_missing}} labels without {name}",
             )
-            for name in required(LABELS)
+            for name in required_columns(LABELS)
         ),
     ]

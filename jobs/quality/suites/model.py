@@ -1,7 +1,7 @@
-"""Gate 3: may a model go into service? One row of facts: two evaluations, side by side.
+"""Gate 3: may a model become champion? One row of facts compares two evaluations.
 
-The incumbent is the champion, or the isolation forest before there is one. A figure that is
-missing or NaN on either side cannot decide, which is a no.
+The incumbent is the champion, or the isolation forest while there is no champion. If a metric is
+missing or NaN on either side, the comparison fails.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import great_expectations.expectations as gxe
 
-from fraud_models.registry.promotion import JUDGED, margins
-from jobs.quality.expectations import none_of
+from fraud_models.registry.promotion import COMPARED_METRICS, margins
+from jobs.quality.expectations import must_be_zero
 from jobs.quality.gate import Expectation, GateResult, validate
 from jobs.quality.overrides import GATES
 
@@ -21,20 +21,20 @@ GATE = GATES["promote"]
 
 
 def expectations() -> list[Expectation]:
-    """Over the one row of `facts`."""
+    """Return the expectations on the one row of `facts` and `sample_facts`."""
     return [
-        none_of(
-            "rows_apart",
+        must_be_zero(
+            "row_count_difference",
             "same_rows",
-            "Both were judged on as many rows.",
+            "Both models were evaluated on the same number of rows.",
             "conservation",
-            "{num_transactions} rows, {incumbent_num_transactions} of the incumbent",
+            "{num_transactions} rows, {incumbent_num_transactions} for the incumbent",
         ),
         Expectation(
             "out_of_sample",
-            "The model has seen none of the nights that it is judged on.",
+            "The model was not trained on any night of its evaluation.",
             gxe.ExpectColumnValuesToBeBetween(column="days_unseen", min_value=0),
-            "trained as of {as_of}, judged from {judged_from} on",
+            "trained as of {as_of}, evaluated from {evaluated_from}",
             kind="model",
         ),
         *(
@@ -42,10 +42,10 @@ def expectations() -> list[Expectation]:
                 f"{name}_at_least_incumbent",
                 f"{name} is at least the incumbent's on the same rows.",
                 gxe.ExpectColumnValuesToBeBetween(column=f"{name}_margin", min_value=0),
-                f"{{{name}}} against {{incumbent_{name}}} of {{incumbent}}",
+                f"{{{name}}} compared with {{incumbent_{name}}} of {{incumbent}}",
                 kind="figures",
             )
-            for name in JUDGED
+            for name in COMPARED_METRICS
         ),
     ]
 
@@ -53,25 +53,31 @@ def expectations() -> list[Expectation]:
 def facts(
     figures: Mapping[str, Mapping[str, Any]], candidate: str, incumbent: str
 ) -> dict[str, Any]:
-    """The figures of both, by name, and by how much the candidate's are larger."""
+    """Return the metrics of both models, and the margins of the candidate over the incumbent."""
     ours, theirs = figures[candidate], figures[incumbent]
     rows, their_rows = ours.get("num_transactions"), theirs.get("num_transactions")
     return {
         "incumbent": incumbent,
-        "rows_apart": None if rows is None or their_rows is None else abs(rows - their_rows),
+        "row_count_difference": (
+            None if rows is None or their_rows is None else abs(rows - their_rows)
+        ),
         "num_transactions": rows,
         "incumbent_num_transactions": their_rows,
-        **{name: ours.get(name) for name in JUDGED},
-        **{f"incumbent_{name}": theirs.get(name) for name in JUDGED},
+        **{name: ours.get(name) for name in COMPARED_METRICS},
+        **{f"incumbent_{name}": theirs.get(name) for name in COMPARED_METRICS},
         **{f"{name}_margin": margin for name, margin in margins(ours, theirs).items()},
     }
 
 
-def sample_facts(as_of: date, judged_from: date) -> dict[str, Any]:
-    """How many days lie between what the model learned from and what it is judged on."""
-    return {"as_of": as_of, "judged_from": judged_from, "days_unseen": (judged_from - as_of).days}
+def sample_facts(as_of: date, evaluated_from: date) -> dict[str, Any]:
+    """Return the number of days from the end of the training data to the evaluated nights."""
+    return {
+        "as_of": as_of,
+        "evaluated_from": evaluated_from,
+        "days_unseen": (evaluated_from - as_of).days,
+    }
 
 
-def judge(row: Mapping[str, Any]) -> GateResult:
-    """The gate over both parts of the facts."""
+def run_checks(row: Mapping[str, Any]) -> GateResult:
+    """Run the gate on one row with both parts of the facts."""
     return validate(GATE, expectations(), [row])

@@ -1,7 +1,7 @@
-"""What `monitor` expects of a published night beside those before it; it can only warn.
+"""The checks of `monitor`: compare a published night with the nights before it. They only warn.
 
-One row of facts, made of the job's figures; what could not be measured is unknown, and its check
-is not applicable.
+There is one row of facts, made from the job's figures. If a metric could not be measured, its fact
+is missing and its check is not applicable.
 """
 
 from __future__ import annotations
@@ -13,55 +13,59 @@ from typing import Any
 import great_expectations.expectations as gxe
 
 from jobs.quality.drift import NOT_APPLICABLE, SHIFTED
-from jobs.quality.expectations import none_of, warning
+from jobs.quality.expectations import as_warning, must_be_zero
 from jobs.quality.gate import Expectation, GateResult, validate
 
 GATE = "monitor"
-# Observed tails further than this from the expected share, by chance and by factor, warn.
+# A share of high scores warns if it differs from the expected share by more than this many standard
+# deviations and by more than this factor.
 TAIL_DEVIATIONS, TAIL_FACTOR = 3.0, 2.0
 ALERT_FACTOR = 2.0
 
 
 def expectations(figures: Mapping[str, Any] | None = None) -> list[Expectation]:
-    """Over the one row of `facts`; the figures say why a check is not applicable."""
-    why = {name: str(group.get("why", "")) for name, group in (figures or {}).items()}
+    """Return the expectations on the one row of `facts`.
+
+    The figures contain the reason why a check is not applicable.
+    """
+    reasons = {name: str(group.get("why", "")) for name, group in (figures or {}).items()}
     return [
-        _drift("features", "feature_drift", "No feature has shifted.", why),
-        _drift("scores", "score_drift", "Scores have not shifted.", why),
+        _drift("features", "feature_drift", "No feature has shifted.", reasons),
+        _drift("scores", "score_drift", "The scores have not shifted.", reasons),
         Expectation(
             "calibration",
-            "The tails of the scores hold what they should.",
+            "The share of high scores matches the calibration.",
             gxe.ExpectColumnValuesToBeBetween(column="tails_off", max_value=0),
             "{tails}",
             severity="warn",
             kind="drift",
-            unknown="undecided",
-            undecided=why.get("calibration", ""),
+            if_missing="not applicable",
+            missing_reason=reasons.get("calibration", ""),
         ),
         Expectation(
             "alert_volume",
-            "About as many alerts as on the nights before.",
+            "The number of alerts is within a factor of two of the nights before.",
             gxe.ExpectColumnValuesToBeBetween(
                 column="alert_factor", min_value=1 / ALERT_FACTOR, max_value=ALERT_FACTOR
             ),
-            "{num_alerts} alerts, {mean_before:.1f} on average before",
+            "{num_alerts} alerts, mean {mean_before:.1f} before",
             severity="warn",
             kind="volume",
-            unknown="undecided",
-            undecided=why.get("alerts", ""),
+            if_missing="not applicable",
+            missing_reason=reasons.get("alerts", ""),
         ),
-        warning(
-            none_of(
+        as_warning(
+            must_be_zero(
                 "late_rows",
                 "late_rows",
-                "No row came late for a night that was published.",
+                "No row arrived late for a published night.",
                 "volume",
             )
         ),
     ]
 
 
-def _drift(group: str, name: str, sentence: str, why: Mapping[str, str]) -> Expectation:
+def _drift(group: str, name: str, sentence: str, reasons: Mapping[str, str]) -> Expectation:
     return Expectation(
         name,
         sentence,
@@ -69,13 +73,13 @@ def _drift(group: str, name: str, sentence: str, why: Mapping[str, str]) -> Expe
         f"{{{group}_shifted}} shifted; highest PSI {{{group}_psi:.3f}} ({{{group}_top}})",
         severity="warn",
         kind="drift",
-        unknown="undecided",
-        undecided=why.get(group) or "The night has no rows.",
+        if_missing="not applicable",
+        missing_reason=reasons.get(group) or "The night has no rows.",
     )
 
 
 def facts(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures in the form that expectations look at."""
+    """Return the figures as the one row of facts that the expectations check."""
     return {
         **_drift_facts("features", figures["features"]),
         **_drift_facts("scores", figures["scores"]),
@@ -85,23 +89,23 @@ def facts(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def judge(figures: Mapping[str, Any]) -> GateResult:
-    """The figures as checks that can only warn."""
+def run_checks(figures: Mapping[str, Any]) -> GateResult:
+    """Check the figures; every check can only warn."""
     return validate(GATE, expectations(figures), [facts(figures)])
 
 
 def _drift_facts(group: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    known = {
+    measured = {
         column: entry["psi"]
         for column, entry in figures["columns"].items()
         if entry["psi"] is not None
     }
-    top = max(known, key=lambda column: known[column], default=None)
-    shifted = sum(psi > SHIFTED for psi in known.values())
+    top = max(measured, key=lambda column: measured[column], default=None)
+    shifted = sum(psi > SHIFTED for psi in measured.values())
     return {
-        f"{group}_psi": known[top] if top else None,
+        f"{group}_psi": measured[top] if top else None,
         f"{group}_top": top,
-        f"{group}_shifted": f"{shifted} of {len(known)}",
+        f"{group}_shifted": f"{shifted} of {len(measured)}",
     }
 
 
@@ -120,16 +124,16 @@ def _tail_facts(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tail_is_off(observed: int, expected: float) -> bool:
-    """Whether a count is off by chance's standards and by a factor, either way."""
-    far = abs(observed - expected) > TAIL_DEVIATIONS * math.sqrt(expected)
-    return far and not expected / TAIL_FACTOR <= observed <= expected * TAIL_FACTOR
+    """Return whether a count differs from the expected one by more than chance and a factor."""
+    is_significant = abs(observed - expected) > TAIL_DEVIATIONS * math.sqrt(expected)
+    return is_significant and not expected / TAIL_FACTOR <= observed <= expected * TAIL_FACTOR
 
 
 def _alert_facts(figures: Mapping[str, Any]) -> dict[str, Any]:
     if figures["status"] == NOT_APPLICABLE:
         return {"alert_factor": None, "num_alerts": None, "mean_before": None}
     num_alerts, mean = figures["num_alerts"], figures["mean_before"]
-    # After nights without any, one alert is no news.
+    # After nights without alerts, a single alert is not a change.
     quiet = num_alerts <= 1 and mean < 1
     factor = 1.0 if quiet or num_alerts == mean else num_alerts / mean if mean else math.inf
     return {"alert_factor": factor, "num_alerts": num_alerts, "mean_before": mean}

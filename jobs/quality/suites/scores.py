@@ -1,7 +1,8 @@
-"""Gate 4: scores may be published when each accepted transaction has exactly one sane score.
+"""Gate 4: scores may be published if each accepted transaction has exactly one valid score.
 
-Before anybody sees them, the cards that would pass the threshold are counted, without the cap of
-the budget: a broken model, or broken amounts, sends many times the usual cards over it, or none.
+Before publication, the gate counts the cards over the alert threshold, without the cap of the
+budget. A broken model, or broken amounts, puts many times the usual number of cards over the
+threshold, or none.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from datetime import date
 import great_expectations.expectations as gxe
 
 from jobs.lake.tables import SCORES
-from jobs.quality.expectations import at_least, at_most, factors, steady
+from jobs.quality.expectations import at_least, at_most, factors_to_median, within_factor_of_median
 from jobs.quality.gate import Expectation
 from jobs.quality.overrides import GATES
-from jobs.quality.row_counts import Counted, Profile
+from jobs.quality.row_counts import NightFacts, Profile
 from jobs.quality.staged_rows import StagedSuite
 
-# In nats: no likelihood comes near; what does is an infinity or no number.
+# In nats. Far above any real value; only infinity and NaN (counted as infinity) exceed it.
 LARGEST = 1e12
-# An attack may double the alerts, and must not be held back; this is more than an attack.
+# An attack can double the alerts and must not stop the night; this factor is far above that.
 WRONG_ALERT_VOLUME = 5.0
-# Versions are numbers kept as text; one that is none differs from all that are. That one is
-# missing is another check's to find.
+# Model versions are numbers stored as text. Text that is not a number becomes -1, which differs
+# from every version. A missing version stays null: another check reports it.
 MODEL_NUMBER = (
     "CASE WHEN model_version IS NOT NULL THEN coalesce(try_cast(model_version AS bigint), -1) END"
 )
@@ -34,26 +35,27 @@ def _expectations() -> list[Expectation]:
     return [
         Expectation(
             "one_model",
-            "One model has scored the whole night.",
+            "All scores of the night are from one model version.",
             gxe.ExpectColumnPairValuesToBeEqual(column_A="first_model", column_B="last_model"),
-            "models {first_model} to {last_model}",
+            "versions {first_model} to {last_model}",
             kind="model",
-            unknown="holds",
+            if_missing="pass",
         ),
         at_least("score", 0),
         at_most("score", 1),
         *(
-            form(column, bound)
+            template(column, bound)
             for column in ("reconstruction_error", "ranking_value")
-            for form, bound in ((at_least, -LARGEST), (at_most, LARGEST))
+            for template, bound in ((at_least, -LARGEST), (at_most, LARGEST))
         ),
         at_least("num_context_events", 0),
-        steady(
+        within_factor_of_median(
             "factor",
             "alert_volume",
-            "Between a fifth and five times the usual number of cards pass the threshold.",
+            "The number of cards over the threshold is between a fifth and five times the median "
+            "of the nights before.",
             WRONG_ALERT_VOLUME,
-            "{cards_over_threshold} cards pass the threshold, a median of {usual:g} before",
+            "{cards_over_threshold} cards over the threshold, median {median:g} before",
         ),
     ]
 
@@ -61,20 +63,20 @@ def _expectations() -> list[Expectation]:
 SUITE = StagedSuite(
     GATES["publish"],
     SCORES,
-    row_is="a score",
+    row_name="a score",
     profile=Profile(
-        ranged=("score", "reconstruction_error", "ranking_value", "num_context_events"),
-        # Numbers: the least of texts would be found by sorting the rows.
-        counted={f"{place}_model": f"{which}({MODEL_NUMBER})" for place, which in EXTREMES},
+        range_columns=("score", "reconstruction_error", "ranking_value", "num_context_events"),
+        # As numbers: Spark would sort all rows to find the least text.
+        aggregates={f"{name}_model": f"{which}({MODEL_NUMBER})" for name, which in EXTREMES},
     ),
-    own=_expectations,
+    further_expectations=_expectations,
 )
 
 
-def alert_volume(tonight: Mapping[date, int], history: Mapping[date, int]) -> Counted:
-    """The cards that pass the threshold, beside those of up to 28 nights before."""
-    beside = factors(tonight, history)
-    return Counted(
-        {day: {"cards_over_threshold": n, **beside[day]} for day, n in tonight.items()},
-        {"cards_over_threshold": 0, "factor": None, "usual": None},
+def alert_volume(tonight: Mapping[date, int], history: Mapping[date, int]) -> NightFacts:
+    """Return each night's cards over the threshold, compared with up to 28 nights before."""
+    factors = factors_to_median(tonight, history)
+    return NightFacts(
+        {day: {"cards_over_threshold": n, **factors[day]} for day, n in tonight.items()},
+        {"cards_over_threshold": 0, "factor": None, "median": None},
     )

@@ -1,7 +1,7 @@
-"""Gate 1: is a delivery whole, and are its accepted rows what the tables declare?
+"""Gate 1: is a delivery complete, and do its accepted rows fit the declared tables?
 
-Facts are one row per night, counted apart from each other: rows read in the source, rows
-accepted and refused in what was written aside.
+There is one row of facts per night. The counts are independent of each other: rows read are
+counted in the source, accepted and quarantined rows in what was staged.
 """
 
 from __future__ import annotations
@@ -19,57 +19,63 @@ from jobs.lake.dates import Dates
 from jobs.lake.tables import TRANSACTIONS
 from jobs.quality.delivery_counts import NightCounts
 from jobs.quality.expectations import (
+    as_warning,
     at_least,
     at_most,
-    factors,
-    given,
-    none_of,
-    required,
-    same_columns,
-    steady,
-    warning,
+    factors_to_median,
+    must_be_zero,
+    not_null,
+    required_columns,
+    schema_equals,
+    within_factor_of_median,
 )
 from jobs.quality.gate import Expectation, GateResult, validate
 from jobs.quality.overrides import GATES
-from jobs.quality.row_counts import Counted, Profile, columns, copies, nights
+from jobs.quality.row_counts import (
+    NightFacts,
+    Profile,
+    column_facts,
+    count_duplicates,
+    rows_of_facts,
+)
 from jobs.quality.rows.parsing import MAX_AMOUNT
 from jobs.quality.suites import labels
 
 GATE = GATES["ingest"]
-# A night of half or twice the usual rows is worth a look, one of a fifth or five times a stop.
+# Half or twice the median number of rows warns; a fifth or five times the median stops the night.
 ODD_VOLUME, WRONG_VOLUME = 2.0, 5.0
 
 
 def expectations(
     max_quarantined_share: float = 0.2, *, allow_empty: bool = False
 ) -> list[Expectation]:
-    """Over facts per night."""
+    """Return the expectations on facts per night."""
     return [
         *_conservation(allow_empty=allow_empty),
         Expectation(
             "quarantined_share",
-            f"At most {max_quarantined_share:.0%} of a night's rows are refused.",
+            f"At most {max_quarantined_share:.0%} of a night's rows are quarantined.",
             gxe.ExpectColumnValuesToBeBetween(
                 column="quarantined_share", max_value=max_quarantined_share
             ),
             "{rows_quarantined} of {rows_read} rows ({quarantined_share:.0%})",
         ),
-        none_of(
-            "copies",
+        must_be_zero(
+            "duplicates",
             "keys_unique",
-            "A transaction id stands once.",
+            "Transaction ids are unique.",
             "conservation",
-            "{copies} rows more than ids",
+            "{duplicates} duplicate rows",
         ),
-        *given(TRANSACTIONS),
+        *not_null(TRANSACTIONS),
         at_least("amount", -MAX_AMOUNT),
         at_most("amount", MAX_AMOUNT),
-        none_of(
-            "nights_off",
+        must_be_zero(
+            "nights_outside_run",
             "dates_in_range",
             "Every transaction belongs to a night of this run.",
             "conservation",
-            "nights that are none of this run's: {nights_off}",
+            "nights outside this run: {nights_outside_run}",
         ),
         *_volume(),
         *labels.expectations(),
@@ -78,82 +84,85 @@ def expectations(
 
 def _conservation(*, allow_empty: bool) -> list[Expectation]:
     checks = [
-        none_of(
+        must_be_zero(
             "rows_lost",
             "conservation",
             "Every row read is accepted or quarantined.",
             "conservation",
             "{rows_read} read, {rows_accepted} accepted, {rows_quarantined} quarantined",
         ),
-        none_of(
+        must_be_zero(
             "labels_lost",
             "label_conservation",
-            "Every label read is accepted, quarantined or dropped as told before.",
+            "Every label read is accepted, quarantined, or dropped as an identical duplicate.",
             "conservation",
             "{labels_read} labels read, {labels_accepted} accepted, "
             "{labels_quarantined} quarantined, {labels_dropped} dropped",
         ),
-        none_of(
-            "records_of_many_lines",
+        must_be_zero(
+            "multiline_records",
             "no_swallowed_rows",
-            "No record goes over several lines: it may hold rows that nobody has read.",
+            "No record spans several lines: it may contain rows that were not read.",
             "conservation",
-            "{records_of_many_lines} records, perhaps after a quote that is not closed; "
-            'a mapping with line_breaks = "allowed" vouches for fields of several lines',
+            "{multiline_records} records, perhaps after an unclosed quote; if fields of this "
+            'source really contain line breaks, set line_breaks = "allowed" in the mapping',
         ),
     ]
     if not allow_empty:
         rule = gxe.ExpectColumnValuesToBeBetween(column="rows_read", min_value=1)
-        checks.append(Expectation("rows_read", "A night has rows.", rule, "{rows_read} rows"))
+        checks.append(Expectation("rows_read", "The night has rows.", rule, "{rows_read} rows"))
     return checks
 
 
 def _volume() -> list[Expectation]:
-    words = "{rows_accepted} rows against a median of {usual:g}"
-    odd = steady(
+    template = "{rows_accepted} rows, median {median:g} before"
+    odd = within_factor_of_median(
         "factor",
         "volume",
-        "A night has between half and twice the rows of the nights before it.",
+        "The number of rows is between half and twice the median of the nights before.",
         ODD_VOLUME,
-        words,
+        template,
     )
-    wrong = steady(
+    wrong = within_factor_of_median(
         "factor",
         "volume_plausible",
-        "A night has between a fifth and five times the rows of the nights before it.",
+        "The number of rows is between a fifth and five times the median of the nights before.",
         WRONG_VOLUME,
-        words,
+        template,
     )
-    return [warning(odd), wrong]
+    return [as_warning(odd), wrong]
 
 
-def counted(transactions: DataFrame) -> list[Counted]:
-    """Facts per night of accepted transactions: one pass, and one shuffle for their ids."""
-    profile = Profile(("amount",), required(TRANSACTIONS))
-    return [profile.of(transactions), copies(transactions, SOURCE.key, "copies")]
+def compute_facts(transactions: DataFrame) -> list[NightFacts]:
+    """Return facts per night of accepted transactions: one pass, and one shuffle of their ids."""
+    profile = Profile(("amount",), required_columns(TRANSACTIONS))
+    return [
+        profile.compute(transactions),
+        count_duplicates(transactions, SOURCE.key, "duplicates"),
+    ]
 
 
-def judge(
+def run_checks(
     dates: Dates,
-    facts: Sequence[NightCounts],
-    counted: Sequence[Counted],
-    checks: Sequence[Expectation],
+    counts: Sequence[NightCounts],
+    facts: Sequence[NightFacts],
+    expectations: Sequence[Expectation],
 ) -> GateResult:
-    """The gate over per-night facts: one failing night fails it, by name."""
-    rows = nights(dates, (_told(facts), *counted))
-    return validate(GATE, checks, rows, "business_date")
+    """Run the gate on facts per night; a failed check names the failing nights."""
+    rows = rows_of_facts(dates, (_count_facts(counts), *facts))
+    return validate(GATE, expectations, rows, "business_date")
 
 
-def _told(facts: Sequence[NightCounts]) -> Counted:
-    by_night = {night.business_date: _of(night) for night in facts}
-    return Counted(by_night, _of(NightCounts(date.min)))
+def _count_facts(counts: Sequence[NightCounts]) -> NightFacts:
+    by_night = {night.business_date: _facts_of_night(night) for night in counts}
+    return NightFacts(by_night, _facts_of_night(NightCounts(date.min)))
 
 
-def _of(night: NightCounts) -> dict[str, Any]:
-    told = asdict(night)
-    del told["business_date"]
+def _facts_of_night(night: NightCounts) -> dict[str, Any]:
+    counts = asdict(night)
+    del counts["business_date"]
     return {
-        **told,
+        **counts,
         "quarantined_share": night.quarantined_share,
         "rows_lost": abs(night.rows_read - night.rows_accepted - night.rows_quarantined),
         "labels_lost": abs(
@@ -165,17 +174,20 @@ def _of(night: NightCounts) -> dict[str, Any]:
     }
 
 
-def volume(facts: Sequence[NightCounts], history: Mapping[date, int]) -> Counted:
-    """Each night's accepted rows beside those of up to 28 nights before it; none for no rows."""
-    accepted = {night.business_date: night.rows_accepted for night in facts if night.rows_read}
-    return Counted(factors(accepted, history), {"factor": None, "usual": None})
+def volume(counts: Sequence[NightCounts], history: Mapping[date, int]) -> NightFacts:
+    """Return each night's accepted rows compared with up to 28 nights before it.
+
+    A night without rows has no factor.
+    """
+    accepted = {night.business_date: night.rows_accepted for night in counts if night.rows_read}
+    return NightFacts(factors_to_median(accepted, history), {"factor": None, "median": None})
 
 
 def schema_expectations() -> list[Expectation]:
-    """Over facts of columns."""
-    return [same_columns(TRANSACTIONS.name)]
+    """Return the expectations on facts per column."""
+    return [schema_equals(TRANSACTIONS.name)]
 
 
-def judge_schema(found: Mapping[str, str], declared: Mapping[str, str]) -> GateResult:
-    """Whether the columns to be published are those declared; all differences are named."""
-    return validate(GATE, schema_expectations(), columns(found, declared), "column")
+def check_schema(found: Mapping[str, str], declared: Mapping[str, str]) -> GateResult:
+    """Check that the columns to publish are those declared; list all differences."""
+    return validate(GATE, schema_expectations(), column_facts(found, declared), "column")

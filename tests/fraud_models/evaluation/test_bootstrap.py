@@ -1,4 +1,4 @@
-"""Cards and nights drawn again, and figures of counts in bins."""
+"""Bootstrap weights of cards and nights, and metrics of binned counts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ rows = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_siz
 
 
 @given(rows)
-def test_figures_of_counts_are_those_of_rows(drawn: list[tuple[int, bool]]) -> None:
-    bins = np.array([place for place, _ in drawn])
+def test_metrics_of_binned_counts_equal_sklearn(drawn: list[tuple[int, bool]]) -> None:
+    bins = np.array([score_bin for score_bin, _ in drawn])
     frauds = np.array([fraud for _, fraud in drawn])
     positives, negatives = (
         np.bincount(bins[side], minlength=7).astype(float) for side in (frauds, ~frauds)
@@ -39,7 +39,7 @@ def test_figures_of_counts_are_those_of_rows(drawn: list[tuple[int, bool]]) -> N
         assert np.isnan(area)
 
 
-def test_a_card_counts_as_a_poisson_variable_that_its_id_decides() -> None:
+def test_card_weights_are_poisson_and_depend_on_the_hash_only() -> None:
     hashes = np.random.default_rng(3).integers(-(2**63), 2**63 - 1, 20_000)
     weights = bootstrap.card_weights(hashes, 40)
     assert (weights[:, 0] == 1).all()
@@ -53,19 +53,19 @@ def test_a_card_counts_as_a_poisson_variable_that_its_id_decides() -> None:
     assert (bootstrap.card_weights(hashes[shuffled], 40) == weights[shuffled]).all()
 
 
-def test_neighbouring_hashes_are_not_alike() -> None:
+def test_card_weights_of_neighbouring_hashes_are_uncorrelated() -> None:
     weights = bootstrap.card_weights(np.arange(5000), 21)[:, 1:].astype(float)
     assert np.abs(np.corrcoef(weights.T) - np.eye(20)).max() < 0.08
     assert abs(np.corrcoef(weights[:-1, 0], weights[1:, 0])[0, 1]) < 0.08
 
 
-def test_nights_are_drawn_as_often_as_there_are() -> None:
+def test_night_weights_sum_to_the_number_of_nights() -> None:
     drawn = bootstrap.night_weights(week_from(date(2024, 1, 1)), 100)
     assert (drawn[0] == 1).all() and (drawn.sum(axis=1) == 7).all()
     assert len({tuple(row) for row in drawn.tolist()}) > 90
 
 
-def test_weeks_are_not_drawn_in_step() -> None:
+def test_night_weights_of_different_weeks_are_uncorrelated() -> None:
     weeks = [week_from(date(2024, 1, day)) for day in (1, 8, 8)]
     one, other, again = (bootstrap.night_weights(week, 200) for week in weeks)
     assert np.array_equal(other, again)
@@ -76,7 +76,7 @@ def week_from(first: date) -> list[date]:
     return [first + timedelta(days=number) for number in range(7)]
 
 
-def test_intervals_are_around_the_exact_figure() -> None:
+def test_interval_is_centred_on_the_exact_metric() -> None:
     replicates = np.concatenate([[0.50], np.linspace(0.40, 0.60, 201)])
     assert bootstrap.interval(0.52, replicates) == pytest.approx((0.425, 0.615))
     undefined = np.full(200, np.nan)
@@ -84,10 +84,10 @@ def test_intervals_are_around_the_exact_figure() -> None:
     assert bootstrap.interval(0.5, np.concatenate([[0.5], undefined])) is None
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    """The mean of one number per card, over and over: 95 % intervals hold it nearly that often."""
+def test_interval_covers_the_true_mean_at_its_nominal_rate() -> None:
+    """Bootstrap the mean of one value per card: 95 % intervals mostly contain the true mean."""
     rng = np.random.default_rng(8)
-    held = 0
+    num_covered = 0
     for _ in range(200):
         hashes = rng.integers(-(2**63), 2**63 - 1, 120)
         values = rng.exponential(1.0, 120)
@@ -95,11 +95,11 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         means = (weights * values[:, None]).sum(axis=0) / weights.sum(axis=0)
         found = bootstrap.interval(float(values.mean()), means)
         assert found is not None
-        held += found[0] <= 1.0 <= found[1]
-    assert 170 <= held <= 200
+        num_covered += found[0] <= 1.0 <= found[1]
+    assert 170 <= num_covered <= 200
 
 
-def test_the_sample_itself_and_copies_of_cards() -> None:
+def test_resampled_card_precision_counts_copies_of_cards() -> None:
     def night(*events: tuple[str, float, bool, str]) -> pd.DataFrame:
         return pd.DataFrame(events, columns=["card_id", "score", "is_fraud", "transaction_id"])
 
@@ -108,7 +108,7 @@ def test_the_sample_itself_and_copies_of_cards() -> None:
     weights = pd.DataFrame({0: [1, 1, 1], 1: [2, 0, 1], 2: [0, 5, 1]}, index=["a", "b", "c"])
     found = resampled_card_precision([first, second], 2, weights)
     assert found[0].tolist() == card_precision_per_night([first, second], 2) == [0.5, 0.5]
-    # Twice `a` fills the first night; it is gone from the second, where `c` is left.
+    # Two copies of `a` fill the first night; on the second night `a` is removed and `c` is left.
     assert found[1].tolist() == [1.0, 0.5]
-    # Five times `b`, and no `a`: nothing is found.
+    # Five copies of `b` and no `a`: no fraud is detected.
     assert found[2].tolist() == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Card precision by the protocol, written out; days, promotion, the forest."""
+"""Card precision, training days, promotion margins and the isolation forest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fraud_models.recipes import lstm_autoencoder
 from fraud_models.registry.promotion import margins
 
 
-def test_without_nights_nothing_is_known() -> None:
+def test_card_precision_without_nights_is_nan() -> None:
     assert np.isnan(card_precision_at_k([], 5))
 
 
@@ -29,28 +29,28 @@ def night(*events: tuple[str, float, bool, str]) -> pd.DataFrame:
     return pd.DataFrame(events, columns=["card_id", "score", "is_fraud", "transaction_id"])
 
 
-def test_detected_cards_are_gone_from_later_nights() -> None:
+def test_detected_cards_are_removed_from_later_nights() -> None:
     first = night(("a", 0.9, True, "1"), ("b", 0.8, False, "2"), ("c", 0.7, True, "3"))
     second = night(("a", 0.9, True, "4"), ("b", 0.8, False, "5"), ("c", 0.7, True, "6"))
     assert card_precision_per_night([first, second], 2) == [0.5, 0.5]
     assert card_precision_at_k([first, second], 2) == 0.5
 
 
-def test_a_card_counts_once_with_its_highest_score_and_any_fraud() -> None:
+def test_card_counts_once_with_highest_score_and_any_fraud() -> None:
     events = night(("a", 0.9, False, "1"), ("a", 0.1, True, "2"), ("b", 0.8, False, "3"))
     assert card_precision_per_night([events], 1) == [1.0]
 
 
-def test_ties_go_to_the_smaller_transaction() -> None:
+def test_ties_are_ordered_by_transaction_id() -> None:
     events = night(("b", 0.9, False, "1"), ("a", 0.9, True, "2"))
     assert card_precision_per_night([events], 1) == [0.0]
 
 
-def test_fewer_cards_than_k_still_divide_by_k() -> None:
+def test_fewer_cards_than_k_are_divided_by_k() -> None:
     assert card_precision_per_night([night(("a", 0.9, True, "1"))], 4) == [0.25]
 
 
-def test_days() -> None:
+def test_training_days_and_out_of_sample_nights() -> None:
     config = lstm_autoencoder()
     days = training_days(date(2018, 7, 4), config)
     assert (days.as_of - days.train_from).days == config.train_days
@@ -59,7 +59,7 @@ def test_days() -> None:
     assert not is_out_of_sample(date(2018, 7, 4), date(2018, 7, 3))
 
 
-FIGURES: dict[str, float | None] = {"average_precision": 0.6, "cp_at_k": 0.3}
+METRICS: dict[str, float | None] = {"average_precision": 0.6, "cp_at_k": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,20 @@ FIGURES: dict[str, float | None] = {"average_precision": 0.6, "cp_at_k": 0.3}
         ({"cp_at_k": 0.4}, False),
     ],
 )
-def test_margins(challenger: dict[str, float | None], promoted: bool) -> None:
-    found = margins(challenger, FIGURES)
+def test_margins_are_nonnegative_only_for_a_promotable_challenger(
+    challenger: dict[str, float | None], promoted: bool
+) -> None:
+    found = margins(challenger, METRICS)
     assert set(found) == {"average_precision", "cp_at_k"}
     assert all(margin is not None and margin >= 0 for margin in found.values()) is promoted
 
 
 @pytest.mark.parametrize("unknown", [{}, {"average_precision": float("nan"), "cp_at_k": 0.1}])
-def test_an_unknown_incumbent_gives_no_margin(unknown: dict[str, float | None]) -> None:
-    assert None in margins(FIGURES, unknown).values()
+def test_margins_of_an_unknown_incumbent_are_none(unknown: dict[str, float | None]) -> None:
+    assert None in margins(METRICS, unknown).values()
 
 
-def test_the_forest_finds_what_is_far_off() -> None:
+def test_isolation_forest_ranks_an_outlier_first() -> None:
     values = np.random.default_rng(1).normal(size=(500, 3))
     values[0], values[1, 1] = 9.0, np.nan
     forest = fit_isolation_forest(values, seed=4)

@@ -1,4 +1,4 @@
-"""Every architecture: the past counts, the future does not, and all goes through the code."""
+"""Every architecture: causal, sensitive to history, and limited by its code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fraud_models.networks import ARCHITECTURES, build
 from fraud_models.networks.autoencoder import Autoencoder
 
 NUM_INPUTS, NUM_CHANNELS = 12, 8
-# Longer than two windows of the transformer, and no multiple of one.
+# Longer than two windows of the transformer, and not a multiple of one.
 LENGTH, MOMENT = 300, 200
 CONFIG = NetworkConfig(hidden_width=16, code_width=4, num_layers=3)
-WITHOUT_MEMORY = {"feed_forward_autoencoder"}
+WITHOUT_HISTORY = {"feed_forward_autoencoder"}
 
 each = pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 
@@ -33,14 +33,14 @@ def events(num_sequences: int = 2, length: int = LENGTH) -> Tensor:
     return torch.randn(num_sequences, length, NUM_INPUTS, dtype=torch.float64)
 
 
-def test_one_file_each() -> None:
+def test_every_architecture_has_its_own_file() -> None:
     folder = Path(networks.__file__).parent
     shared = {"__init__", "autoencoder", "fraud_head", "discriminator"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(ARCHITECTURES)
 
 
 @each
-def test_what_comes_later_changes_nothing(name: str) -> None:
+def test_later_events_do_not_change_earlier_outputs(name: str) -> None:
     before = events()
     after = before.clone()
     after[:, MOMENT + 1 :] = 1e3 * torch.randn_like(after[:, MOMENT + 1 :])
@@ -51,31 +51,31 @@ def test_what_comes_later_changes_nothing(name: str) -> None:
 
 
 @each
-def test_the_order_of_what_came_before_counts(name: str) -> None:
+def test_order_of_earlier_events_changes_the_output(name: str) -> None:
     before = events()
     shuffled = before.clone()
     shuffled[:, :MOMENT] = before[:, torch.randperm(MOMENT)]
     with torch.no_grad():
         one, other = (network(name)(inputs)[0][:, MOMENT] for inputs in (before, shuffled))
     changed = (one - other).abs().max().item()
-    assert changed == 0 if name in WITHOUT_MEMORY else changed > 1e-4
+    assert changed == 0 if name in WITHOUT_HISTORY else changed > 1e-4
 
 
 @each
-def test_the_decoder_sees_the_code_alone(name: str) -> None:
+def test_decoder_depends_on_the_code_only(name: str) -> None:
     with torch.no_grad():
         model = network(name)
         codes = model.encode(events())
         assert codes.shape == (2, LENGTH, CONFIG.code_width)
         torch.testing.assert_close(model.decode(codes), model(events())[0])
-        # A location moves within as many directions as the code has.
+        # The Jacobian's rank is at most the width of the code.
         jacobian = torch.func.jacrev(model.decode)(codes[0, MOMENT])
     assert torch.linalg.matrix_rank(jacobian) <= CONFIG.code_width
     assert (model.scale() >= CONFIG.scale_floor).all()
 
 
 @each
-def test_length_and_company_change_nothing(name: str) -> None:
+def test_output_is_independent_of_padding_and_batch(name: str) -> None:
     model, together = network(name), events(num_sequences=3)
     with torch.no_grad():
         whole = model(together)[0]
@@ -85,13 +85,13 @@ def test_length_and_company_change_nothing(name: str) -> None:
 
 
 @each
-def test_every_weight_learns(name: str) -> None:
+def test_every_weight_gets_a_gradient(name: str) -> None:
     model = network(name).train()
     location, scale = model(events())
     (location.square().mean() + scale.sum()).backward()
-    silent = [
+    without_gradient = [
         weight
         for weight, values in model.named_parameters()
         if values.grad is None or not values.grad.abs().sum() > 0
     ]
-    assert silent == []
+    assert without_gradient == []

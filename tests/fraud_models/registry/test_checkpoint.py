@@ -1,4 +1,4 @@
-"""Checkpoints: round trip, and every way in which one can be damaged."""
+"""Checkpoints: round trip, damage, and mismatched columns."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fraud_models.scoring.trained_model import TrainedModel
 from tests.fraud_models.conftest import FINGERPRINTS
 
 
-def test_round_trip(checkpoint: TrainedModel, tmp_path: Path) -> None:
-    digest = save_checkpoint(str(tmp_path), checkpoint)
+def test_checkpoint_round_trip_is_lossless(model: TrainedModel, tmp_path: Path) -> None:
+    digest = save_checkpoint(str(tmp_path), model)
     loaded = load_checkpoint(str(tmp_path), digest)
-    assert replace(loaded, weights={}) == replace(checkpoint, weights={})
-    assert all(loaded.weights[name].equal(w) for name, w in checkpoint.weights.items())
+    assert replace(loaded, weights={}) == replace(model, weights={})
+    assert all(loaded.weights[name].equal(w) for name, w in model.weights.items())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.json", "weights.safetensors"]
 
 
-def test_an_uncalibrated_checkpoint_keeps_that(checkpoint: TrainedModel, tmp_path: Path) -> None:
-    save_checkpoint(str(tmp_path), replace(checkpoint, calibration=None))
+def test_uncalibrated_model_stays_uncalibrated(model: TrainedModel, tmp_path: Path) -> None:
+    save_checkpoint(str(tmp_path), replace(model, calibration=None))
     assert load_checkpoint(str(tmp_path)).calibration is None
 
 
-def test_other_stores_work(checkpoint: TrainedModel) -> None:
-    digest = save_checkpoint("memory://models/one", checkpoint)
+def test_checkpoint_works_in_a_non_local_store(model: TrainedModel) -> None:
+    digest = save_checkpoint("memory://models/one", model)
     assert load_checkpoint("memory://models/one", digest).columns == FINGERPRINTS
 
 
@@ -44,19 +44,19 @@ def cut_in_half(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-@pytest.mark.parametrize("damage", [flip_last_byte, cut_in_half, Path.unlink])
+@pytest.mark.parametrize("corrupt", [flip_last_byte, cut_in_half, Path.unlink])
 @pytest.mark.parametrize("name", ["weights.safetensors", "checkpoint.json"])
-def test_damage_is_found_and_the_file_named(
-    checkpoint: TrainedModel, tmp_path: Path, name: str, damage: Callable[[Path], None]
+def test_damaged_file_is_rejected_by_name(
+    model: TrainedModel, tmp_path: Path, name: str, corrupt: Callable[[Path], None]
 ) -> None:
-    digest = save_checkpoint(str(tmp_path), checkpoint)
-    damage(tmp_path / name)
+    digest = save_checkpoint(str(tmp_path), model)
+    corrupt(tmp_path / name)
     with pytest.raises(InputMissing, match=name):
         load_checkpoint(str(tmp_path), digest)
 
 
-def test_both_digests_are_shown(checkpoint: TrainedModel, tmp_path: Path) -> None:
-    save_checkpoint(str(tmp_path), checkpoint)
+def test_digest_mismatch_shows_both_digests(model: TrainedModel, tmp_path: Path) -> None:
+    save_checkpoint(str(tmp_path), model)
     expected = json.loads((tmp_path / "checkpoint.json").read_text())["weights_sha256"]
     flip_last_byte(tmp_path / "weights.safetensors")
     with pytest.raises(InputMissing, match=r"SHA-256 is [0-9a-f]{64}") as caught:
@@ -65,20 +65,20 @@ def test_both_digests_are_shown(checkpoint: TrainedModel, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("change", [{"format_version": 99}, {"encoding": {}}, {"config": {"x": 1}}])
-def test_unknown_formats_are_refused(
-    checkpoint: TrainedModel, tmp_path: Path, change: dict[str, object]
+def test_unknown_format_is_rejected(
+    model: TrainedModel, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    save_checkpoint(str(tmp_path), checkpoint)
+    save_checkpoint(str(tmp_path), model)
     path = tmp_path / "checkpoint.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InputMissing, match="format"):
         load_checkpoint(str(tmp_path))
 
 
-def test_all_unfitting_columns_are_named(checkpoint: TrainedModel) -> None:
-    checkpoint.check_columns({**FINGERPRINTS, "another": "mark"})
+def test_check_columns_lists_all_mismatches(model: TrainedModel) -> None:
+    model.check_columns({**FINGERPRINTS, "another": "mark"})
     available = {**FINGERPRINTS, "card_count_7d": "changed", "transaction_amount": "changed"}
     del available["transaction_hour_of_day"], available["merchant_fraud_rate_7d_delay_7d"]
     with pytest.raises(InputMissing) as caught:
-        checkpoint.check_columns(available)
+        model.check_columns(available)
     assert all(name in str(caught.value) for name in FINGERPRINTS)

@@ -37,7 +37,9 @@ def registration(training_id: str, sha256: str) -> Registration:
     )
 
 
-def test_life_of_a_model(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+def test_versions_and_aliases_through_a_model_lifecycle(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="fraud_models"):
         with pytest.raises(InputMissing, match="no champion yet"):
             registry.resolve(CHAMPION)
@@ -72,7 +74,7 @@ def test_life_of_a_model(registry: Registry, caplog: pytest.LogCaptureFixture) -
     assert registry.resolve(CHAMPION).version == second
 
 
-def test_other_weights_of_the_same_training_are_another_version(registry: Registry) -> None:
+def test_register_with_different_weights_makes_a_new_version(registry: Registry) -> None:
     first = registry.register(registration("three", "c" * 64))
     again = registry.register(replace(registration("three", "c" * 64), sha256="d" * 64))
     assert again == first + 1
@@ -80,17 +82,17 @@ def test_other_weights_of_the_same_training_are_another_version(registry: Regist
     assert found is not None and found.sha256 == "d" * 64
 
 
-def test_only_known_aliases(registry: Registry) -> None:
+def test_unknown_alias_is_rejected(registry: Registry) -> None:
     with pytest.raises(UsageError, match="champion, challenger"):
         registry.set_alias("favourite", 1)
     with pytest.raises(InputMissing, match="no favourite yet"):
         registry.resolve("favourite")
 
 
-def test_nothing_is_reported_home() -> None:
+def test_telemetry_is_disabled() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert os.environ["DO_NOT_TRACK"] == "true"
 
 
-def test_the_store_is_where_it_was_asked_for(registry: Registry) -> None:
+def test_store_is_created_at_the_tracking_uri(registry: Registry) -> None:
     assert Path(registry.tracking_uri.removeprefix("sqlite:///")).exists()

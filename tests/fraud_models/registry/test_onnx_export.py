@@ -1,4 +1,4 @@
-"""An ONNX file says what the model says."""
+"""An exported ONNX file gives the same outputs as the scorer."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ from tests.fraud_models.conftest import COLUMNS, FINGERPRINTS
 pytestmark = pytest.mark.slow
 
 
-def of_architecture(name: str, checkpoint: TrainedModel) -> TrainedModel:
-    network = replace(checkpoint.config.network, architecture=name, num_layers=2, hidden_width=8)
+def of_architecture(name: str, model: TrainedModel) -> TrainedModel:
+    network = replace(model.config.network, architecture=name, num_layers=2, hidden_width=8)
     torch.manual_seed(5)
-    encoding = checkpoint.encoding
+    encoding = model.encoding
     weights = build(network, encoding.num_inputs, encoding.num_channels).state_dict()
-    return replace(checkpoint, config=replace(checkpoint.config, network=network), weights=weights)
+    return replace(model, config=replace(model.config, network=network), weights=weights)
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_every_architecture_is_exported_and_compared(name: str, checkpoint: TrainedModel) -> None:
-    assert to_onnx(of_architecture(name, checkpoint), "digest")
+def test_export_of_every_architecture_passes_the_comparison(name: str, model: TrainedModel) -> None:
+    assert to_onnx(of_architecture(name, model), "digest")
 
 
-def test_every_ranking_scores_equal_in_onnxruntime(any_checkpoint: TrainedModel) -> None:
-    content = to_onnx(any_checkpoint, "digest")
+def test_exported_scores_equal_scorer_for_every_ranking(any_model: TrainedModel) -> None:
+    content = to_onnx(any_model, "digest")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["contexts", "events", len(COLUMNS)]
-    known = session.get_modelmeta().custom_metadata_map
-    assert json.loads(known["columns"]) == FINGERPRINTS
-    assert known["checkpoint_sha256"] == "digest"
-    # Shapes that the export itself has not looked at.
-    values = onnx_export._plausible(any_checkpoint, (5, 67))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["columns"]) == FINGERPRINTS
+    assert metadata["checkpoint_sha256"] == "digest"
+    # A shape that the export has not compared.
+    values = onnx_export._example_values(any_model, (5, 67))
     values[0, 3, 0] = 1e7
     found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"values": values}), strict=True))
-    wanted = dict(zip(OUTPUTS, onnx_export._by_scorer(any_checkpoint, values), strict=True))
-    np.testing.assert_allclose(found["score"], wanted["score"], rtol=0, atol=1e-5)
+    expected = dict(zip(OUTPUTS, onnx_export._scorer_outputs(any_model, values), strict=True))
+    np.testing.assert_allclose(found["score"], expected["score"], rtol=0, atol=1e-5)
     for name in ("reconstruction_error", "ranking_value"):
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
     assert len(np.unique(found["score"])) > 100
 
 
-def test_a_file_that_says_something_else_is_not_handed_out(
-    checkpoint: TrainedModel, monkeypatch: pytest.MonkeyPatch
+def test_export_with_different_outputs_is_rejected(
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved = replace(checkpoint, weights={k: w * 1.001 for k, w in checkpoint.weights.items()})
-    written = onnx_export._written
+    altered = replace(model, weights={k: w * 1.001 for k, w in model.weights.items()})
+    export = onnx_export._export
     monkeypatch.setattr(
         onnx_export,
-        "_written",
-        lambda model, checkpoint, sha256: written(
-            onnx_export._WholeModel(moved, checkpoint.calibration).eval(), checkpoint, sha256
+        "_export",
+        lambda network, model, sha256: export(
+            onnx_export._ExportedModel(altered, model.calibration).eval(), model, sha256
         ),
     )
     with pytest.raises(FraudScoringError, match="differ on contexts"):
-        to_onnx(checkpoint, "digest")
+        to_onnx(model, "digest")
 
 
-def test_a_model_that_is_not_calibrated_is_refused(checkpoint: TrainedModel) -> None:
+def test_export_of_an_uncalibrated_model_is_rejected(model: TrainedModel) -> None:
     with pytest.raises(FraudScoringError, match="not calibrated"):
-        to_onnx(replace(checkpoint, calibration=None), "digest")
+        to_onnx(replace(model, calibration=None), "digest")

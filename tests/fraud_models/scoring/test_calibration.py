@@ -1,4 +1,4 @@
-"""Error to score: monotone, bounded, never saturated; thresholds for budgets."""
+"""Calibration: scores are monotone, bounded and never saturated; alert thresholds fit budgets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fraud_models.scoring.calibration import PROBABILITIES, Calibration
 from tests.fraud_models.conftest import small_calibration
 
 
-def test_scores_are_tail_ranks_inside_the_table() -> None:
+def test_scores_match_tail_ranks_of_fresh_samples() -> None:
     values = np.random.default_rng(5).exponential(2.0, 200_000)
     fitted = Calibration.fit(PROBABILITIES, np.quantile(values, PROBABILITIES).tolist(), 200_000)
     fresh = np.random.default_rng(6).exponential(2.0, 200_000)
@@ -23,13 +23,13 @@ def test_scores_are_tail_ranks_inside_the_table() -> None:
 
 
 @given(st.lists(st.floats(-10, 1e5), min_size=2, max_size=50))
-def test_a_higher_value_never_scores_lower(values: list[float]) -> None:
+def test_scores_are_monotone_and_below_one(values: list[float]) -> None:
     scores = small_calibration().score(sorted(values))
     assert (np.diff(scores) >= 0).all()
     assert (scores >= 0).all() and (scores < 1).all()
 
 
-def test_scores_rise_strictly_far_above_the_table() -> None:
+def test_scores_rise_strictly_above_the_table() -> None:
     calibration = small_calibration()
     top = calibration.quantiles[-1]
     scores = calibration.score(np.linspace(top, 200 * top, 20_000))
@@ -37,27 +37,27 @@ def test_scores_rise_strictly_far_above_the_table() -> None:
     assert calibration.score([1e6])[0] < 1.0
 
 
-def test_the_tail_joins_the_table() -> None:
+def test_tail_is_continuous_with_the_table() -> None:
     calibration = small_calibration()
     top = calibration.quantiles[-1]
     below, above = calibration.score([top, np.nextafter(top, np.inf)])
     assert above == pytest.approx(below, abs=1e-12)
 
 
-def test_ends_of_the_scale() -> None:
+def test_lowest_values_score_zero_and_nan_stays_nan() -> None:
     calibration = small_calibration()
     assert calibration.score([-1e9, calibration.quantiles[0]]).tolist() == [0.0, 0.0]
     assert np.isnan(calibration.score([np.nan])[0])
 
 
-def test_repeated_quantiles_and_few_rows() -> None:
+def test_fit_with_tied_quantiles_and_few_rows() -> None:
     quantiles = [0.0] * 60 + [1.0 + i for i in range(len(PROBABILITIES) - 60)]
     calibration = Calibration.fit(PROBABILITIES, quantiles, 150)
     assert calibration.probabilities[-1] < 1 - 1 / 151 + 1e-9
     assert calibration.score([1e9])[0] < 1.0
 
 
-def test_what_is_tied_ranks_as_high_as_all_that_it_is_tied_with() -> None:
+def test_tied_values_share_the_lowest_rank() -> None:
     values = np.sort(np.random.default_rng(5).exponential(2.0, 100_000))
     values[:30_000], values[-5_000:] = 0.0, values[-5_000]
     table = np.quantile(values, PROBABILITIES, method="inverted_cdf").tolist()
@@ -78,7 +78,7 @@ def test_what_is_tied_ranks_as_high_as_all_that_it_is_tied_with() -> None:
         ([], []),
     ],
 )
-def test_bad_tables_are_refused(probabilities: list[float], quantiles: list[float]) -> None:
+def test_invalid_table_is_rejected(probabilities: list[float], quantiles: list[float]) -> None:
     with pytest.raises(FraudScoringError, match="calibration table"):
         Calibration.fit(probabilities, quantiles, 1000)
 
@@ -89,7 +89,7 @@ def test_round_trip() -> None:
     assert Calibration.from_dict(json.loads(text)) == calibration
 
 
-def test_on_every_night_as_many_cards_reach_the_threshold() -> None:
+def test_every_night_fills_the_alert_budget() -> None:
     rng = np.random.default_rng(2)
     nights = [rng.random(size).tolist() for size in (300, 120, 500)]
     calibration = small_calibration().with_alert_thresholds(nights)
@@ -99,7 +99,7 @@ def test_on_every_night_as_many_cards_reach_the_threshold() -> None:
     assert calibration.threshold_for(10_000) == calibration.threshold_for(120)
 
 
-def test_a_threshold_needs_a_budget_and_a_table() -> None:
+def test_threshold_without_budget_or_nights_is_rejected() -> None:
     with pytest.raises(UsageError):
         small_calibration().threshold_for(5)
     with pytest.raises(UsageError):

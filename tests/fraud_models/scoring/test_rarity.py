@@ -1,4 +1,4 @@
-"""Errors of columns as rarities, and their shares of the ranking value."""
+"""Rarities of column errors and their contributions to the ranking value."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ NUM_ROWS = 100_000
 
 
 def exponential(mean: float) -> list[float]:
-    """Quantiles of exponential errors."""
+    """Return quantiles of exponential errors."""
     return [-mean * float(np.log1p(-p)) for p in PROBABILITIES]
 
 
 def fitted(**weights: float) -> Rarities:
-    """Errors of `loud` are a hundred times those of `quiet`."""
+    """Return fitted rarities; errors of `loud` are a hundred times those of `quiet`."""
     return Rarities.fit({"quiet": exponential(0.1), "loud": exponential(10.0)}, NUM_ROWS, weights)
 
 
-def test_columns_speak_in_one_unit_however_loud_they_are() -> None:
-    # 0.46 of `quiet` and 46 of `loud` are as rare: one in a hundred.
+def test_equally_rare_errors_contribute_equally() -> None:
+    # Errors of 0.46 in `quiet` and 46 in `loud` are equally rare: one in a hundred.
     errors = np.array([[0.4605, 0.0, 0.0], [0.0, 46.05, 0.0], [0.0, 0.0, 0.0]])
     shares = fitted().contributions(errors, COLUMNS)
     one_in_a_hundred = np.log((100 + 1) / 2)
@@ -36,7 +36,7 @@ def test_columns_speak_in_one_unit_however_loud_they_are() -> None:
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.1])
-def test_shares_sum_to_the_logarithm_of_the_mean_of_reciprocal_tail_shares(weight: float) -> None:
+def test_contributions_sum_to_log_mean_reciprocal_tail_share(weight: float) -> None:
     rng = np.random.default_rng(4)
     errors = np.column_stack(
         [rng.exponential(0.1, 500), rng.exponential(10.0, 500), rng.exponential(1.0, 500)]
@@ -54,7 +54,7 @@ def test_shares_sum_to_the_logarithm_of_the_mean_of_reciprocal_tail_shares(weigh
 
 
 @pytest.mark.parametrize("share", [0.3, 0.99])
-def test_a_value_that_is_missing_says_nothing_however_often_it_is(share: float) -> None:
+def test_missing_values_contribute_zero(share: float) -> None:
     often_missing = [0.0 if p < share else -float(np.log1p(-p)) for p in PROBABILITIES]
     rarities = Rarities.fit({"often_missing": often_missing, "loud": exponential(10.0)}, 10**5, {})
     shares = rarities.contributions(np.array([[0.0, 0.0], [0.0, 46.05]]), tuple(rarities.by_column))
@@ -62,14 +62,14 @@ def test_a_value_that_is_missing_says_nothing_however_often_it_is(share: float) 
     assert shares.sum(axis=1) == pytest.approx([0.0, np.log((100 + 1) / 2)], rel=0.01)
 
 
-def test_a_column_of_little_weight_has_to_be_that_much_rarer() -> None:
+def test_low_weight_reduces_the_ranking_value() -> None:
     errors = np.array([[0.0, 46.05, 0.0], [0.0, 69.08, 0.0]])
     one_in_a_hundred, one_in_a_thousand = fitted(loud=0.1).contributions(errors, COLUMNS)
     assert one_in_a_hundred.sum() == pytest.approx(np.log(1 / 1.1 + 10 / 1.1), rel=0.01)
     assert one_in_a_thousand.sum() == pytest.approx(np.log(1 / 1.1 + 100 / 1.1), rel=0.01)
 
 
-def test_rarer_stays_rarer_far_beyond_what_was_seen() -> None:
+def test_ranking_values_rise_far_above_the_table() -> None:
     errors = np.zeros((4, 3))
     errors[:, 1] = [100.0, 1e4, 1e6, 1e8]
     values = fitted().contributions(errors, COLUMNS).sum(axis=1)
@@ -78,8 +78,8 @@ def test_rarer_stays_rarer_far_beyond_what_was_seen() -> None:
     assert np.isfinite(fitted().contributions(errors, COLUMNS)).all()
 
 
-def test_a_column_whose_errors_are_all_the_same_is_named() -> None:
-    with pytest.raises(FraudScoringError, match="errors of quiet are the same for all 100000"):
+def test_fit_with_constant_errors_is_rejected() -> None:
+    with pytest.raises(FraudScoringError, match="errors of quiet are equal for all 100000"):
         Rarities.fit({"quiet": [0.0] * len(PROBABILITIES), "loud": exponential(10.0)}, NUM_ROWS, {})
 
 

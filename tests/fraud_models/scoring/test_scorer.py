@@ -1,4 +1,4 @@
-"""One causal pass: the past does not depend on the future, nor an event on its company."""
+"""Scoring: causal, independent of batches, with contributions and reasons that add up."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ KEEP = ("transaction_id", "card_id", "event_time")
 LENGTHS = [1, 3, 70, 16, 17, 5, 33, 2]
 
 
-def scored(checkpoint: TrainedModel, batches: list[pa.RecordBatch]) -> pa.Table:
-    table = pa.Table.from_batches(score_stream(iter(batches), Scorer(checkpoint), KEEP))
+def scored(model: TrainedModel, batches: list[pa.RecordBatch]) -> pa.Table:
+    table = pa.Table.from_batches(score_stream(iter(batches), Scorer(model), KEEP))
     return table.sort_by("transaction_id")
 
 
-def test_each_target_is_scored_once_with_its_own_columns(checkpoint: TrainedModel) -> None:
+def test_each_target_is_scored_once_with_passthrough_columns(model: TrainedModel) -> None:
     stream = make_stream(LENGTHS)
-    table = scored(checkpoint, [stream])
+    table = scored(model, [stream])
     targets = stream.filter(pc.equal(stream.column("role"), 1))
     expected = pa.Table.from_batches([targets]).select(KEEP).sort_by("transaction_id")
     assert table.select(KEEP).equals(expected.combine_chunks())
@@ -44,23 +44,23 @@ def test_each_target_is_scored_once_with_its_own_columns(checkpoint: TrainedMode
     assert pc.all(pc.less(table["score"], 1.0)).as_py()
 
 
-def test_company_changes_nothing(any_checkpoint: TrainedModel) -> None:
+def test_scores_are_independent_of_the_batch(any_model: TrainedModel) -> None:
     stream = make_stream(LENGTHS)
     alone = replace(
-        any_checkpoint,
+        any_model,
         config=replace(
-            any_checkpoint.config,
-            optimisation=replace(any_checkpoint.config.optimisation, events_per_batch=1),
+            any_model.config,
+            optimisation=replace(any_model.config.optimisation, events_per_batch=1),
         ),
     )
-    together = scored(any_checkpoint, [stream])
+    together = scored(any_model, [stream])
     apart = scored(alone, list(split(stream, [3, 11, 40, 80, 81])))
     for name in ("reconstruction_error", "ranking_value", "score"):
         np.testing.assert_allclose(together[name], apart[name], rtol=1e-5)
     assert together["num_context_events"].equals(apart["num_context_events"])
 
 
-def test_the_future_does_not_reach_back(any_checkpoint: TrainedModel) -> None:
+def test_later_events_do_not_change_earlier_scores(any_model: TrainedModel) -> None:
     stream = make_stream([12])
     roles = pa.array(np.ones(12, dtype=np.int32))
     columns = dict(zip(stream.schema.names, stream.columns, strict=True))
@@ -68,26 +68,26 @@ def test_the_future_does_not_reach_back(any_checkpoint: TrainedModel) -> None:
     amount = np.array(columns["transaction_amount"].to_pylist(), dtype=float)
     amount[8:] = 99_999.0
     changed = {**columns, "role": roles, "transaction_amount": pa.array(amount, from_pandas=True)}
-    first = scored(any_checkpoint, [before])
-    second = scored(any_checkpoint, [pa.RecordBatch.from_pydict(changed)])
+    first = scored(any_model, [before])
+    second = scored(any_model, [pa.RecordBatch.from_pydict(changed)])
     errors = [t["reconstruction_error"].to_numpy() for t in (first, second)]
     assert np.array_equal(errors[0][:8], errors[1][:8])
     assert not np.isclose(errors[0][8:], errors[1][8:]).any()
 
 
-def test_the_past_does_reach_forward(any_checkpoint: TrainedModel) -> None:
+def test_earlier_events_change_later_scores(any_model: TrainedModel) -> None:
     stream = make_stream([12])
     columns = dict(zip(stream.schema.names, stream.columns, strict=True))
     amount = np.array(columns["transaction_amount"].to_pylist(), dtype=float)
     amount[0] = 99_999.0
     changed = {**columns, "transaction_amount": pa.array(amount, from_pandas=True)}
-    first = scored(any_checkpoint, [stream])["reconstruction_error"].to_numpy()
-    second = scored(any_checkpoint, [pa.RecordBatch.from_pydict(changed)])["reconstruction_error"]
+    first = scored(any_model, [stream])["reconstruction_error"].to_numpy()
+    second = scored(any_model, [pa.RecordBatch.from_pydict(changed)])["reconstruction_error"]
     assert not np.array_equal(first, second.to_numpy())
 
 
-def test_contributions_sum_to_the_ranking_value(any_checkpoint: TrainedModel) -> None:
-    scorer = Scorer(any_checkpoint)
+def test_contributions_sum_to_the_ranking_value(any_model: TrainedModel) -> None:
+    scorer = Scorer(any_model)
     for batch in iter_contexts([make_stream([40], missing=0.3)], COLUMNS, LIMITS):
         events = scorer.score_events(batch)
         np.testing.assert_allclose(events.errors.sum(axis=1), events.reconstruction_error)
@@ -100,10 +100,10 @@ def test_contributions_sum_to_the_ranking_value(any_checkpoint: TrainedModel) ->
         assert (events.contributions[:, : len(COLUMNS)][of_columns] == 0).all()
 
 
-def test_reasons_are_the_largest_contributions(any_checkpoint: TrainedModel) -> None:
+def test_reasons_are_the_largest_contributions(any_model: TrainedModel) -> None:
     stream = make_stream([40], missing=0.3)
-    scorer = Scorer(any_checkpoint)
-    table = scored(any_checkpoint, [stream]).to_pylist()
+    scorer = Scorer(any_model)
+    table = scored(any_model, [stream]).to_pylist()
     by_id = {}
     for batch in iter_contexts([stream], COLUMNS, LIMITS):
         events = scorer.score_events(batch)
@@ -124,47 +124,47 @@ def test_reasons_are_the_largest_contributions(any_checkpoint: TrainedModel) -> 
                 assert reason["observed"] == pytest.approx(value, rel=1e-6)
 
 
-def test_rarities_are_fitted_before_they_rank(checkpoint: TrainedModel) -> None:
-    by_rarity = ranking_by(BY_RARITY, checkpoint)
+def test_ranking_with_unfitted_rarities_is_rejected(model: TrainedModel) -> None:
+    by_rarity = ranking_by(BY_RARITY, model)
     bare = Scorer(replace(by_rarity, rarities=None))
     stream = make_stream(LENGTHS)
-    with pytest.raises(FraudScoringError, match="rarities and has none"):
+    with pytest.raises(FraudScoringError, match="rarities, but they are not fitted"):
         list(rank_stream([stream], bare, KEEP))
     errors = pa.Table.from_batches(error_stream([stream], bare, KEEP)).sort_by("transaction_id")
     assert errors.column_names == [*KEEP, *by_rarity.config.ranked]
     assert errors.num_rows == scored(by_rarity, [stream]).num_rows
 
 
-def test_context_events_are_counted_from_the_start_of_the_context(checkpoint: TrainedModel) -> None:
+def test_context_events_count_from_the_start_of_the_context(model: TrainedModel) -> None:
     stream = make_stream([70])
-    for row in scored(checkpoint, [stream]).to_pylist():
+    for row in scored(model, [stream]).to_pylist():
         assert row["num_context_events"] == int(row["transaction_id"][3:])
 
 
-def test_ranking_works_without_calibration_and_scoring_does_not(checkpoint: TrainedModel) -> None:
+def test_uncalibrated_model_ranks_but_does_not_score(model: TrainedModel) -> None:
     stream = make_stream(LENGTHS)
-    scorer = Scorer(replace(checkpoint, calibration=None))
+    scorer = Scorer(replace(model, calibration=None))
     ranked = pa.Table.from_batches(rank_stream([stream], scorer, KEEP)).sort_by("transaction_id")
-    full = scored(checkpoint, [stream])
+    full = scored(model, [stream])
     assert ranked["ranking_value"].equals(full["ranking_value"])
     with pytest.raises(FraudScoringError, match="not calibrated"):
         list(score_stream([stream], scorer, KEEP))
 
 
-def test_a_result_that_is_no_number_is_refused(checkpoint: TrainedModel) -> None:
-    broken = {name: torch.full_like(w, torch.nan) for name, w in checkpoint.weights.items()}
+def test_non_finite_result_is_rejected(model: TrainedModel) -> None:
+    broken = {name: torch.full_like(w, torch.nan) for name, w in model.weights.items()}
     with pytest.raises(FraudScoringError, match="not a finite number, among them transaction tx-"):
-        scored(replace(checkpoint, weights=broken), [make_stream([5])])
+        scored(replace(model, weights=broken), [make_stream([5])])
 
 
-def test_a_missing_feature_is_named(checkpoint: TrainedModel) -> None:
+def test_missing_feature_column_is_rejected_by_name(model: TrainedModel) -> None:
     stream = make_stream([5])
     kept = [name for name in stream.schema.names if name != "card_count_7d"]
     with pytest.raises(InputMissing, match="card_count_7d"):
-        scored(checkpoint, [stream.select(kept)])
+        scored(model, [stream.select(kept)])
 
 
-def test_a_scorer_is_loaded_once(checkpoint: TrainedModel, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+def test_cached_scorer_is_loaded_once(model: TrainedModel, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     uri = str(tmp_path_factory.mktemp("cached"))
-    digest = save_checkpoint(uri, checkpoint)
+    digest = save_checkpoint(uri, model)
     assert cached_scorer(uri, digest) is cached_scorer(uri, digest)

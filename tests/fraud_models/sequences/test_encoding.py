@@ -1,4 +1,4 @@
-"""Values to channels and back."""
+"""Encoding of values as channels, and decoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ rates = st.floats(0, 1)
 
 
 @given(amounts, hours, st.integers(0, 5000), rates)
-def test_decoding_undoes_encoding(amount: float, hour: float, count: int, rate: float) -> None:
+def test_decode_inverts_encode(amount: float, hour: float, count: int, rate: float) -> None:
     values = torch.tensor([[amount, hour, float(count), rate]], dtype=torch.float64)
     encoding = small_encoding()
     channels, present = encoding.encode(values)
@@ -31,7 +31,7 @@ def test_decoding_undoes_encoding(amount: float, hour: float, count: int, rate: 
     np.testing.assert_allclose(decoded.numpy(), values.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_missing_values_are_zero_told_apart_and_free() -> None:
+def test_missing_values_are_zero_marked_and_cost_nothing() -> None:
     encoding = small_encoding()
     values = torch.tensor([[20.0, 3.0, 2.0, 0.1], [torch.nan] * 4])
     channels, present = encoding.encode(values)
@@ -51,7 +51,7 @@ def test_missing_values_are_zero_told_apart_and_free() -> None:
     np.testing.assert_allclose(features[0].sum(), nats[0].sum(), rtol=1e-6)
 
 
-def test_midnight_is_near_midnight() -> None:
+def test_hours_before_and_after_midnight_are_close() -> None:
     encoding = small_encoding()
     late, early = (
         encoding.encode(torch.tensor([[20.0, hour, 2.0, 0.0]]))[0] for hour in (23.99, 0.01)
@@ -59,14 +59,14 @@ def test_midnight_is_near_midnight() -> None:
     np.testing.assert_allclose(late, early, atol=0.01)
 
 
-def test_constant_columns_do_not_blow_up() -> None:
+def test_constant_columns_give_bounded_channels() -> None:
     statistics = {name: ColumnStatistics(10, 0, (0.0,) * 101) for name in COLUMNS}
     encoding = Encoding.fit(COLUMNS, statistics)
     channels, _ = encoding.encode(torch.tensor([[1.0, 0.0, 1.0, 1.0]]))
     assert torch.isfinite(channels).all() and channels.abs().max() <= 1000
 
 
-def test_a_column_that_is_always_missing() -> None:
+def test_fit_accepts_a_column_of_nulls() -> None:
     statistics = {name: ColumnStatistics(10, 10, ()) for name in COLUMNS}
     assert Encoding.fit(COLUMNS, statistics).columns == COLUMNS
 
@@ -76,7 +76,7 @@ def test_round_trip() -> None:
     assert Encoding.from_dict(json.loads(json.dumps(encoding.to_dict()))) == encoding
 
 
-def test_bad_statistics_are_refused() -> None:
+def test_invalid_statistics_are_rejected() -> None:
     with pytest.raises(UsageError, match="3 quantiles"):
         ColumnStatistics(10, 0, (1.0, 2.0, 3.0))
     nan = ColumnStatistics(10, 0, (float("nan"),) * 101)
@@ -85,13 +85,13 @@ def test_bad_statistics_are_refused() -> None:
             Encoding.fit(COLUMNS, statistics)
 
 
-def test_scales_never_fall_below_the_floor() -> None:
+def test_scales_are_at_least_the_floor() -> None:
     config = small_config().network
     network = build(config, num_inputs=9, num_channels=5)
     torch.nn.init.constant_(network.raw_scale, -1000.0)
     assert (network.scale() >= config.scale_floor).all()
 
 
-def test_events_without_weight_do_not_count_even_when_they_are_no_numbers() -> None:
+def test_weighted_sum_ignores_nan_with_weight_zero() -> None:
     nats = torch.tensor([1.0, torch.nan, 3.0])
     assert weighted_sum(nats, torch.tensor([1.0, 0.0, 2.0])).item() == 7.0

@@ -1,4 +1,4 @@
-"""Streams become tensors: against a slow reference that handles one card at a time."""
+"""Streams to tensors, compared with a slow reference that handles one card at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Block = tuple[int, tuple[int, ...], bytes, bytes]
 
 
 def reference_blocks(stream: pa.RecordBatch) -> list[Block]:
-    """(position, rows, values, roles) per block with a target, card by card in plain Python."""
+    """Return (position, rows, values, roles) per block with a target, card by card in Python."""
     frame = stream.to_pandas()
     blocks: list[Block] = []
     for _, rows in frame.groupby(["card_id", "period"], sort=True):
@@ -66,7 +66,7 @@ places_to_cut = st.lists(st.integers(0, 2000), max_size=30)
 
 @settings(max_examples=150, deadline=None)
 @given(lengths_of_contexts, places_to_cut, st.sampled_from([1, 7, 40, 128]))
-def test_blocks_equal_the_reference_whatever_the_batches(
+def test_blocks_equal_the_reference_for_any_batches(
     lengths: list[int], cuts: list[int], events_per_batch: int
 ) -> None:
     stream = make_stream(lengths)
@@ -101,7 +101,7 @@ def test_packed_rows_equal_the_reference(lengths: list[int], cuts: list[int]) ->
 
 @settings(max_examples=50, deadline=None)
 @given(lengths_of_contexts, places_to_cut)
-def test_every_target_comes_out_once(lengths: list[int], cuts: list[int]) -> None:
+def test_every_target_is_returned_once(lengths: list[int], cuts: list[int]) -> None:
     stream = make_stream(lengths)
     seen: list[str] = []
     for batch in iter_contexts(split(stream, cuts), COLUMNS, LIMITS):
@@ -127,19 +127,19 @@ def test_periods_of_one_card_are_separate_contexts() -> None:
 
 
 @pytest.mark.parametrize("order", [[5, 6, 7, 0, 1, 2, 3, 4], [0, 5, 1, 6, 2, 7, 3, 4]])
-def test_streams_out_of_order_are_refused(order: list[int]) -> None:
+def test_unsorted_contexts_are_rejected(order: list[int]) -> None:
     stream = make_stream([5, 3]).take(pa.array(order))
     with pytest.raises(FraudScoringError, match="not sorted"):
         list(iter_contexts([stream], COLUMNS, LIMITS))
 
 
-def test_events_out_of_order_are_refused() -> None:
+def test_unsorted_events_are_rejected() -> None:
     stream = make_stream([5]).take(pa.array([0, 2, 1, 3, 4]))
-    with pytest.raises(FraudScoringError, match="event_time falls"):
+    with pytest.raises(FraudScoringError, match="event_time decreases"):
         list(iter_contexts([stream], COLUMNS, LIMITS))
 
 
-def test_all_missing_columns_are_named() -> None:
+def test_all_missing_columns_are_listed() -> None:
     stream = make_stream([5])
     kept = [name for name in stream.schema.names if name not in ("role", "card_count_7d")]
     stream = stream.select(kept)

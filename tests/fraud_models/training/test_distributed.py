@@ -1,4 +1,4 @@
-"""Ranks that Spark starts: they train, and when one fails or is killed it is named."""
+"""Ranks that Spark starts: training, and reports of failed and killed ranks."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_two_ranks_train(
     assert launcher_leftovers() <= before
 
 
-def test_a_rank_that_fails_is_named_with_its_traceback(
+def test_failed_rank_is_reported_with_its_traceback(
     spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
     run = run_of(write_snapshot(LENGTHS, 2), tmp_path / "run", epochs=2)
-    # Size and footer stay as they are, so that only the rank that reads the page can notice.
+    # Size and footer stay unchanged, so only the rank that reads the page detects the damage.
     part = Path(run.snapshot_uri, "data", "part-00001.parquet")
     content = bytearray(part.read_bytes())
     middle = len(content) // 4
@@ -65,7 +65,7 @@ def test_a_rank_that_fails_is_named_with_its_traceback(
     assert "read_batches" in str(caught.value)
 
 
-def test_a_training_that_is_going_on_is_left_alone(
+def test_second_start_of_an_active_training_is_rejected(
     spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
     run = run_of(write_snapshot(LENGTHS, 4), tmp_path / "run", epochs=2)
@@ -76,7 +76,7 @@ def test_a_training_that_is_going_on_is_left_alone(
     assert (tmp_path / "run" / "rank-1.log").exists()
 
 
-def test_a_rank_that_is_killed_is_named(
+def test_killed_rank_is_reported(
     spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
     run = run_of(write_snapshot(LENGTHS, 4), tmp_path / "run", epochs=5000)
@@ -93,7 +93,7 @@ def test_a_rank_that_is_killed_is_named(
 
     killer = threading.Thread(target=kill_second_rank)
     killer.start()
-    with pytest.raises(TrainingFailed, match="rank 1 of 2 was killed from outside") as caught:
+    with pytest.raises(TrainingFailed, match="rank 1 of 2 was killed") as caught:
         train_distributed(spark, run, num_workers=2)
     killer.join()
     assert "rank 0 of 2 was killed" not in str(caught.value)
@@ -101,15 +101,15 @@ def test_a_rank_that_is_killed_is_named(
 
 
 @pytest.mark.parametrize("num_workers", [0, 64])
-def test_workers_that_cannot_start_are_refused_at_once(
+def test_impossible_number_of_workers_is_rejected(
     spark: SparkSession, tmp_path: Path, num_workers: int
 ) -> None:
     run = run_of(str(tmp_path), tmp_path / "run", epochs=1)
-    with pytest.raises(UsageError, match=f"{num_workers} workers were asked for"):
+    with pytest.raises(UsageError, match=f"{num_workers} workers were requested"):
         train_distributed(spark, run, num_workers)
 
 
-def test_a_snapshot_that_is_not_there_is_told_as_such(spark: SparkSession, tmp_path: Path) -> None:
-    run = run_of(str(tmp_path / "nothing"), tmp_path / "run", epochs=1)
+def test_missing_snapshot_is_reported(spark: SparkSession, tmp_path: Path) -> None:
+    run = run_of(str(tmp_path / "missing"), tmp_path / "run", epochs=1)
     with pytest.raises(FraudScoringError, match=r"There is no file .*manifest\.json"):
         train_distributed(spark, run, num_workers=1)

@@ -1,4 +1,4 @@
-"""Training on a GPU; skipped where there is none."""
+"""Training on a GPU; skipped without one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fraud_models.training.process_group import Ranks
 from tests.fraud_models.conftest import semi_supervised, small_config
 
 LENGTHS = [5, 9, 14, 30, 8, 21, 6, 17, 12, 40, 11, 7]
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is available")
 
 
-def test_a_run_that_may_not_use_a_gpu_learns_on_the_cpu_in_float32(
+def test_run_without_gpu_trains_on_cpu_in_float32(
     write_snapshot: Callable[..., str], tmp_path: Path
 ) -> None:
     run = TrainingRun(write_snapshot(LENGTHS, 3), str(tmp_path / "run"), small_config())
@@ -28,7 +28,7 @@ def test_a_run_that_may_not_use_a_gpu_learns_on_the_cpu_in_float32(
 
 @on_gpu
 @pytest.mark.parametrize("with_head", [False, True])
-def test_a_gpu_learns_what_a_cpu_learns(
+def test_gpu_losses_match_cpu_losses(
     write_snapshot: Callable[..., str], tmp_path: Path, with_head: bool
 ) -> None:
     config = semi_supervised(small_config()) if with_head else small_config()

@@ -1,4 +1,4 @@
-"""Events that a head learns from: each once in every pass, mixed, the same for the same seed."""
+"""The data set of the head: each event once per pass, shuffled by the seed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import torch
 
 from fraud_models.scoring.reconstruction import Reconstruction
 from fraud_models.training import head_dataset
-from fraud_models.training.head_dataset import LabelledEvents
+from fraud_models.training.head_dataset import HeadDataset
 
 CHANNELS, COLUMNS, CODE = 3, 2, 1
 NUM_EVENTS = 47
 
 
 @pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> LabelledEvents:
-    """Told apart by their first channel; every fifth is a fraud. Blocks of ten."""
+def events(monkeypatch: pytest.MonkeyPatch) -> HeadDataset:
+    """Return events numbered by their first channel, every fifth a fraud, in blocks of ten."""
     monkeypatch.setattr(head_dataset, "EVENTS_PER_BLOCK", 10)
-    made = LabelledEvents(CHANNELS + COLUMNS + CODE)
+    dataset = HeadDataset(CHANNELS + COLUMNS + CODE)
     for part in torch.arange(NUM_EVENTS).split(7):
         channels = part[:, None].float().expand(-1, CHANNELS)
         errors, codes = torch.ones(len(part), COLUMNS), torch.full((len(part), CODE), 2.0)
         nats = torch.zeros_like(channels)
-        found = Reconstruction(channels, errors > 0, codes, channels, nats, errors)
-        made.add(found, (part % 5 == 0).float())
-    return made
+        reconstruction = Reconstruction(channels, errors > 0, codes, channels, nats, errors)
+        dataset.add(reconstruction, (part % 5 == 0).float())
+    return dataset
 
 
-def passed(events: LabelledEvents, seed: int) -> list[int]:
+def event_numbers(events: HeadDataset, seed: int) -> list[int]:
     numbers: list[int] = []
     for rows, weights, labels in events.steps(4, np.random.default_rng(seed)):
         assert len(rows) == len(weights) == len(labels) <= 4
@@ -38,16 +38,16 @@ def passed(events: LabelledEvents, seed: int) -> list[int]:
     return numbers
 
 
-def test_a_pass_has_every_event_once_with_its_label(events: LabelledEvents) -> None:
+def test_pass_yields_every_event_once_with_its_label(events: HeadDataset) -> None:
     assert events.num_events == NUM_EVENTS
-    assert sorted(passed(events, 1)) == list(range(NUM_EVENTS))
+    assert sorted(event_numbers(events, 1)) == list(range(NUM_EVENTS))
 
 
-def test_the_order_is_the_seeds(events: LabelledEvents) -> None:
-    first = passed(events, 1)
-    assert passed(events, 1) == first != passed(events, 2)
+def test_order_depends_on_the_seed(events: HeadDataset) -> None:
+    first = event_numbers(events, 1)
+    assert event_numbers(events, 1) == first != event_numbers(events, 2)
     assert first != sorted(first)
 
 
-def test_without_events_there_is_no_step() -> None:
-    assert list(LabelledEvents(4).steps(4, np.random.default_rng(1))) == []
+def test_empty_dataset_yields_no_step() -> None:
+    assert list(HeadDataset(4).steps(4, np.random.default_rng(1))) == []

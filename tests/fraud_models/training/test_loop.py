@@ -1,4 +1,4 @@
-"""Training: it learns, repeats itself, survives being killed, and ranks agree."""
+"""Training: it learns, is reproducible, resumes after a kill, and ranks agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fraud_models.config import HeadConfig, ModelConfig
 from fraud_models.registry.checkpoint import load_checkpoint
 from fraud_models.scoring.scorer import Scorer, rank_stream
 from fraud_models.training.loop import TrainingRun, train
-from fraud_models.training.run_state import FINISHED, LOG_MOMENT, RankLog, ranks_at_work
+from fraud_models.training.run_state import FINISHED, LOG_MOMENT, RankLog, active_ranks
 from tests.fraud_models.conftest import make_stream, semi_supervised, small_config
 
 WriteSnapshot = Callable[..., str]
@@ -65,7 +65,9 @@ def test_one_batch_can_be_overfitted(write_snapshot: WriteSnapshot, tmp_path: Pa
     assert summary["best_epoch"] >= 1
 
 
-def test_same_seed_same_loss(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_losses_and_weights(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
     uri = write_snapshot(LENGTHS, 4)
     runs = [train(run_of(uri, tmp_path / name, config_of())) for name in ("a", "b")]
     assert losses(runs[0]) == losses(runs[1])
@@ -76,7 +78,7 @@ def test_same_seed_same_loss(write_snapshot: WriteSnapshot, tmp_path: Path) -> N
     assert losses(other) != losses(runs[0])
 
 
-def test_a_head_learns_labels_and_leaves_the_autoencoder_as_it_is(
+def test_head_learns_labels_and_autoencoder_stays_frozen(
     write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
     uri = write_snapshot(LENGTHS, 4, labelled=True)
@@ -94,7 +96,7 @@ def test_a_head_learns_labels_and_leaves_the_autoencoder_as_it_is(
     assert with_head.network_weights.keys() == without.weights.keys()
     assert all(with_head.weights[name].equal(without.weights[name]) for name in without.weights)
 
-    # Frauds are what happened at merchants with a fraud rate, and there are some beyond these.
+    # Frauds are the events at merchants with a fraud rate above 0; this stream is unseen.
     stream = make_stream([60, 80], seed=9)
     ranked = pa.Table.from_batches(rank_stream([stream], Scorer(with_head), ("transaction_id",)))
     rates = dict(zip(*(stream.column(name).to_pylist() for name in RATE_BY_ID), strict=True))
@@ -112,7 +114,7 @@ def test_progress_has_a_line_per_epoch(write_snapshot: WriteSnapshot, tmp_path: 
     assert not list((tmp_path / "run").glob("*.pt"))
 
 
-def test_training_stops_when_validation_gets_no_better(
+def test_training_stops_early_without_improvement(
     write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
     uri = write_snapshot([8, 8], 1)
@@ -140,15 +142,15 @@ def _train_and_die(run: TrainingRun, last_epoch: int) -> None:
 @pytest.mark.parametrize(
     ("with_head", "last_epoch"),
     [(False, 2), (True, 2), (True, 4), (True, 5)],
-    ids=["autoencoder", "before a head", "between", "in the head"],
+    ids=["autoencoder only", "before the head", "between phases", "in the head"],
 )
-def test_killed_and_resumed_equals_undisturbed(
+def test_resumed_run_equals_uninterrupted_run(
     write_snapshot: WriteSnapshot, tmp_path: Path, with_head: bool, last_epoch: int
 ) -> None:
     uri = write_snapshot(LENGTHS, 4, labelled=with_head)
     config = config_of(epochs=4, patience=4)
     config = semi_supervised(config) if with_head else config
-    undisturbed = train(run_of(uri, tmp_path / "a", config))
+    uninterrupted = train(run_of(uri, tmp_path / "a", config))
     run = run_of(uri, tmp_path / "b", config)
     process = multiprocessing.get_context("spawn").Process(
         target=_train_and_die, args=(run, last_epoch)
@@ -158,12 +160,12 @@ def test_killed_and_resumed_equals_undisturbed(
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "b" / "checkpoint").exists()
     resumed = train(run)
-    assert losses(resumed) == losses(undisturbed)
-    weights = [load_checkpoint(r["checkpoint_uri"]).weights for r in (resumed, undisturbed)]
+    assert losses(resumed) == losses(uninterrupted)
+    weights = [load_checkpoint(r["checkpoint_uri"]).weights for r in (resumed, uninterrupted)]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
-def test_a_state_of_another_config_is_refused(
+def test_resume_with_another_config_is_rejected(
     write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
     uri = write_snapshot(LENGTHS, 2)
@@ -174,7 +176,9 @@ def test_a_state_of_another_config_is_refused(
     assert "InputMissing" in report["traceback"]
 
 
-def test_an_altered_state_is_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+def test_resume_from_altered_tensors_is_rejected(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
     uri = write_snapshot(LENGTHS, 2)
     train(run_of(uri, tmp_path / "run", config_of()))
     state = tmp_path / "run" / "epoch-0003.safetensors"
@@ -186,7 +190,7 @@ def test_an_altered_state_is_refused(write_snapshot: WriteSnapshot, tmp_path: Pa
 
 
 @pytest.mark.parametrize("damaged", ["", "{}", "[]", '{"sha256": "0"}', None])
-def test_a_damaged_state_is_a_clear_error(
+def test_resume_from_damaged_json_is_rejected(
     write_snapshot: WriteSnapshot, tmp_path: Path, damaged: str | None
 ) -> None:
     uri = write_snapshot(LENGTHS, 2)
@@ -197,9 +201,9 @@ def test_a_damaged_state_is_a_clear_error(
         train(run_of(uri, tmp_path / "run", config_of(epochs=1)))
 
 
-def test_ranks_that_live_are_at_work(tmp_path: Path) -> None:
+def test_active_ranks_are_alive_or_logged_recently(tmp_path: Path) -> None:
     RankLog(str(tmp_path), 0).write("epoch 3")
-    (line,) = ranks_at_work(str(tmp_path))
+    (line,) = active_ranks(str(tmp_path))
     assert f"pid {os.getpid()} on {socket.gethostname()}: epoch 3" in line
     ended = multiprocessing.get_context("spawn").Process(target=abs, args=(1,))
     ended.start()
@@ -213,17 +217,19 @@ def test_ranks_that_live_are_at_work(tmp_path: Path) -> None:
     }
     for line, expected in at_work.items():
         (tmp_path / "rank-0.log").write_text(f"{line}\n")
-        assert ranks_at_work(str(tmp_path)) == ([line] if expected else [])
+        assert active_ranks(str(tmp_path)) == ([line] if expected else [])
 
 
-def test_other_columns_are_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+def test_snapshot_with_other_columns_is_rejected(
+    write_snapshot: WriteSnapshot, tmp_path: Path
+) -> None:
     uri = write_snapshot(LENGTHS, 2)
     config = replace(small_config(), columns=tuple(reversed(small_config().columns)))
-    with pytest.raises(FraudScoringError, match="holds the columns"):
+    with pytest.raises(FraudScoringError, match="has the columns"):
         train(run_of(uri, tmp_path / "run", config))
 
 
-def test_a_damaged_snapshot_is_refused(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
+def test_damaged_snapshot_is_rejected(write_snapshot: WriteSnapshot, tmp_path: Path) -> None:
     uri = write_snapshot(LENGTHS, 3)
     first, second, _ = sorted(Path(uri, "data").iterdir())
     first.unlink()
@@ -232,7 +238,7 @@ def test_a_damaged_snapshot_is_refused(write_snapshot: WriteSnapshot, tmp_path: 
         train(run_of(uri, tmp_path / "run", config_of()))
 
 
-def test_rows_that_a_reader_loses_stop_the_training(
+def test_lost_rows_fail_the_training(
     write_snapshot: WriteSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fraud_models.training import passes
@@ -256,7 +262,7 @@ def _rank(rank: int, world_size: int, port: int, run: TrainingRun) -> None:
 
 
 def train_in_ranks(world_size: int, run: TrainingRun) -> list[dict[str, Any]]:
-    """Real processes over gloo."""
+    """Train in real processes that communicate over gloo."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -279,10 +285,10 @@ def train_in_ranks(world_size: int, run: TrainingRun) -> list[dict[str, Any]]:
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("with_head", [False, True])
-def test_two_ranks_learn_what_one_learns(
+def test_losses_of_two_ranks_equal_those_of_one(
     write_snapshot: WriteSnapshot, tmp_path: Path, with_head: bool
 ) -> None:
-    # All rows are one global batch, so that one and two ranks take the same steps.
+    # All rows form one global batch, so that one and two ranks take the same steps.
     uri = write_snapshot(LENGTHS, 3, labelled=with_head)
     config = config_of(epochs=4, batch_size=1000, patience=4)
     config = semi_supervised(config) if with_head else config

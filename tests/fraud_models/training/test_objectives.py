@@ -1,4 +1,4 @@
-"""Objectives where there is nothing to learn from."""
+"""Objectives in bfloat16 autocast, and on a step without events."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from feature_defs.feature import Kind
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.scoring.reconstruction import Reconstructor
 from fraud_models.sequences.encoding import Encoding, FeatureScale
-from fraud_models.training.head_dataset import no_event
+from fraud_models.training.head_dataset import empty_head_step
 from fraud_models.training.objectives import HeadObjective, ReconstructionObjective
-from fraud_models.training.prefetch import Step, nothing
+from fraud_models.training.prefetch import Step, empty_batch
 from tests.fraud_models.conftest import semi_supervised, small_config
 
-# One of each kind: 0 has no finite log odds.
+# One feature of each kind; the log odds of 0 are not finite.
 ENCODING = Encoding(tuple(FeatureScale(kind.value, kind, centre=0.5, scale=2.0) for kind in Kind))
 
 
 def objective_of(with_head: bool) -> tuple[nn.Module, nn.Module, Step]:
-    """The objective of a fresh model, what it teaches, and a step without an event."""
+    """Return the objective of a fresh model, the module it trains, and an empty step."""
     config = semi_supervised(small_config())
-    # Not every CPU has a recurrent network in bfloat16.
+    # Not every CPU supports recurrent networks in bfloat16.
     network = replace(config.network, architecture="feed_forward_autoencoder")
     config = replace(config, network=network)
     torch.manual_seed(1)
     if with_head:
-        head = FraudHead.of(config, ENCODING)
-        return HeadObjective(head).train(), head, no_event(sum(head.widths))
+        head = FraudHead.from_config(config, ENCODING)
+        return HeadObjective(head).train(), head, empty_head_step(sum(head.widths))
     reconstructor = Reconstructor(config, ENCODING)
     objective = ReconstructionObjective(reconstructor).train()
-    return objective, reconstructor.network, nothing(len(ENCODING.columns))
+    return objective, reconstructor.network, empty_batch(len(ENCODING.columns))
 
 
 @pytest.mark.parametrize("with_head", [False, True])
-def test_products_in_bfloat16_leave_a_loss_in_float32(with_head: bool) -> None:
+def test_loss_in_bfloat16_autocast_stays_float32(with_head: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     objective, learner, (like, *_) = objective_of(with_head)
     shape = (4, 30, like.shape[-1])[with_head:]
@@ -54,7 +54,7 @@ def test_products_in_bfloat16_leave_a_loss_in_float32(with_head: bool) -> None:
 
 
 @pytest.mark.parametrize("with_head", [False, True])
-def test_a_rank_without_rows_changes_no_weight(with_head: bool) -> None:
+def test_empty_step_has_zero_gradients(with_head: bool) -> None:
     objective, learner, step = objective_of(with_head)
     loss = objective(*step)
     assert loss.item() == 0.0

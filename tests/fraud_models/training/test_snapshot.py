@@ -1,4 +1,4 @@
-"""Snapshots: what is written is what is read, every row once, in every epoch and shard."""
+"""Snapshots: every row is read once per epoch over all shards, and damage is detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ import pytest
 
 from feature_defs.errors import InputMissing
 from fraud_models.training.petastorm_reader import RowCount, Shard, check_num_rows, read_batches
-from fraud_models.training.snapshot import damage, read_manifest, summarise, verify, write_manifest
+from fraud_models.training.snapshot import (
+    find_corruption,
+    read_manifest,
+    summarise,
+    verify_manifest,
+    write_manifest,
+)
 from tests.fraud_models.conftest import small_config
 
 WriteSnapshot = Callable[[list[int], int], str]
@@ -50,7 +56,7 @@ def test_every_row_is_read_once_per_epoch(write_snapshot: WriteSnapshot, world_s
         check_num_rows(shards[0], counted.num_rows)
 
 
-def test_the_order_follows_from_seed_and_epoch(write_snapshot: WriteSnapshot) -> None:
+def test_order_depends_on_seed_and_epoch(write_snapshot: WriteSnapshot) -> None:
     uri = write_snapshot(LENGTHS, 5)
     shard = Shard(uri, read_manifest(uri), 0, 1)
     first, again, later = (sequences(shard, epoch, RowCount()) for epoch in (1, 1, 2))
@@ -58,7 +64,7 @@ def test_the_order_follows_from_seed_and_epoch(write_snapshot: WriteSnapshot) ->
     assert first != later
 
 
-def test_lost_rows_are_counted(write_snapshot: WriteSnapshot) -> None:
+def test_check_num_rows_reports_lost_rows(write_snapshot: WriteSnapshot) -> None:
     uri = write_snapshot(LENGTHS, 5)
     manifest = read_manifest(uri)
     shard = Shard(uri, manifest, 0, 1)
@@ -66,30 +72,30 @@ def test_lost_rows_are_counted(write_snapshot: WriteSnapshot) -> None:
         check_num_rows(shard, manifest.summary.num_rows - 2)
 
 
-def test_the_manifest_survives_and_verifies(write_snapshot: WriteSnapshot) -> None:
+def test_manifest_round_trips_and_verifies(write_snapshot: WriteSnapshot) -> None:
     uri = write_snapshot(LENGTHS, 3)
     manifest = read_manifest(uri)
     assert summarise(uri) == manifest.summary
     write_manifest(uri, manifest)
     assert read_manifest(uri) == manifest
-    verify(uri, manifest, num_ranks=3)
+    verify_manifest(uri, manifest, num_ranks=3)
     with pytest.raises(InputMissing, match="3 files for 4 ranks"):
-        verify(uri, manifest, num_ranks=4)
+        verify_manifest(uri, manifest, num_ranks=4)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 2}'])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
+def test_invalid_manifest_is_rejected(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(InputMissing, match="is not a manifest"):
+    with pytest.raises(InputMissing, match="is not a valid manifest"):
         read_manifest(str(tmp_path))
 
 
-def test_a_manifest_is_needed(tmp_path: Path) -> None:
+def test_missing_manifest_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match=r"no file .*manifest\.json"):
         read_manifest(str(tmp_path))
 
 
-def test_files_of_several_row_groups_are_refused(write_snapshot: WriteSnapshot) -> None:
+def test_file_with_several_row_groups_is_rejected(write_snapshot: WriteSnapshot) -> None:
     uri = write_snapshot(LENGTHS, 2)
     part = Path(uri, "data", "part-00000.parquet")
     pq.write_table(pq.read_table(part), part, row_group_size=2)
@@ -97,7 +103,7 @@ def test_files_of_several_row_groups_are_refused(write_snapshot: WriteSnapshot) 
         summarise(uri)
 
 
-def test_files_without_rows_do_not_count(write_snapshot: WriteSnapshot) -> None:
+def test_files_without_rows_are_ignored(write_snapshot: WriteSnapshot) -> None:
     uri = write_snapshot(LENGTHS, 2)
     expected = summarise(uri)
     part = pq.read_table(Path(uri, "data", "part-00000.parquet"))
@@ -105,35 +111,35 @@ def test_files_without_rows_do_not_count(write_snapshot: WriteSnapshot) -> None:
     assert summarise(uri) == expected
 
 
-def test_a_snapshot_without_validation_is_refused(write_snapshot: WriteSnapshot) -> None:
+def test_snapshot_without_validation_events_is_rejected(write_snapshot: WriteSnapshot) -> None:
     uri = write_snapshot(LENGTHS, 1)
     part = Path(uri, "data", "part-00000.parquet")
     table = pq.read_table(part)
-    nothing = pa.array([0] * table.num_rows, pa.int32())
+    zeros = pa.array([0] * table.num_rows, pa.int32())
     index = table.schema.get_field_index("num_validation")
-    pq.write_table(table.set_column(index, table.schema.field(index), nothing), part)
+    pq.write_table(table.set_column(index, table.schema.field(index), zeros), part)
     with pytest.raises(InputMissing, match="0 validation events"):
         summarise(uri)
 
 
-def test_a_manifest_names_files_rows_and_versions(write_snapshot: WriteSnapshot) -> None:
+def test_manifest_lists_rows_and_versions(write_snapshot: WriteSnapshot) -> None:
     content = json.loads(Path(write_snapshot(LENGTHS, 2), "manifest.json").read_text())
     assert content["num_rows"] == sum(file["num_rows"] for file in content["files"])
     assert content["data_versions"] == {"features": 4}
 
 
-def test_one_changed_byte_is_damage_and_a_broken_file_is_a_clear_error(
+def test_changed_byte_and_unreadable_file_are_detected(
     write_snapshot: WriteSnapshot,
 ) -> None:
     uri = write_snapshot(LENGTHS, 2)
     manifest = read_manifest(uri)
     first, second = manifest.summary.files
-    assert damage(uri, first) is None
+    assert find_corruption(uri, first) is None
     content = bytearray(Path(uri, "data", first.name).read_bytes())
     content[len(content) // 4] ^= 1
     Path(uri, "data", first.name).write_bytes(content)
-    verify(uri, manifest, 2)
-    assert damage(uri, first) == f"{first.name} has another content"
+    verify_manifest(uri, manifest, 2)
+    assert find_corruption(uri, first) == f"{first.name} has different content"
     Path(uri, "data", second.name).write_bytes(bytes(second.size_bytes))
     with pytest.raises(InputMissing, match=f"{second.name} cannot be read"):
-        verify(uri, manifest, 2)
+        verify_manifest(uri, manifest, 2)

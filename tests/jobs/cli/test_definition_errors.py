@@ -1,4 +1,4 @@
-"""A wrong definition ends every command with a paragraph that says where it stands."""
+"""An invalid feature definition ends every command with an error that names its file and line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-
-
 SPEND = "CARD_SPEND = "
 
 
 @pytest.mark.parametrize(
-    ("meant", "written", "words"),
+    ("correct", "wrong", "error"),
     [
         ('"amount"', '"amuont"', "mean of amuont: transactions has no column 'amuont'"),
         ("mean(", "maen(", "NameError: name 'maen' is not defined"),
@@ -25,24 +23,25 @@ SPEND = "CARD_SPEND = "
         ('"amount", ', "", "TypeError: mean() missing 1 required positional argument"),
     ],
 )
-def test_a_definition_that_cannot_be_meant_is_told_with_its_place(
-    tmp_path: Path, meant: str, written: str, words: str
+def test_invalid_definition_is_reported_with_file_and_line(
+    tmp_path: Path, correct: str, wrong: str, error: str
 ) -> None:
     for package in ("feature_defs", "fraud_models", "jobs"):
         shutil.copytree(ROOT / package, tmp_path / package)
     card = tmp_path / "feature_defs" / "card.py"
     text = card.read_text()
-    place = text.index(SPEND)
-    card.write_text(text[:place] + text[place:].replace(meant, written, 1))
+    start = text.index(SPEND)
+    card.write_text(text[:start] + text[start:].replace(correct, wrong, 1))
     ended = subprocess.run(
         [sys.executable, "-m", "jobs", "--help"],
         cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert ended.returncode == 2, ended.stderr
-    assert words in ended.stderr
-    told = re.search(rf"{re.escape(str(card))}, line (\d+)\.", ended.stderr)
-    assert told is not None, ended.stderr
-    first = text[:place].count("\n") + 1
-    assert first <= int(told[1]) <= first + text[place:].index("\n\n")
+    assert error in ended.stderr
+    location = re.search(rf"{re.escape(str(card))}, line (\d+):", ended.stderr)
+    assert location is not None, ended.stderr
+    first_line = text[:start].count("\n") + 1
+    num_lines = text[start:].split("\n\n")[0].count("\n") + 1
+    assert first_line <= int(location[1]) < first_line + num_lines
     assert "Traceback" not in ended.stderr

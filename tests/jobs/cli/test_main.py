@@ -1,10 +1,15 @@
-"""The command line: quick to answer, complete in its help, exact in its exit codes."""
+"""The command line: fast help, complete examples, exact exit codes and readable errors."""
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -30,14 +35,54 @@ SUB_COMMANDS = {
     "doctor",
 }
 
+# A command line that `ingest` refuses for its last option only.
+INGEST = ("ingest", "--lake", "x", "--source", "y", "--date", "2018-02-01")
+
+
+@contextmanager
+def restored_process() -> Iterator[None]:
+    """Restore the environment and the project's logger after a command has run in this process."""
+    from jobs.runtime.logs import LOGGER
+
+    handlers, level, propagate = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    with patch.dict(os.environ):
+        try:
+            yield
+        finally:
+            LOGGER.handlers[:] = handlers
+            LOGGER.setLevel(level)
+            LOGGER.propagate = propagate
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process; return what a process of its own would return."""
+    from jobs.cli.main import main
+
+    code: str | int | None = 0
+    output, errors = io.StringIO(), io.StringIO()
+    argv = ["fraud-scoring", *arguments]
+    with (
+        restored_process(),
+        patch.object(sys, "argv", argv),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        try:
+            main()
+        except SystemExit as exit_request:
+            code = exit_request.code
+    assert isinstance(code, int | None)
+    return subprocess.CompletedProcess(argv, code or 0, output.getvalue(), errors.getvalue())
+
+
+def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "jobs", *arguments], capture_output=True, text=True, check=False
     )
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_heavy_package() -> None:
     code = (
         "import sys\n"
         "sys.argv = ['fraud-scoring', '--help']\n"
@@ -49,7 +94,7 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_every_sub_command_has_a_file_of_its_name_and_an_example() -> None:
+def test_every_sub_command_has_a_module_and_an_example() -> None:
     from jobs.cli.main import app
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback}
@@ -61,81 +106,67 @@ def test_every_sub_command_has_a_file_of_its_name_and_an_example() -> None:
         assert f"Example: fraud-scoring {name}" in (command.callback.__doc__ or "")
 
 
+@pytest.mark.parametrize("name", sorted(SUB_COMMANDS))
+def test_every_sub_command_prints_its_help(name: str) -> None:
+    ended = run(name, "--help")
+    assert ended.returncode == 0, ended.stderr
+    assert "Example: fraud-scoring" in ended.stdout
+    assert "--settings" not in ended.stdout
+
+
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected_text"),
     [
-        (("features", "--lake", "x", "--date", "2018-02-31"), "is no date"),
-        (("features", "--lake", "x", "--date", "0001-01-01"), "of the years 1950 to 2999"),
-        (("features", "--lake", "x"), "which nights are meant"),
-        (
-            ("ingest", "--lake", "x", "--source", "y", "--date", "2024-03-01"),
-            "--source, --format and --mapping do not stand together",
-        ),
-        (("features", "--lake", "x", "--from", "2018-02-01"), "which nights are meant"),
+        (("features", "--lake", "x", "--date", "2018-02-31"), "is not a valid date"),
+        (("features", "--lake", "x", "--date", "0001-01-01"), "from 1950 to 2999"),
+        (("features", "--lake", "x"), "one night or one range of nights"),
+        (INGEST, "--source, --format and --mapping must be given together"),
+        (("features", "--lake", "x", "--from", "2018-02-01"), "one night or one range of nights"),
         (
             ("features", "--lake", "x", "--from", "2018-02-02", "--to", "2018-02-01"),
-            "lies after the last",
+            "is after the last",
         ),
         (("features", "--lake", "x", "--date", "2018-02-01", "--log-format", "xml"), "log_format"),
-        (("nightly", "--date", "2018-02-01"), "No lake is named"),
+        (("nightly", "--date", "2018-02-01"), "The path of the lake is missing"),
         (("nightly", "--lake", "nowhere://x", "--date", "2018-02-01"), "cannot be reached"),
-        (("nightly", "--lake", "lake[1]", "--date", "2018-02-01"), "has [ ] in it"),
-        (("explain", "--lake", "x", "\udcff"), "are no text"),
+        (("nightly", "--lake", "lake[1]", "--date", "2018-02-01"), "contains [ ]"),
+        (("explain", "--lake", "x", "\udcff"), "not valid UTF-8: '\\udcff'"),
         (
             ("features", "--lake", "x", "--date", "2018-02-01", "--accept", "2"),
-            "do not stand alone",
+            "--accept and --reason",
         ),
         (
             ("publish", "--lake=x", "--date=2018-02-01", "--accept=delivery", "--reason=why"),
             "the gate of `ingest`",
         ),
-        (("promote", "--lake", "x", "--accept", "gate 7", "--reason", "why"), "no job has"),
+        (("promote", "--lake", "x", "--accept", "gate 7", "--reason", "why"), "no gate 'gate 7'"),
         (("train", "--as-of", "2018-02-01", "--recipe", "none", "--num-workers", "1"), "lstm"),
-        (
-            [
-                "ingest",
-                "--lake",
-                "x",
-                "--source",
-                "y",
-                "--format",
-                "parquet",
-                "--mapping",
-                "none",
-                "--date",
-                "2018-02-01",
-            ],
-            "handbook",
-        ),
-        (
-            [
-                "ingest",
-                "--lake",
-                "x",
-                "--source",
-                "y",
-                "--format",
-                "xml",
-                "--mapping",
-                "handbook",
-                "--date",
-                "2018-02-01",
-            ],
-            "format",
-        ),
+        ((*INGEST, "--format", "parquet", "--mapping", "none"), "handbook"),
+        ((*INGEST, "--format", "xml", "--mapping", "handbook"), "format"),
     ],
 )
-def test_bad_usage_is_one_paragraph_and_exit_code_2(arguments: list[str], words: str) -> None:
+def test_bad_usage_prints_one_paragraph_and_exits_with_2(
+    arguments: Sequence[str], expected_text: str
+) -> None:
     ended = run(*arguments)
     assert ended.returncode == 2, ended.stderr
-    assert words in ended.stderr
+    assert expected_text in ended.stderr
     assert "What to do:" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
+def test_process_with_invalid_argument_bytes_exits_with_2() -> None:
+    # A process of its own, because the operating system passes the byte 0xff to it.
+    ended = run_process("explain", "--lake", "x", "\udcff")
+    assert ended.returncode == 2
+    assert "not valid UTF-8: '\\udcff'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.spark
-def test_a_lake_that_is_none_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "stranger.txt").write_text("not a table")
-    ended = run("features", "--lake", str(tmp_path), "--date", "2018-02-01")
+def test_folder_with_other_files_is_refused_as_lake(tmp_path: Path) -> None:
+    (tmp_path / "holiday.txt").write_text("not a table")
+    # A process of its own, because the command stops its Spark session at the end.
+    ended = run_process("features", "--lake", str(tmp_path), "--date", "2018-02-01")
     assert ended.returncode == 2
     assert "is not a lake" in ended.stderr

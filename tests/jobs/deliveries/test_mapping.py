@@ -1,4 +1,4 @@
-"""Mappings: what is shipped loads, what is wrong is listed whole."""
+"""Mappings: shipped mappings load, and all errors of an invalid file are listed."""
 
 from pathlib import Path
 
@@ -34,35 +34,35 @@ is_fraud = "fraud"
 """
 
 
-def written(place: Path, text: str) -> str:
-    place.write_text(text, encoding="utf-8")
-    return str(place)
+def write(file: Path, text: str) -> str:
+    file.write_text(text, encoding="utf-8")
+    return str(file)
 
 
-def test_every_shipped_mapping_loads_under_its_own_name() -> None:
+def test_shipped_mappings_have_the_name_of_their_file() -> None:
     assert {"handbook", "simulated"} <= set(shipped_mappings())
     for name in shipped_mappings():
         assert load_mapping(name).name == name
 
 
-def test_a_file_loads_and_survives_being_recorded(tmp_path: Path) -> None:
-    mapping = load_mapping(written(tmp_path / "bank.toml", GOOD))
+def test_mapping_file_loads_and_round_trips_as_json(tmp_path: Path) -> None:
+    mapping = load_mapping(write(tmp_path / "bank.toml", GOOD))
     assert mapping.pseudonymise == ("card_id",)
     assert mapping.label_policy == LabelPolicy(maturity_days=30)
     assert Mapping.model_validate_json(mapping.model_dump_json()) == mapping
 
 
-def test_complete_labels_leave_absence_open() -> None:
+def test_policy_of_complete_labels_has_no_maturity() -> None:
     assert load_mapping("handbook").label_policy == LabelPolicy()
 
 
-@pytest.mark.parametrize("name", ["nobody", "../mappings/handbook", "handbook.toml", ""])
-def test_an_unknown_name_lists_the_shipped_ones(name: str) -> None:
+@pytest.mark.parametrize("name", ["unknown", "../mappings/handbook", "handbook.toml", ""])
+def test_unknown_mapping_name_lists_the_shipped_mappings(name: str) -> None:
     with pytest.raises(UsageError, match="handbook, simulated"):
         load_mapping(name)
 
 
-def test_all_errors_are_listed_at_once(tmp_path: Path) -> None:
+def test_invalid_mapping_lists_all_errors(tmp_path: Path) -> None:
     text = (
         GOOD.replace('"CHF"', '"francs"')
         .replace("Europe/Zurich", "Mars/Olympus")
@@ -71,13 +71,13 @@ def test_all_errors_are_listed_at_once(tmp_path: Path) -> None:
         .replace("maturity_days = 30", "maturitydays = 30")
     )
     with pytest.raises(UsageError) as raised:
-        load_mapping(written(tmp_path / "bank.toml", text))
-    for part in ("currency", "Mars/Olympus", "under the source", "attributes", "maturitydays"):
+        load_mapping(write(tmp_path / "bank.toml", text))
+    for part in ("currency", "Mars/Olympus", "below the source", "attributes", "maturitydays"):
         assert part in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("maturity_days = 30\n", "", "frauds_only needs maturity_days"),
         ("label_delay_days = 7\n", "", "either columns.label_time or label_delay_days"),
@@ -88,15 +88,13 @@ def test_all_errors_are_listed_at_once(tmp_path: Path) -> None:
         ("[labels]", '[readiness]\nmarker = "done"\n[labels]', "{business_date}"),
     ],
 )  # fmt: skip
-def test_what_does_not_hang_together_is_refused(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
+def test_inconsistent_mapping_is_rejected(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
     with pytest.raises(UsageError) as raised:
-        load_mapping(written(tmp_path / "bank.toml", GOOD.replace(old, new)))
-    assert said in str(raised.value)
+        load_mapping(write(tmp_path / "bank.toml", GOOD.replace(old, new)))
+    assert message in str(raised.value)
 
 
-def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not hold"):
-        load_mapping(written(tmp_path / "bank.toml", "name = "))
+def test_file_with_invalid_toml_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not valid"):
+        load_mapping(write(tmp_path / "bank.toml", "name = "))

@@ -1,4 +1,4 @@
-"""Storage that is full, read-only or damaged: one paragraph, the right file, the right code."""
+"""Error translation: full, read-only or damaged storage, and a Spark process that ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENTRY = "00000000000000000002.json"
 
 
 def rows(lake: Lake, number: int) -> DataFrame:
-    """Rows for `quarantine` that no codec makes small."""
+    """Return rows for `quarantine` that do not compress."""
     from pyspark.sql import functions as F
 
     noise = F.sha2(F.col("id").cast("string"), 512)
@@ -40,8 +40,8 @@ def rows(lake: Lake, number: int) -> DataFrame:
 
 
 @pytest.fixture
-def written(lake: Lake) -> Lake:
-    """A lake whose `quarantine` has three commits behind its first."""
+def lake_with_commits(lake: Lake) -> Lake:
+    """A lake whose table `quarantine` has three more commits after its creation."""
     from jobs.lake.tables import QUARANTINE
 
     for number in range(3):
@@ -49,76 +49,76 @@ def written(lake: Lake) -> Lake:
     return lake
 
 
-def a_copy(lake: Lake, place: Path) -> Lake:
-    """Another lake with the same files: Delta has not read its logs yet."""
+def copy_lake(lake: Lake, place: Path) -> Lake:
+    """Copy a lake to a path whose logs Delta has not read (and cached) yet."""
     from jobs.lake.delta_io import Lake
 
     shutil.copytree(lake.uri, place)
     return Lake(lake.spark, lake.settings.model_copy(update={"lake": str(place)}))
 
 
-def problem_of(act: Callable[[], object]) -> FraudScoringError:
+def translated_error(action: Callable[[], object]) -> FraudScoringError:
     with pytest.raises(Exception) as raised:
-        act()
-    problem = translate(raised.value)
-    assert problem is not None, str(raised.value)[:2000]
-    return problem
+        action()
+    translated = translate(raised.value)
+    assert translated is not None, str(raised.value)[:2000]
+    return translated
 
 
-def without_checksums(log: Path) -> None:
-    """As on file systems that keep none beside the files."""
+def delete_checksums(log: Path) -> None:
+    """Delete Hadoop's checksum files; many file systems have none."""
     for path in log.glob("*.crc"):
         path.unlink()
     for path in log.glob(".*.crc"):
         path.unlink()
 
 
-def cut_entry(log: Path) -> None:
-    without_checksums(log)
+def truncate_log_entry(log: Path) -> None:
+    delete_checksums(log)
     (log / ENTRY).write_text('{"add": {"path": "busin')
 
 
-def cut_entry_beside_its_checksum(log: Path) -> None:
+def truncate_log_entry_but_not_its_checksum(log: Path) -> None:
     (log / ENTRY).write_text('{"add": {"path": "busin')
 
 
-def binary_entry(log: Path) -> None:
-    without_checksums(log)
+def write_binary_log_entry(log: Path) -> None:
+    delete_checksums(log)
     (log / ENTRY).write_bytes(b"\x00\xff\n")
 
 
-def missing_entry(log: Path) -> None:
-    without_checksums(log)
+def delete_log_entry(log: Path) -> None:
+    delete_checksums(log)
     (log / ENTRY).unlink()
 
 
-def missing_first_entry(log: Path) -> None:
-    without_checksums(log)
+def delete_first_log_entry(log: Path) -> None:
+    delete_checksums(log)
     (log / "00000000000000000000.json").unlink()
 
 
-def one_file(log: Path) -> Path:
+def first_data_file(log: Path) -> Path:
     return min(log.parent.rglob("part-*.parquet"))
 
 
-def missing_file(log: Path) -> None:
-    one_file(log).unlink()
+def delete_data_file(log: Path) -> None:
+    first_data_file(log).unlink()
 
 
-def cut_file(log: Path) -> None:
-    file = one_file(log)
+def truncate_data_file(log: Path) -> None:
+    file = first_data_file(log)
     file.with_name(f".{file.name}.crc").unlink()
     file.write_bytes(file.read_bytes()[:60])
 
 
-def empty_file(log: Path) -> None:
-    file = one_file(log)
+def empty_data_file(log: Path) -> None:
+    file = first_data_file(log)
     file.with_name(f".{file.name}.crc").unlink()
     file.write_bytes(b"")
 
 
-def altered_file(log: Path) -> None:
-    file = one_file(log)
+def overwrite_data_file(log: Path) -> None:
+    file = first_data_file(log)
     content = bytearray(file.read_bytes())
     content[10:100] = b"\x99" * 90
     file.write_bytes(bytes(content))
@@ -126,83 +126,89 @@ def altered_file(log: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "expected_parts"),
     [
-        (cut_entry, ("Delta's log is damaged", "`quarantine`", ENTRY)),
-        (cut_entry_beside_its_checksum, ("Delta's log is damaged", "`quarantine`", ENTRY)),
-        (binary_entry, ("Delta's log is damaged", "`quarantine`", ENTRY)),
-        (missing_entry, ("Delta's log is damaged", "`quarantine`", "not contiguous")),
-        (missing_first_entry, ("Delta's log is damaged", "`quarantine`")),
-        (missing_file, ("damaged or missing", "`quarantine`", ".parquet")),
-        (cut_file, ("damaged or missing", "`quarantine`", ".parquet")),
-        (empty_file, ("damaged or missing", "`quarantine`", ".parquet")),
-        (altered_file, ("damaged or missing", "`quarantine`", ".parquet")),
+        (truncate_log_entry, ("Delta's log is damaged", "`quarantine`", ENTRY)),
+        (
+            truncate_log_entry_but_not_its_checksum,
+            ("Delta's log is damaged", "`quarantine`", ENTRY),
+        ),
+        (write_binary_log_entry, ("Delta's log is damaged", "`quarantine`", ENTRY)),
+        (delete_log_entry, ("Delta's log is damaged", "`quarantine`", "not contiguous")),
+        (delete_first_log_entry, ("Delta's log is damaged", "`quarantine`")),
+        (delete_data_file, ("damaged or missing", "`quarantine`", ".parquet")),
+        (truncate_data_file, ("damaged or missing", "`quarantine`", ".parquet")),
+        (empty_data_file, ("damaged or missing", "`quarantine`", ".parquet")),
+        (overwrite_data_file, ("damaged or missing", "`quarantine`", ".parquet")),
     ],
 )
-def test_a_damaged_table_is_named(
-    written: Lake, tmp_path: Path, damage: Callable[[Path], None], words: tuple[str, ...]
+def test_reading_a_damaged_table_names_the_table(
+    lake_with_commits: Lake,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    expected_parts: tuple[str, ...],
 ) -> None:
     from jobs.health import lake_checks
     from jobs.lake.tables import QUARANTINE
 
-    broken = a_copy(written, tmp_path / "broken")
+    broken = copy_lake(lake_with_commits, tmp_path / "broken")
     damage(Path(broken.uri, "quarantine", "_delta_log"))
-    problem = problem_of(lambda: broken.read(QUARANTINE).orderBy("raw").collect())
-    assert isinstance(problem, InputMissing)
-    assert problem.exit_code == 4
-    for word in words:
-        assert word in problem.found
-    assert len(problem.found) < 800
-    if "log" in problem.found:
-        found = lake_checks.tables(broken)
-        assert found.status == "wrong"
-        assert "quarantine cannot be read: Delta's log is damaged" in found.found
+    translated = translated_error(lambda: broken.read(QUARANTINE).orderBy("raw").collect())
+    assert isinstance(translated, InputMissing)
+    assert translated.exit_code == 4
+    for part in expected_parts:
+        assert part in translated.found
+    assert len(translated.found) < 800
+    if "log" in translated.found:
+        result = lake_checks.check_tables(broken)
+        assert result.status == "wrong"
+        assert "quarantine cannot be read: Delta's log is damaged" in result.found
 
 
 @pytest.mark.spark
-def test_an_empty_log_entry_is_found_by_the_doctor(written: Lake, tmp_path: Path) -> None:
-    """Delta reads it as a commit that did nothing, and says no word."""
+def test_empty_log_entry_is_reported_by_doctor(lake_with_commits: Lake, tmp_path: Path) -> None:
+    """Delta reads an empty entry as a commit without changes and reports no error."""
     from jobs.health import lake_checks
     from jobs.lake.tables import QUARANTINE
 
-    broken = a_copy(written, tmp_path / "broken")
+    broken = copy_lake(lake_with_commits, tmp_path / "broken")
     log = Path(broken.uri, "quarantine", "_delta_log")
-    assert lake_checks.logs(broken).status == "ok"
-    without_checksums(log)
+    assert lake_checks.check_table_logs(broken).status == "ok"
+    delete_checksums(log)
     (log / ENTRY).write_text("")
-    assert broken.read(QUARANTINE).count() < written.read(QUARANTINE).count()
-    found = lake_checks.logs(broken)
-    assert found.status == "wrong"
-    assert ENTRY in found.found
+    assert broken.read(QUARANTINE).count() < lake_with_commits.read(QUARANTINE).count()
+    result = lake_checks.check_table_logs(broken)
+    assert result.status == "wrong"
+    assert ENTRY in result.found
 
 
 @pytest.mark.spark
-def test_a_version_that_is_gone(written: Lake) -> None:
+def test_missing_version_becomes_input_missing(lake_with_commits: Lake) -> None:
     from jobs.lake.tables import QUARANTINE
 
-    problem = problem_of(lambda: written.read(QUARANTINE, 77).collect())
-    assert problem.exit_code == 4
-    assert "version 77" in problem.found
+    translated = translated_error(lambda: lake_with_commits.read(QUARANTINE, 77).collect())
+    assert translated.exit_code == 4
+    assert "version 77" in translated.found
 
 
 @pytest.mark.spark
-def test_a_problem_on_an_executor_is_the_same_problem(lake: Lake) -> None:
+def test_executor_error_keeps_its_class_and_message(lake: Lake) -> None:
     def refuse(batches: object) -> object:
         raise InputMissing("The weights are gone.", expected="weights.", remedy="restore them.")
 
     frame = lake.spark.range(1).mapInArrow(refuse, "id long")  # type: ignore[arg-type]
-    problem = problem_of(frame.collect)
-    assert isinstance(problem, InputMissing)
-    assert (problem.found, problem.expected) == ("The weights are gone.", "weights.")
-    assert problem.remedy == "restore them."
+    translated = translated_error(frame.collect)
+    assert isinstance(translated, InputMissing)
+    assert (translated.found, translated.expected) == ("The weights are gone.", "weights.")
+    assert translated.remedy == "restore them."
 
 
-# -- storage that takes nothing ------------------------------------------------------------------
+# -- full and read-only storage ------------------------------------------------------------------
 
 
 @pytest.fixture
 def mounted() -> Iterator[Callable[..., None]]:
-    """Mount file systems; they go away after the test."""
+    """Return a function that mounts a file system until the end of the test."""
     places: list[Path] = []
 
     def mount(place: Path, *options: str) -> None:
@@ -213,53 +219,57 @@ def mounted() -> Iterator[Callable[..., None]]:
 
     yield mount
     for place in reversed(places):
-        # Python's garbage may still hold a file open there.
+        # A Python object that is not collected yet may keep a file open there.
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.mark.spark
-def test_a_full_disk(written: Lake, tmp_path: Path, mounted: Callable[..., None]) -> None:
+def test_full_disk_is_reported_and_changes_no_row(
+    lake_with_commits: Lake, tmp_path: Path, mounted: Callable[..., None]
+) -> None:
     from fraud_models.storage import write_bytes
     from jobs.lake.tables import QUARANTINE
 
     place = tmp_path / "small"
     place.mkdir()
     mounted(place, "-t", "tmpfs", "-o", "size=2m", "tmpfs")
-    full = a_copy(written, place / "lake")
+    full = copy_lake(lake_with_commits, place / "lake")
     before = full.read(QUARANTINE).count()
     many = rows(full, 60_000)
-    for act, where in (
+    for action, where in (
         (lambda: full.append(QUARANTINE, many, "run-9"), "`quarantine`"),
         (lambda: full.stage(many, "run-9", "x"), "_staging"),
         (lambda: write_bytes(full.path("page.html"), b"x" * 5_000_000), "No space left"),
     ):
-        problem = problem_of(act)
-        assert problem.exit_code == 1
-        assert "The storage is full" in problem.found
-        assert where in problem.found
-        assert "make room" in problem.remedy
+        translated = translated_error(action)
+        assert translated.exit_code == 1
+        assert "The storage is full" in translated.found
+        assert where in translated.found
+        assert "free some space" in translated.remedy
     assert full.read(QUARANTINE).count() == before
 
 
 @pytest.mark.spark
-def test_a_read_only_lake(written: Lake, tmp_path: Path, mounted: Callable[..., None]) -> None:
+def test_read_only_lake_is_reported_and_changes_no_row(
+    lake_with_commits: Lake, tmp_path: Path, mounted: Callable[..., None]
+) -> None:
     from fraud_models.storage import write_bytes
     from jobs.lake.tables import QUARANTINE
     from jobs.models.model_store import open_registry
 
-    closed = a_copy(written, tmp_path / "closed")
+    closed = copy_lake(lake_with_commits, tmp_path / "closed")
     mounted(Path(closed.uri), "--bind", closed.uri)
     subprocess.run(["mount", "-o", "remount,ro,bind", closed.uri], check=True)
-    for act in (
+    for action in (
         lambda: closed.append(QUARANTINE, rows(closed, 3), "run-9"),
         lambda: closed.stage(rows(closed, 3), "run-9", "x"),
         lambda: write_bytes(closed.path("page.html"), b"x"),
         lambda: open_registry(closed),
     ):
-        problem = problem_of(act)
-        assert problem.exit_code == 1
-        assert "refuses this user" in problem.found
-        assert closed.uri in problem.found
+        translated = translated_error(action)
+        assert translated.exit_code == 1
+        assert "denies access to this user" in translated.found
+        assert closed.uri in translated.found
     assert closed.read(QUARANTINE).count() == 9
 
 
@@ -272,63 +282,67 @@ from jobs.lake.errors import translate
 from jobs.runtime.settings import load_settings
 
 settings = load_settings(None, {"driver_memory": "600m", "master": "local[1]"})
-errors, problems = [], []
+errors, translated = [], []
 with open_spark(settings) as spark:
     try:
-        # One array of four gigabytes: nothing else in the process goes short.
+        # A single array of four gigabytes: other allocations in the process still succeed.
         spark.range(1).selectExpr("size(sequence(id, id + 500000000))").collect()
     except Exception as error:
         errors.append(error)
-        problems.append(translate(error))
+        translated.append(translate(error))
 try:
     with open_spark(settings) as spark:
         os.kill(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid(), 9)
         spark.range(3).count()
 except Exception as error:
     errors.append(error)
-# Its words are Java's, which nobody can ask for any more.
-problems += map(translate, reversed(errors))
-for problem in problems:
-    print(problem.exit_code if problem else "?", problem)
+# The texts are in the Java process, which has ended.
+translated += map(translate, reversed(errors))
+for one in translated:
+    print(one.exit_code if one else "?", one)
 """
 
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_spark_out_of_memory_and_spark_killed() -> None:
+def test_out_of_memory_and_killed_java_process_are_reported() -> None:
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, timeout=600
     )
-    said = done.stdout.strip().splitlines()
-    assert len(said) == 3, done.stdout + done.stderr[-3000:]
-    assert said[0].startswith("1 Spark ran out of memory"), said[0]
-    assert "driver_memory" in said[0]
-    for line in said[1:]:
-        assert line.startswith("1 Spark's own process has ended in the middle"), line
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 3, done.stdout + done.stderr[-3000:]
+    assert lines[0].startswith("1 Spark ran out of memory"), lines[0]
+    assert "driver_memory" in lines[0]
+    for line in lines[1:]:
+        assert line.startswith("1 Spark's Java process ended unexpectedly"), line
 
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_a_command_says_it_in_one_paragraph(written: Lake, tmp_path: Path) -> None:
-    broken = a_copy(written, tmp_path / "broken")
-    cut_entry(Path(broken.uri, "nights", "_delta_log").parent.parent / "quarantine/_delta_log")
+def test_command_on_a_damaged_table_prints_one_paragraph(
+    lake_with_commits: Lake, tmp_path: Path
+) -> None:
+    broken = copy_lake(lake_with_commits, tmp_path / "broken")
+    truncate_log_entry(
+        Path(broken.uri, "nights", "_delta_log").parent.parent / "quarantine/_delta_log"
+    )
     log = Path(broken.uri, "nights", "_delta_log")
-    without_checksums(log)
+    delete_checksums(log)
     (log / "00000000000000000000.json").write_text("{")
     done = subprocess.run(
         [sys.executable, "-m", "jobs", "report", "--lake", broken.uri, "--date", str(DAY)],
         capture_output=True,
         text=True,
     )
-    said = done.stderr.strip().splitlines()[-1]
+    last_line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 4
     assert "Delta's log is damaged in the table `nights`" in done.stderr
-    assert "What to do: " in said
+    assert "What to do: " in last_line
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("said", "whose"),
+    ("text", "expected"),
     [
         ("java.io.IOException: File too large", True),
         ("java.io.IOException: No space left on device", True),
@@ -337,11 +351,11 @@ def test_a_command_says_it_in_one_paragraph(written: Lake, tmp_path: Path) -> No
         ("something else", False),
     ],
 )
-def test_a_machine_that_fails_is_not_a_bad_delivery(said: str, whose: bool) -> None:
-    assert is_infrastructure_error(RuntimeError(said)) is whose
+def test_is_infrastructure_error_separates_machine_from_data(text: str, expected: bool) -> None:
+    assert is_infrastructure_error(RuntimeError(text)) is expected
 
 
-def test_what_is_not_known_stays_what_it_is() -> None:
+def test_translate_unknown_error_returns_none() -> None:
     assert translate(ValueError("boom")) is None
     assert translate(ConnectionRefusedError(111, "Connection refused")) is None
     missing = InputMissing("a", expected="b", remedy="c")
@@ -352,7 +366,7 @@ def test_what_is_not_known_stays_what_it_is() -> None:
         except OSError as full:
             raise RuntimeError("the job failed") from full
     except RuntimeError as error:
-        problem = translate(error)
-    assert problem is not None
-    assert problem.exit_code == 1
-    assert "`scores`" in problem.found
+        translated = translate(error)
+    assert translated is not None
+    assert translated.exit_code == 1
+    assert "`scores`" in translated.found

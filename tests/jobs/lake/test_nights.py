@@ -1,4 +1,4 @@
-"""Nights: pins, leases, what is finished, and how few commits that takes."""
+"""Nights: pins, leases, fencing, finished jobs, and the number of commits."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DAY = date(2024, 3, 1)
 
 
 def end_leases(lake: Lake) -> None:
-    """As if all holders had been silent for long; they are alive, so only time can tell."""
+    """Let all leases expire. Their owners are alive, so only the time decides."""
     from jobs.lake.tables import NIGHTS
 
     past = datetime.now(UTC) - timedelta(hours=1)
     lake.delta_table(NIGHTS).update(set={"lease_until": f"TIMESTAMP'{past:%Y-%m-%d %H:%M:%S}'"})
 
 
-def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
+def test_lease_nights_pins_records_and_releases(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, RUNS
@@ -40,7 +40,7 @@ def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
         with pytest.raises(InputMissing, match="`ingest` has not finished"):
             night.require_finished("ingest")
         with (
-            pytest.raises(NightHeld, match="Another run holds 1 of the nights"),
+            pytest.raises(NightHeld, match="Another run has leased 1 of the nights"),
             lease_nights(lake, dates),
         ):
             pass
@@ -63,20 +63,20 @@ def test_a_night_is_pinned_recorded_and_let_go(lake: Lake) -> None:
         "score": "failed",
     }
     assert "boom" in runs["score"]["error"]
-    # Taken, ingest recorded, features recorded, let go.
+    # Commits: lease, `ingest` recorded, `features` recorded, release.
     assert lake.version(NIGHTS) == 4
     assert lake.version(RUNS) == 1
 
     with lease_nights(lake, dates) as night:
         assert night.pins["features"] == 6
         assert set(night.finished) == {"ingest", "features"}
-        # Ingested again: what was built on the old rows is no longer finished.
+        # After a new `ingest`, the jobs that read the old rows are unfinished again.
         with night.job("ingest") as run:
             run.versions_out["transactions"] = 7
         assert set(night.finished) == {"ingest"}
 
 
-def test_the_records_of_a_killed_run_are_copied_by_the_next(lake: Lake) -> None:
+def test_resuming_run_copies_the_records_of_a_killed_run(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, RUNS
@@ -90,15 +90,15 @@ def test_the_records_of_a_killed_run_are_copied_by_the_next(lake: Lake) -> None:
     with lease_nights(lake, Dates(DAY, DAY)) as night:
         assert set(night.finished) == {"ingest"}
     assert [row["run_id"] for row in lake.read(RUNS).collect()] == [run.run_id]
-    # The dead run comes back: it holds the night no more, and changes nothing.
+    # The first run resumes: it has lost its lease and changes nothing.
     with pytest.raises(NightHeld, match="lost its lease"):
         paused.__exit__(None, None, None)
     row = lake.read(NIGHTS).collect()[0]
     assert (row["epoch"], row["holder"]) == (2, None)
 
 
-def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
-    """Whether it wakes before its write begins, or within it."""
+def test_run_that_lost_its_lease_publishes_nothing(lake: Lake) -> None:
+    """The lease may get lost before the write starts or during the write."""
     from pyspark.sql import functions as F
 
     from jobs.lake.dates import Dates
@@ -111,16 +111,16 @@ def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
     with pytest.raises(NightHeld, match="lost its lease"), lease_nights(lake, dates) as slow:
         with slow.job("ingest") as run:
             slow.publish(QUARANTINE, rows, run)
-        allowed = slow.lease.holds()
+        fence = slow.lease.fence()
         end_leases(lake)
         with lease_nights(lake, dates) as quick, quick.job("ingest") as other:
             quick.publish(QUARANTINE, rows.withColumn("raw", F.lit("new")), other)
         before = lake.version(QUARANTINE)
-        # Its lease looked up inside the write: nothing else would have stopped this one.
-        unfenced = Commit("slow", slow.epoch + 9, allowed)
+        # A high epoch: only the fence inside the write can stop this commit.
+        commit = Commit("slow", slow.epoch + 9, fence)
         with pytest.raises(Exception, match="the lease of 2024-03-01 is lost"):
-            lake.publish(QUARANTINE, rows, dates, unfenced)
-        # The epoch alone: a commit of a higher one was there, so this one is not made, and says so.
+            lake.publish(QUARANTINE, rows, dates, commit)
+        # No fence: the epoch alone stops this commit, because a higher one was committed before.
         with pytest.raises(InputMissing, match="Nothing was written to `quarantine`"):
             lake.publish(QUARANTINE, rows, dates, Commit("slow", slow.epoch, F.lit(True)))
         assert lake.version(QUARANTINE) == before
@@ -130,8 +130,8 @@ def test_a_holder_that_was_overtaken_publishes_nothing(lake: Lake) -> None:
     assert lake.version(QUARANTINE) == before
 
 
-def test_nights_that_are_older_than_their_tables_are_told(lake: Lake) -> None:
-    """As when `nights` was restored from a copy: nothing is recorded that was not written."""
+def test_publish_with_an_outdated_nights_table_is_refused(lake: Lake) -> None:
+    """If `nights` was restored from a copy, a skipped write must not be recorded as done."""
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS, QUARANTINE
@@ -149,13 +149,13 @@ def test_nights_that_are_older_than_their_tables_are_told(lake: Lake) -> None:
         night.job("ingest") as run,
     ):
         night.publish(QUARANTINE, other, run)
-    # That attempt has counted one up.
+    # The failed attempt has raised the epoch by one.
     with lease_nights(lake, dates) as night, night.job("ingest") as run:
         night.publish(QUARANTINE, other, run)
     assert [row["raw"] for row in lake.read(QUARANTINE).collect()] == ["second"]
 
 
-def test_nights_of_a_range_publish_in_epochs_of_their_own(lake: Lake) -> None:
+def test_nights_of_a_range_publish_with_their_own_epochs(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import QUARANTINE
@@ -176,11 +176,11 @@ def test_nights_of_a_range_publish_in_epochs_of_their_own(lake: Lake) -> None:
             replace(night, "in the range")
     with lease_nights(lake, Dates(DAY, DAY)) as alone:
         replace(alone, "alone")
-    found = lake.read(QUARANTINE).orderBy("business_date").collect()
-    assert [row["raw"] for row in found] == ["alone", "in the range"]
+    rows = lake.read(QUARANTINE).orderBy("business_date").collect()
+    assert [row["raw"] for row in rows] == ["alone", "in the range"]
 
 
-def test_a_night_that_is_not_ingested_reads_what_is_there_once_it_is_held(
+def test_new_night_pins_versions_after_its_lease_is_acquired(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobs.lake.dates import Dates
@@ -188,19 +188,19 @@ def test_a_night_that_is_not_ingested_reads_what_is_there_once_it_is_held(
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import LABELS
 
-    take, moment = Lease.take, datetime.now(UTC)
+    acquire, moment = Lease.acquire, datetime.now(UTC)
     label = lake.spark.createDataFrame([("t", True, moment, "s", moment, DAY)], LABELS.ddl)
 
-    def slowly(lease: Lease, pins: dict[str, int]) -> Any:
+    def acquire_after_another_run(lease: Lease, pins: dict[str, int]) -> Any:
         lake.append(LABELS, label, "another run")
-        return take(lease, pins)
+        return acquire(lease, pins)
 
-    monkeypatch.setattr(Lease, "take", slowly)
+    monkeypatch.setattr(Lease, "acquire", acquire_after_another_run)
     with lease_nights(lake, Dates(DAY, DAY)) as night:
         assert night.pins["labels"] == lake.version(LABELS) == 1
 
 
-def test_what_people_were_shown_is_taken_back_by_nobody(lake: Lake) -> None:
+def test_published_alerts_are_never_discarded(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import JOBS, lease_nights
 
@@ -209,27 +209,27 @@ def test_what_people_were_shown_is_taken_back_by_nobody(lake: Lake) -> None:
         for name in JOBS[:4]:
             with night.job(name):
                 pass
-            # Nobody has seen it: it may go on in any way.
+            # Alerts are not published yet.
             night.require_alerts_unpublished()
         for name in JOBS[4:]:
             with night.job(name):
                 pass
-        # Features for what reads them next: what was published stands.
+        # Features rebuilt for later nights do not invalidate the published results.
         with night.job("features"):
             pass
         assert set(night.finished) == set(JOBS)
-        with pytest.raises(UsageError, match=r"shown their alerts: 2024-03-01.*backfill"):
+        with pytest.raises(UsageError, match=r"already published.*2024-03-01.*backfill"):
             night.require_alerts_unpublished()
         with night.job("score"):
             pass
         assert set(night.finished) == {"ingest", "features", "score", "alerts"}
         night.restart_for_backfill((), {}, '{"reason": "again"}')
         assert set(night.finished) == {"alerts"}
-        # A backfill runs: its ingest may.
+        # During a backfill, `ingest` is allowed.
         night.require_alerts_unpublished()
 
 
-def test_a_lease_is_renewed_while_its_run_lives(lake: Lake) -> None:
+def test_lease_is_renewed_while_its_run_is_alive(lake: Lake) -> None:
     from time import sleep
 
     from jobs.lake.dates import Dates
@@ -246,10 +246,10 @@ def test_a_lease_is_renewed_while_its_run_lives(lake: Lake) -> None:
         night.lease.require()
 
 
-def test_of_two_that_ask_at_once_one_gets_the_night(
+def test_concurrent_acquire_gives_the_night_to_one_owner(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both have seen the night free before either asks: the MERGE itself has to decide."""
+    """Both runs see a free night before either of them merges, so the MERGE must decide."""
     from concurrent.futures import ThreadPoolExecutor
     from threading import Barrier
 
@@ -258,49 +258,49 @@ def test_of_two_that_ask_at_once_one_gets_the_night(
     from jobs.lake.tables import NIGHTS
 
     both, merge = Barrier(2), Lease._merge
-    asking: set[str] = set()
+    merging: set[str] = set()
 
     def merge_together(lease: Lease, builder: Any) -> int:
-        # The loser merges once more, to let go of what it may have got.
-        if lease.holder not in asking:
-            asking.add(lease.holder)
+        # The loser merges a second time to release nights it may have got.
+        if lease.owner not in merging:
+            merging.add(lease.owner)
             both.wait(120)
         return merge(lease, builder)
 
     monkeypatch.setattr(Lease, "_merge", merge_together)
 
-    def ask(holder: str) -> str:
+    def acquire(owner: str) -> str:
         try:
-            Lease(lake, Dates(DAY, DAY), holder).acquire({})
+            Lease(lake, Dates(DAY, DAY), owner).acquire({})
         except NightHeld:
             return ""
-        return holder
+        return owner
 
     with ThreadPoolExecutor(2) as pool:
-        asked = list(pool.map(ask, ("a@elsewhere:1::1", "b@elsewhere:2::1")))
+        owners = list(pool.map(acquire, ("a@elsewhere:1::1", "b@elsewhere:2::1")))
     row = lake.read(NIGHTS).collect()[0]
-    assert sorted(asked) == ["", row["holder"]]
+    assert sorted(owners) == ["", row["holder"]]
     assert row["epoch"] == 1
 
 
-def test_a_process_that_is_hidden_from_us_is_not_dead(
+def test_is_dead_hidden_process_returns_false(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobs.lake import lease_owners
 
-    holder = lease_owners.new_lease_owner()
+    owner = lease_owners.new_lease_owner()
     monkeypatch.setattr(lease_owners, "_PROC", tmp_path)
-    monkeypatch.setattr(lease_owners, "_process_space", lambda: holder.rsplit(":", 2)[1])
-    assert lease_owners.is_dead(holder)
+    monkeypatch.setattr(lease_owners, "_process_space", lambda: owner.rsplit(":", 2)[1])
+    assert lease_owners.is_dead(owner)
 
     def refuse(pid: int, signal: int) -> None:
         raise PermissionError
 
     monkeypatch.setattr(lease_owners.os, "kill", refuse)
-    assert not lease_owners.is_dead(holder)
+    assert not lease_owners.is_dead(owner)
 
 
-def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:
+def test_lease_of_a_dead_process_is_taken_over_at_once(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.lease_owners import is_dead, new_lease_owner
     from jobs.lake.nights import lease_nights
@@ -318,19 +318,19 @@ def test_a_dead_process_is_not_waited_for(lake: Lake) -> None:
         text=True,
         check=True,
     )
-    gone = child.stdout.strip()
-    assert is_dead(gone)
-    # The same process id on another machine, or in another container, says nothing.
-    assert not is_dead(gone.replace("@", "@other-"))
-    assert not is_dead(re.sub(r"\.\d+:(\d+)$", r".1:\1", gone))
+    dead = child.stdout.strip()
+    assert is_dead(dead)
+    # The same process id on another machine or in another container proves nothing.
+    assert not is_dead(dead.replace("@", "@other-"))
+    assert not is_dead(re.sub(r"\.\d+:(\d+)$", r".1:\1", dead))
     with pytest.raises(KeyError), lease_nights(lake, Dates(DAY, DAY)):
-        lake.delta_table(NIGHTS).update(set={"holder": f"'{gone}'"})
+        lake.delta_table(NIGHTS).update(set={"holder": f"'{dead}'"})
         raise KeyError
     with lease_nights(lake, Dates(DAY, DAY)) as night:
         assert night.epoch == 2
 
 
-def test_a_night_waits_for_the_earlier_ones_that_are_at_work(lake: Lake) -> None:
+def test_lease_is_refused_while_an_earlier_night_is_leased(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
 
@@ -347,7 +347,7 @@ def test_a_night_waits_for_the_earlier_ones_that_are_at_work(lake: Lake) -> None
         pass
 
 
-def test_a_record_from_the_future_is_called_that(lake: Lake) -> None:
+def test_lease_dated_in_the_future_reports_a_wrong_clock(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
@@ -363,7 +363,7 @@ def test_a_record_from_the_future_is_called_that(lake: Lake) -> None:
         pass
 
 
-def test_a_range_is_held_as_a_whole_or_not_at_all(lake: Lake) -> None:
+def test_range_is_leased_completely_or_not_at_all(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import NIGHTS
@@ -372,11 +372,11 @@ def test_a_range_is_held_as_a_whole_or_not_at_all(lake: Lake) -> None:
         before = DAY - timedelta(days=2)
         with pytest.raises(NightHeld, match=str(DAY)), lease_nights(lake, Dates(before, DAY)):
             pass
-        held = lake.read(NIGHTS).where("holder IS NOT NULL").collect()
-        assert [row["business_date"] for row in held] == [DAY]
+        leased = lake.read(NIGHTS).where("holder IS NOT NULL").collect()
+        assert [row["business_date"] for row in leased] == [DAY]
 
 
-def test_only_ingest_begins_a_night(lake: Lake) -> None:
+def test_night_starts_with_its_first_successful_ingest(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights, require_ingested
     from jobs.lake.tables import LABELS, NIGHTS
@@ -385,7 +385,7 @@ def test_only_ingest_begins_a_night(lake: Lake) -> None:
     with pytest.raises(InputMissing, match=f"`ingest` has not finished .* {DAY}"):
         require_ingested(lake, dates)
     assert lake.read(NIGHTS).count() == 0
-    # An ingest that failed has pinned nothing: the next one reads what is there then.
+    # A failed `ingest` pins nothing: the next attempt reads the newest versions.
     with lease_nights(lake, dates) as night, pytest.raises(ValueError), night.job("ingest"):
         raise ValueError("no")
     moment = datetime.now(UTC)
@@ -398,7 +398,7 @@ def test_only_ingest_begins_a_night(lake: Lake) -> None:
     require_ingested(lake, dates)
 
 
-def test_scores_that_are_staged_with_those_of_other_nights_are_made_again(lake: Lake) -> None:
+def test_scores_staged_for_several_nights_are_unusable_for_one(lake: Lake) -> None:
     from jobs.lake.dates import Dates
     from jobs.lake.nights import lease_nights
     from jobs.lake.tables import SCORES

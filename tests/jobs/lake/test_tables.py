@@ -1,3 +1,5 @@
+"""The tables of the lake, and the names that settings may map."""
+
 from __future__ import annotations
 
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from feature_defs.errors import UsageError
 
 
-def test_settings_may_only_map_tables_that_a_lake_has() -> None:
+def test_require_known_tables_lists_unknown_names() -> None:
     from jobs.lake.tables import require_known_tables
 
     require_known_tables({"scores": "risk.card.scores", "alerts": "fraud_alerts"})

@@ -1,4 +1,4 @@
-"""What each event is for in a training: by its time, and by labels that were mature."""
+"""The role of each event in a training follows from its time and from its mature labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 AS_OF = date(2018, 7, 11)
-# By name: when it happened, and each of its labels as (when it became known, whether a fraud).
+# Per event: its time, and its labels as (time of the label, whether a fraud).
 EVENTS: dict[str, tuple[str, list[tuple[str, bool]]]] = {
     "before training": ("2018-06-26T23:59:59", [("2018-07-03", False)]),
     "first instant": ("2018-06-27", [("2018-07-04", False)]),
@@ -60,14 +60,14 @@ def moment(text: str) -> datetime:
 
 @pytest.fixture
 def lake(empty_lake: Path, tmp_path: Path, spark: SparkSession) -> Lake:
-    """One card's events and labels."""
+    """Return a lake with the events and labels of one card."""
     from jobs.lake.delta_io import Lake
     from jobs.lake.tables import FEATURES_TABLE, LABELS
     from jobs.runtime.settings import load_settings
 
-    place = tmp_path / "lake"
-    shutil.copytree(empty_lake, place)
-    lake = Lake(spark, load_settings(None, {"lake": str(place)}))
+    folder = tmp_path / "lake"
+    shutil.copytree(empty_lake, folder)
+    lake = Lake(spark, load_settings(None, {"lake": str(folder)}))
     features, labels = [], []
     for name, (happened, known) in EVENTS.items():
         row = dict.fromkeys(FEATURES_TABLE.column_names)
@@ -80,15 +80,15 @@ def lake(empty_lake: Path, tmp_path: Path, spark: SparkSession) -> Lake:
             "amount": Decimal(1),
         }
         features.append(tuple(row.values()))
-        for told, is_fraud in known:
+        for label_time, is_fraud in known:
             label = dict.fromkeys(LABELS.column_names)
             label |= {
                 "transaction_id": name,
                 "is_fraud": is_fraud,
-                "label_time": moment(told),
+                "label_time": moment(label_time),
                 "source": "chargeback",
-                "ingest_time": moment(told),
-                "business_date": moment(told).date(),
+                "ingest_time": moment(label_time),
+                "business_date": moment(label_time).date(),
             }
             labels.append(tuple(label.values()))
     for table, rows in ((FEATURES_TABLE, features), (LABELS, labels)):
@@ -104,24 +104,28 @@ def config_of(name: str) -> ModelConfig:
 def roles(lake: Lake, config: ModelConfig) -> dict[str, int]:
     from jobs.lake.tables import FEATURES_TABLE, LABELS
     from jobs.models.training_plan import TrainingInputs, TrainingPlan
-    from jobs.models.training_snapshot import events_with_role
+    from jobs.models.training_snapshot import events_with_role, read_training_tables
 
     plan = TrainingPlan(AS_OF, config.recipe, config, num_workers=1)
     inputs = TrainingInputs(plan, lake.versions((FEATURES_TABLE, LABELS)), {})
-    rows = events_with_role(lake, inputs).select("transaction_id", "role_of_event").collect()
+    rows = (
+        events_with_role(read_training_tables(lake, inputs.versions), inputs)
+        .select("transaction_id", "role_of_event")
+        .collect()
+    )
     return {row["transaction_id"]: row["role_of_event"] for row in rows}
 
 
-def test_without_labels_only_time_counts(lake: Lake) -> None:
+def test_unsupervised_role_depends_on_time_only(lake: Lake) -> None:
     assert roles(lake, config_of("unsupervised_autoencoder")) == BY_TIME
 
 
-def test_what_was_known_to_be_fraud_is_no_target(lake: Lake) -> None:
+def test_one_class_known_fraud_is_not_a_target(lake: Lake) -> None:
     expected = BY_TIME | dict.fromkeys(KNOWN_FRAUDS, CONTEXT)
     assert roles(lake, config_of("lstm_autoencoder")) == expected
 
 
-def test_a_head_learns_from_labels_that_were_mature_and_no_others(lake: Lake) -> None:
+def test_semi_supervised_role_uses_mature_labels_only(lake: Lake) -> None:
     expected = (
         BY_TIME
         | dict.fromkeys(KNOWN_FRAUDS, FRAUD)
@@ -130,14 +134,16 @@ def test_a_head_learns_from_labels_that_were_mature_and_no_others(lake: Lake) ->
     assert roles(lake, config_of("semi_supervised_autoencoder")) == expected
 
 
-def test_a_head_is_not_trained_on_one_kind_of_labels(lake: Lake, tmp_path: Path) -> None:
+def test_semi_supervised_training_with_one_class_is_refused(lake: Lake, tmp_path: Path) -> None:
     from jobs.lake.tables import FEATURES_TABLE, LABELS
     from jobs.models.training_plan import TrainingInputs, TrainingPlan
-    from jobs.models.training_snapshot import write_snapshot
+    from jobs.models.training_snapshot import read_training_tables, write_snapshot
 
     as_of = date(2018, 7, 4)
     config = replace(config_of("semi_supervised_autoencoder"), train_days=8, validation_days=1)
     plan = TrainingPlan(as_of, config.recipe, config, num_workers=1)
     inputs = TrainingInputs(plan, lake.versions((FEATURES_TABLE, LABELS)), {})
-    with pytest.raises(InputMissing, match="0 are known to be frauds and 2 to be genuine"):
-        write_snapshot(lake, inputs, str(tmp_path / "snapshot"))
+    with pytest.raises(InputMissing, match="0 are labelled fraud and 2 genuine"):
+        write_snapshot(
+            read_training_tables(lake, inputs.versions), inputs, str(tmp_path / "snapshot")
+        )

@@ -1,4 +1,4 @@
-"""Keys are compared both ways, with and without a shuffle."""
+"""Key coverage: accepted and staged keys are compared in both directions."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def keys(spark: SparkSession, *rows: tuple[date, str]) -> DataFrame:
     return spark.createDataFrame(list(rows), "business_date date, transaction_id string")
 
 
-def found(one: DataFrame, other: DataFrame) -> dict[date, list[int]]:
-    profile = row_counts.Profile(counted={"longest": "max(length(transaction_id))"})
-    accepted = row_counts.AcceptedKeys(one, version=3)
-    coverage, counted = row_counts.counted_with_coverage(profile, accepted, other)
-    assert all(set(facts) == {"longest"} for facts in counted.by_night.values())
-    by_night = coverage.by_night
-    names: Sequence[str] = tuple(row_counts.NO_KEYS)
-    return {day: [row[name] for name in names] for day, row in by_night.items()}
+def coverage(accepted: DataFrame, staged: DataFrame) -> dict[date, list[int]]:
+    """Return the facts of `ZERO_COVERAGE`, in its order, by night."""
+    profile = row_counts.Profile(aggregates={"longest": "max(length(transaction_id))"})
+    accepted_keys = row_counts.AcceptedKeys(accepted, version=3)
+    facts, profiled = row_counts.profile_with_key_coverage(profile, accepted_keys, staged)
+    assert all(set(night) == {"longest"} for night in profiled.by_night.values())
+    names: Sequence[str] = tuple(row_counts.ZERO_COVERAGE)
+    return {day: [night[name] for name in names] for day, night in facts.by_night.items()}
 
 
-def test_equal_keys_need_no_comparison(
+def test_key_coverage_of_equal_keys_needs_no_shuffle(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(row_counts, "_compared")
+    monkeypatch.delattr(row_counts, "_compare_keys")
     rows = [(DAY, "a"), (DAY, "b"), (NEXT, "c")]
-    same = found(keys(spark, *rows), keys(spark, *rows[::-1]))
-    assert same == {DAY: [2, 2, 0, 0, 0], NEXT: [1, 1, 0, 0, 0]}
-    assert found(keys(spark), keys(spark)) == {}
+    equal = coverage(keys(spark, *rows), keys(spark, *rows[::-1]))
+    assert equal == {DAY: [2, 2, 0, 0, 0], NEXT: [1, 1, 0, 0, 0]}
+    assert coverage(keys(spark), keys(spark)) == {}
 
 
 @pytest.mark.parametrize(
@@ -54,23 +54,23 @@ def test_equal_keys_need_no_comparison(
         ([], {DAY: [2, 0, 2, 0, 0]}),
     ],
 )
-def test_differing_keys_are_counted_one_by_one(
+def test_key_coverage_counts_missing_unknown_and_duplicate_keys(
     spark: SparkSession, staged: list[tuple[date, str]], expected: dict[date, list[int]]
 ) -> None:
     accepted = keys(spark, (DAY, "a"), (DAY, "b"))
-    assert found(accepted, keys(spark, *staged)) == expected
+    assert coverage(accepted, keys(spark, *staged)) == expected
 
 
-def test_what_was_counted_of_a_version_is_not_counted_again(spark: SparkSession) -> None:
+def test_recorded_checksums_are_reused_for_the_same_version(spark: SparkSession) -> None:
     rows = keys(spark, (DAY, "a"), (NEXT, "b"))
     record = json.loads(json.dumps(row_counts.AcceptedKeys(rows, version=3).as_record()))
-    nothing = keys(spark)
-    same = row_counts.AcceptedKeys(nothing, version=3, counted=record)
-    assert same.marks == row_counts.AcceptedKeys(rows, version=3).marks
-    assert row_counts.AcceptedKeys(nothing, version=4, counted=record).marks == {}
-    other = keys(spark, (DAY, "a"), (NEXT, "x"))
-    profile = row_counts.Profile()
-    (coverage, _) = row_counts.counted_with_coverage(
-        profile, row_counts.AcceptedKeys(rows, 3, record), other
+    no_rows = keys(spark)
+    reused = row_counts.AcceptedKeys(no_rows, version=3, recorded=record)
+    assert reused.checksums == row_counts.AcceptedKeys(rows, version=3).checksums
+    assert row_counts.AcceptedKeys(no_rows, version=4, recorded=record).checksums == {}
+    staged = keys(spark, (DAY, "a"), (NEXT, "x"))
+    (facts, _) = row_counts.profile_with_key_coverage(
+        row_counts.Profile(), row_counts.AcceptedKeys(rows, 3, record), staged
     )
-    assert coverage.by_night[NEXT]["num_without"] == coverage.by_night[NEXT]["num_strangers"] == 1
+    night = facts.by_night[NEXT]
+    assert night["num_missing_keys"] == night["num_unknown_keys"] == 1

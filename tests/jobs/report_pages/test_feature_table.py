@@ -14,10 +14,10 @@ from jobs.cli.main import app
 from jobs.report_pages import feature_table, wording
 
 
-def test_every_feature_is_listed_with_its_window() -> None:
-    said = CliRunner().invoke(app, ["features", "--describe"])
-    assert said.exit_code == 0, said.output
-    lines = {line.split("│")[1].strip(): line for line in said.output.splitlines() if "│" in line}
+def test_describe_lists_every_feature_with_its_window() -> None:
+    result = CliRunner().invoke(app, ["features", "--describe"])
+    assert result.exit_code == 0, result.output
+    lines = {line.split("│")[1].strip(): line for line in result.output.splitlines() if "│" in line}
     assert set(FEATURES) <= set(lines)
     line = lines["merchant_fraud_rate_7d_delay_7d"]
     for text in ("(t - 14 d, t - 7 d]", "event_time, label_time", "fraud rate of the merchant"):
@@ -25,7 +25,7 @@ def test_every_feature_is_listed_with_its_window() -> None:
     assert "the transaction itself" in lines["transaction_amount"]
 
 
-def test_descriptions_are_shown_as_they_are(
+def test_markup_in_descriptions_is_printed_literally(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = replace(EVERY_FUNCTION["card_count_1d"], description="how [red]often[/nothing] it paid")
@@ -34,13 +34,13 @@ def test_descriptions_are_shown_as_they_are(
     assert odd.description in capsys.readouterr().out
 
 
-def test_a_list_of_features_is_of_no_night() -> None:
-    said = CliRunner().invoke(app, ["features", "--describe", "--date", "nonsense"])
-    assert isinstance(said.exception, UsageError)
-    assert "--describe stands beside options of a night" in str(said.exception)
+def test_describe_with_a_date_is_refused() -> None:
+    result = CliRunner().invoke(app, ["features", "--describe", "--date", "nonsense"])
+    assert isinstance(result.exception, UsageError)
+    assert "--describe is given together with options" in str(result.exception)
 
 
-def test_what_is_made_from_features_has_their_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_derived_feature_has_the_time_columns_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_table, "FEATURES", EVERY_FUNCTION)
     monkeypatch.setattr(wording, "FEATURES", EVERY_FUNCTION)
     rows = {row[0]: row for row in feature_table.rows()}

@@ -1,4 +1,4 @@
-"""Settings: flag before environment before file before default; secrets only from outside."""
+"""Settings: precedence of flag, environment, file and default; validation; secrets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jobs.runtime.settings import load_settings
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    place = tmp_path / "fraud.toml"
-    place.write_text('lake = "from-file"\nalert_budget = 7\nlate_days = 3\n', encoding="utf-8")
-    return place
+    path = tmp_path / "fraud.toml"
+    path.write_text('lake = "from-file"\nalert_budget = 7\nlate_days = 3\n', encoding="utf-8")
+    return path
 
 
-def test_flags_win_over_environment_over_file_over_default(
+def test_flag_overrides_environment_overrides_file_overrides_default(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_LAKE", "from-environment")
@@ -29,7 +29,7 @@ def test_flags_win_over_environment_over_file_over_default(
     assert settings.audit_days == 400
 
 
-def test_all_wrong_values_are_named_at_once() -> None:
+def test_load_settings_names_all_invalid_values() -> None:
     with pytest.raises(UsageError) as raised:
         load_settings(
             None,
@@ -39,27 +39,27 @@ def test_all_wrong_values_are_named_at_once() -> None:
         assert name in str(raised.value)
 
 
-def test_a_file_with_unknown_names_or_secrets_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "fraud.toml"
-    place.write_text(
+def test_file_with_unknown_names_or_secrets_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fraud.toml"
+    path.write_text(
         'lak = "x"\npseudonym_key = "y"\nregistry_uri = "postgresql://me:word@db/mlflow"\n',
         encoding="utf-8",
     )
     with pytest.raises(UsageError) as raised:
-        load_settings(place, {})
+        load_settings(path, {})
     assert "lak is unknown" in str(raised.value)
     assert "pseudonym_key is a secret" in str(raised.value)
-    assert "registry_uri holds a password" in str(raised.value)
+    assert "registry_uri contains a password" in str(raised.value)
 
 
-def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "fraud.toml"
-    place.write_text("lake = ", encoding="utf-8")
+def test_file_with_invalid_toml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fraud.toml"
+    path.write_text("lake = ", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be read"):
-        load_settings(place, {})
+        load_settings(path, {})
 
 
-def test_a_secret_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_hidden_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_PSEUDONYM_KEY", "very secret")
     settings = load_settings(None, {"lake": "x"})
     assert settings.pseudonym_key is not None
@@ -67,8 +67,8 @@ def test_a_secret_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_table_settings_accept_only_catalog_names() -> None:
-    good = {"scores": "risk.card.`odd;name`", "alerts": "fraud_alerts"}
-    assert load_settings(None, {"tables": good}).tables == good
-    for odd in ("a.b.c.d", "x; DROP TABLE y", "`open", "a b", "", "delta.`/etc`.x`", "x--"):
-        with pytest.raises(UsageError, match="no name in a catalog"):
-            load_settings(None, {"tables": {"scores": odd}})
+    valid = {"scores": "risk.card.`odd;name`", "alerts": "fraud_alerts"}
+    assert load_settings(None, {"tables": valid}).tables == valid
+    for invalid in ("a.b.c.d", "x; DROP TABLE y", "`open", "a b", "", "delta.`/etc`.x`", "x--"):
+        with pytest.raises(UsageError, match="not a valid catalog name"):
+            load_settings(None, {"tables": {"scores": invalid}})

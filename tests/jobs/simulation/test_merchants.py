@@ -8,13 +8,13 @@ from jobs.simulation.merchants import CATEGORIES, Merchants
 from jobs.simulation.plan import SimulationPlan
 
 
-def test_weights_add_up_to_one() -> None:
+def test_category_weights_add_up_to_one() -> None:
     assert sum(category.weight for category in CATEGORIES) == pytest.approx(1)
     assert len({category.name for category in CATEGORIES}) == len(CATEGORIES)
 
 
 @pytest.mark.parametrize("num_merchants", [24, 25, 199, 100_000])
-def test_every_category_has_merchants_and_none_is_lost(num_merchants: int) -> None:
+def test_merchants_are_split_over_all_categories(num_merchants: int) -> None:
     plan = SimulationPlan(
         out="bank", num_cards=100, num_days=10, seed=1, num_merchants=num_merchants
     )

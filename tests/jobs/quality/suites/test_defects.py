@@ -1,7 +1,7 @@
-"""The table of gates: a seeded defect for every expectation, and the expectation seen failing.
+"""Mutation tests of the gates: one seeded defect for every expectation, which must then fail.
 
-A defect of a delivery or of staged rows spoils a night of its own, so that Spark counts and the
-gate judges all of them at once. `pytest -v` prints the table.
+Each defect of a delivery or of staged rows is seeded into a night of its own. So Spark counts, and
+the gate checks, all defects at once. `pytest -v` lists defects and expectations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from feature_defs.feature import Feature, Function
 from jobs.lake.dates import Dates
 from jobs.lake.tables import FEATURES_TABLE, LABELS, SCORES, TRANSACTIONS, Table
 from jobs.quality import row_counts
-from jobs.quality.delivery_counts import NightCounts, Staged, count_nights
+from jobs.quality.delivery_counts import NightCounts, StagedDelivery, count_nights
 from jobs.quality.gate import Check, GateResult
 from jobs.quality.rows.parsing import MAX_AMOUNT
 from jobs.quality.staged_rows import RowsToPublish, StagedSuite
@@ -41,35 +41,35 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong, the expectation that must catch it, and those that may notice it too."""
+    """A defect, the expectation that must fail, and further ones that may fail too."""
 
-    what: str
+    text: str
     caught_by: str
     seed: Callable[[Any], object]
     severity: str = "fail"
     also: tuple[str, ...] = ()
 
 
-def put(rows: str, column: str, value: Any) -> Callable[[Night], object]:
-    """Spoil one value of a night's first row."""
+def set_value(rows: str, column: str, value: Any) -> Callable[[Night], object]:
+    """Return a defect that sets one value of a night's first row."""
     return lambda night: night[rows][0].update({column: value})
 
 
-def tell(fact: str, more: int) -> Callable[[Night], object]:
-    """Spoil a count of a night."""
-    return lambda night: night.update({fact: night[fact] + more})
+def add_to_count(count: str, more: int) -> Callable[[Night], object]:
+    """Return a defect that changes a count of a night."""
+    return lambda night: night.update({count: night[count] + more})
 
 
-def again(rows: str) -> Callable[[Night], object]:
-    """A copy of the first row in place of the last."""
+def duplicate_row(rows: str) -> Callable[[Night], object]:
+    """Return a defect that replaces the last row by a copy of the first."""
     return lambda night: night[rows].__setitem__(-1, dict(night[rows][0]))
 
 
 # -- gate 1 ----------------------------------------------------------------------------------------
 
 
-def delivered(day: date) -> Night:
-    """A night in which all is well: ten rows read and accepted, two labels."""
+def valid_delivery(day: date) -> Night:
+    """Return a night without defects: ten rows read and accepted, two labels."""
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     rows = [
         {
@@ -87,7 +87,7 @@ def delivered(day: date) -> Night:
         }
         for nth in range(NUM_ROWS)
     ]
-    known = [
+    labels = [
         {
             "transaction_id": f"{day}-{nth}",
             "is_fraud": False,
@@ -101,10 +101,12 @@ def delivered(day: date) -> Night:
         }
         for nth in range(2)
     ]
-    return {"rows": rows, "labels": known, "rows_read": NUM_ROWS, "labels_read": 2}
+    return {"rows": rows, "labels": labels, "rows_read": NUM_ROWS, "labels_read": 2}
 
 
-def refuse(num_rows: int, *reasons: str, raw: str = "{}") -> Callable[[Night], object]:
+def quarantine(num_rows: int, *reasons: str, raw: str = "{}") -> Callable[[Night], object]:
+    """Return a defect that quarantines the first rows of a night."""
+
     def seed(night: Night) -> None:
         for row in night["rows"][:num_rows]:
             row.update(accepted=False, reasons=list(reasons), raw=raw)
@@ -112,7 +114,9 @@ def refuse(num_rows: int, *reasons: str, raw: str = "{}") -> Callable[[Night], o
     return seed
 
 
-def grow(times: int) -> Callable[[Night], object]:
+def multiply_rows(times: int) -> Callable[[Night], object]:
+    """Return a defect that multiplies the rows of a night, with new ids."""
+
     def seed(night: Night) -> None:
         night["rows"] = [
             {**row, "transaction_id": f"{row['transaction_id']}/{copy}"}
@@ -124,29 +128,29 @@ def grow(times: int) -> Callable[[Night], object]:
     return seed
 
 
-def nothing(night: Night) -> None:
+def remove_all(night: Night) -> None:
     night.update(rows=[], labels=[], rows_read=0, labels_read=0)
 
 
-def astray(night: Night) -> None:
+def move_to_other_night(night: Night) -> None:
     night["rows"][0]["business_date"] = FIRST - timedelta(days=400)
     night["rows_read"] -= 1
 
 
 DELIVERY = [
-    Defect("a row is read and gone", "conservation", tell("rows_read", 1)),
-    Defect("a row is there twice", "conservation", tell("rows_read", -1)),
-    Defect("a label is read and gone", "label_conservation", tell("labels_read", 1)),
+    Defect("a row is lost", "conservation", add_to_count("rows_read", 1)),
+    Defect("a row is repeated", "conservation", add_to_count("rows_read", -1)),
+    Defect("a label is lost", "label_conservation", add_to_count("labels_read", 1)),
     Defect(
-        "a quote is not closed",
+        "an unclosed quote",
         "no_swallowed_rows",
-        refuse(1, "record_of_many_lines", raw='{"id": "1\\n2,3"}'),
+        quarantine(1, "record_of_many_lines", raw='{"id": "1\\n2,3"}'),
     ),
-    Defect("nothing was delivered", "rows_read", nothing),
-    Defect("three of ten rows are refused", "quarantined_share", refuse(3, "missing_amount")),
-    Defect("an id is accepted twice", "keys_unique", again("rows")),
+    Defect("no rows are delivered", "rows_read", remove_all),
+    Defect("30% quarantined", "quarantined_share", quarantine(3, "missing_amount")),
+    Defect("an id is accepted twice", "keys_unique", duplicate_row("rows")),
     *(
-        Defect(f"{name} is null", f"{name}_given", put("rows", name, None), also=also)
+        Defect(f"{name} is null", f"{name}_given", set_value("rows", name, None), also=also)
         for name, also in (
             ("transaction_id", ()),
             ("event_time", ()),
@@ -160,18 +164,23 @@ DELIVERY = [
     Defect(
         "an amount is too low",
         "amount_at_least",
-        put("rows", "amount", Decimal(-MAX_AMOUNT - 1)),
+        set_value("rows", "amount", Decimal(-MAX_AMOUNT - 1)),
     ),
     Defect(
-        "an amount is too high", "amount_at_most", put("rows", "amount", Decimal(MAX_AMOUNT + 1))
+        "an amount is too high",
+        "amount_at_most",
+        set_value("rows", "amount", Decimal(MAX_AMOUNT + 1)),
     ),
-    Defect("a row is of another night", "dates_in_range", astray, also=("rows_read",)),
-    Defect("three times the rows", "volume", grow(3), "warn"),
-    Defect("six times the rows", "volume_plausible", grow(6), also=("volume",)),
-    Defect("a label is accepted twice", "label_keys_unique", again("labels")),
+    Defect("a row of another night", "dates_in_range", move_to_other_night, also=("rows_read",)),
+    Defect("three times the rows", "volume", multiply_rows(3), "warn"),
+    Defect("six times the rows", "volume_plausible", multiply_rows(6), also=("volume",)),
+    Defect("a label is accepted twice", "label_keys_unique", duplicate_row("labels")),
     *(
         Defect(
-            f"a label's {name} is null", f"label_{name}_given", put("labels", name, None), also=also
+            f"a label's {name} is null",
+            f"label_{name}_given",
+            set_value("labels", name, None),
+            also=also,
         )
         for name, also in (
             ("transaction_id", ()),
@@ -186,7 +195,7 @@ DELIVERY = [
 
 
 def frame(spark: SparkSession, rows: Sequence[Row], types: dict[str, str]) -> DataFrame:
-    """Rows with nulls wherever a defect put one."""
+    """Return rows as a frame that allows null in every column."""
     ddl = ", ".join(f"{name} {type_}" for name, type_ in types.items())
     values = [tuple(row.get(name) for name in types) for row in rows]
     return spark.createDataFrame(values, ddl).coalesce(1)
@@ -196,42 +205,43 @@ def types_of(table: Table) -> dict[str, str]:
     return {column.name: column.type for column in table.columns}
 
 
-def judge_deliveries(spark: SparkSession, nights: dict[date, Night]) -> GateResult:
-    verdicts = {"accepted": "boolean", "reasons": "array<string>"}
-    judged = {
+def check_deliveries(spark: SparkSession, nights: dict[date, Night]) -> GateResult:
+    outcome = {"accepted": "boolean", "reasons": "array<string>"}
+    types = {
         **types_of(TRANSACTIONS),
-        **verdicts,
+        **outcome,
         "raw": "string",
         "is_fraud": "boolean",
         "label_reasons": "array<string>",
     }
-    rows = frame(spark, [row for night in nights.values() for row in night["rows"]], judged)
-    told = frame(
+    rows = frame(spark, [row for night in nights.values() for row in night["rows"]], types)
+    label_rows = frame(
         spark,
         [row for night in nights.values() for row in night["labels"]],
-        {**types_of(LABELS), **verdicts, "dropped": "boolean"},
+        {**types_of(LABELS), **outcome, "dropped": "boolean"},
     )
-    read = {day: night["rows_read"] for day, night in nights.items()}
+    rows_read = {day: night["rows_read"] for day, night in nights.items()}
     labels_read = {day: night["labels_read"] for day, night in nights.items()}
     dates = Dates(min(nights), max(nights))
-    facts = count_nights(dates, Staged(rows, told, read, labels_read))
-    counted = [
-        transactions.volume(facts, HISTORY),
-        *transactions.counted(rows.where("accepted")),
-        *labels.counted(told.where("accepted")),
+    counts = count_nights(dates, StagedDelivery(rows, label_rows, rows_read, labels_read))
+    facts = [
+        transactions.volume(counts, HISTORY),
+        *transactions.compute_facts(rows.where("accepted")),
+        *labels.compute_facts(label_rows.where("accepted")),
     ]
-    return transactions.judge(dates, facts, counted, transactions.expectations())
+    return transactions.run_checks(dates, counts, facts, transactions.expectations())
 
 
 # -- gates 2 and 4 ---------------------------------------------------------------------------------
 
 
-def staged(table: Table, day: date) -> Night:
-    """A night in which all is well: ten accepted transactions with one sane row each."""
+def valid_staged(table: Table, day: date) -> Night:
+    """Return a night without defects: ten accepted transactions with one valid row each."""
     keys = [
-        {key: row[key] for key in row if key != "ingest_time"} for row in delivered(day)["rows"]
+        {key: row[key] for key in row if key != "ingest_time"}
+        for row in valid_delivery(day)["rows"]
     ]
-    own = (
+    values = (
         {name: 1 if feature.type == "bigint" else 0.5 for name, feature in FEATURES.items()}
         if table is FEATURES_TABLE
         else {
@@ -246,24 +256,24 @@ def staged(table: Table, day: date) -> Night:
             "scored_at": keys[0]["event_time"],
         }
     )
-    return {"accepted": keys, "staged": [{**key, **own} for key in keys], "cards": NUM_ROWS}
+    return {"accepted": keys, "staged": [{**key, **values} for key in keys], "cards": NUM_ROWS}
 
 
 KEYS = [
-    Defect("a row was not built", "every_transaction_has_one", lambda night: night["staged"].pop()),
+    Defect("a row is missing", "every_transaction_has_one", lambda night: night["staged"].pop()),
     Defect(
-        "a row of nobody was built",
+        "a row has no accepted transaction",
         "every_row_is_accepted",
         lambda night: night["accepted"].pop(),
     ),
     Defect(
-        "a row was built twice",
+        "a row is duplicated",
         "keys_unique",
         lambda night: night["staged"].append(dict(night["staged"][0])),
     ),
 ]
-# A row whose key is spoilt is missing under its own.
-BY_KEY = ("every_transaction_has_one", "every_row_is_accepted")
+# A row with a wrong key is also missing for its own key.
+KEY_CHECKS = ("every_transaction_has_one", "every_row_is_accepted")
 
 
 def nulls(table: Table) -> list[Defect]:
@@ -271,8 +281,8 @@ def nulls(table: Table) -> list[Defect]:
         Defect(
             f"{column.name} is null",
             f"{column.name}_given",
-            put("staged", column.name, None),
-            also=BY_KEY if column.name in ("transaction_id", "business_date") else (),
+            set_value("staged", column.name, None),
+            also=KEY_CHECKS if column.name in ("transaction_id", "business_date") else (),
         )
         for column in table.columns
         if not column.nullable
@@ -280,63 +290,67 @@ def nulls(table: Table) -> list[Defect]:
 
 
 def may_be_null(feature: Feature) -> bool:
-    """Where there is nothing to divide by, or no event (or no second one) to look at."""
+    """Return whether a feature can be null: no denominator, no event, or no second event."""
     if feature.function in (Function.RATIO, Function.STD, Function.SECONDS_SINCE_LAST):
         return True
     if feature.window is None or feature.empty is not None or feature.type == "bigint":
         return False
-    # The window of a transaction without a delay holds at least itself.
+    # A window without delay contains at least the transaction itself.
     share = feature.function is Function.SHARE
     return feature.window.delay_days > 0 or (feature.where is not None and not share)
 
 
 def feature_defects() -> list[Defect]:
-    """From the catalogue alone, so that a new feature has its defects; ranges are by kind."""
-    found = [*KEYS, *nulls(FEATURES_TABLE)]
+    """Return the defects of every feature in the catalogue; a new feature is included."""
+    defects = [*KEYS, *nulls(FEATURES_TABLE)]
     for name, feature in FEATURES.items():
-        far = -10 if feature.type == "bigint" else -1e16
-        found.append(Defect(f"{name} is far too low", f"{name}_at_least", put("staged", name, far)))
+        low = -10 if feature.type == "bigint" else -1e16
+        too_low = set_value("staged", name, low)
+        defects.append(Defect(f"{name} is far too low", f"{name}_at_least", too_low))
         if feature.type != "bigint":
             at_most = f"{name}_at_most"
-            found.append(Defect(f"{name} is no number", at_most, put("staged", name, NAN)))
-            found.append(Defect(f"{name} is too high", at_most, put("staged", name, 2e15)))
+            defects.append(Defect(f"{name} is NaN", at_most, set_value("staged", name, NAN)))
+            defects.append(Defect(f"{name} is too high", at_most, set_value("staged", name, 2e15)))
         if not may_be_null(feature):
-            found.append(Defect(f"{name} is null", f"{name}_there", put("staged", name, None)))
-    return found
+            null = set_value("staged", name, None)
+            defects.append(Defect(f"{name} is null", f"{name}_there", null))
+    return defects
 
 
 SCORE = [
     *KEYS,
     *nulls(SCORES),
-    Defect("two models scored the night", "one_model", put("staged", "model_version", "4")),
-    Defect("a model that is none", "one_model", put("staged", "model_version", "champion")),
-    Defect("a score is negative", "score_at_least", put("staged", "score", -0.1)),
-    Defect("a score is above 1", "score_at_most", put("staged", "score", 1.1)),
-    Defect("a score is no number", "score_at_most", put("staged", "score", NAN)),
+    Defect("two models scored the night", "one_model", set_value("staged", "model_version", "4")),
+    Defect(
+        "a version is not a number", "one_model", set_value("staged", "model_version", "champion")
+    ),
+    Defect("a score is negative", "score_at_least", set_value("staged", "score", -0.1)),
+    Defect("a score is above 1", "score_at_most", set_value("staged", "score", 1.1)),
+    Defect("a score is NaN", "score_at_most", set_value("staged", "score", NAN)),
     *(
-        Defect(f"{name} is {value}", f"{name}_{form}", put("staged", name, value))
+        Defect(f"{name} is {value}", f"{name}_{form}", set_value("staged", name, value))
         for name in ("reconstruction_error", "ranking_value")
         for form, value in (("at_least", -INFINITE), ("at_most", INFINITE))
     ),
     Defect(
-        "a context has fewer than no events",
+        "the number of context events is negative",
         "num_context_events_at_least",
-        put("staged", "num_context_events", -1),
+        set_value("staged", "num_context_events", -1),
     ),
     Defect("six times the alerts", "alert_volume", lambda night: night.update(cards=60)),
 ]
 
 
-def judge_staged(spark: SparkSession, suite: StagedSuite, nights: dict[date, Night]) -> GateResult:
+def check_staged(spark: SparkSession, suite: StagedSuite, nights: dict[date, Night]) -> GateResult:
     types = {"business_date": "date", "transaction_id": "string"}
     accepted = frame(spark, [row for n in nights.values() for row in n["accepted"]], types)
     types = types_of(suite.table)
-    built = frame(spark, [row for night in nights.values() for row in night["staged"]], types)
+    staged = frame(spark, [row for night in nights.values() for row in night["staged"]], types)
     keys = row_counts.AcceptedKeys(accepted, version=0)
-    rows = RowsToPublish(keys, built, dict(built.dtypes), Dates(min(nights), max(nights)))
+    rows = RowsToPublish(keys, staged, dict(staged.dtypes), Dates(min(nights), max(nights)))
     tonight = {day: night["cards"] for day, night in nights.items()}
-    further = [scores.alert_volume(tonight, HISTORY)] if suite is scores.SUITE else []
-    return suite.judge(rows, lambda: further)
+    further_facts = [scores.alert_volume(tonight, HISTORY)] if suite is scores.SUITE else []
+    return suite.run_checks(rows, lambda: further_facts)
 
 
 # -- columns, gate 3, monitor ----------------------------------------------------------------------
@@ -349,21 +363,21 @@ COLUMNS = [
 ]
 
 
-def figures_of_two() -> dict[str, Any]:
+def valid_evaluations() -> dict[str, Any]:
     better = {"num_transactions": 100, "average_precision": 0.3, "cp_at_k": 0.2}
     worse = {"num_transactions": 100, "average_precision": 0.3, "cp_at_k": 0.1}
-    return {"ours": better, "theirs": worse, "as_of": FIRST, "judged_from": FIRST}
+    return {"candidate": better, "incumbent": worse, "as_of": FIRST, "evaluated_from": FIRST}
 
 
 MODEL = [
-    Defect("other rows", "same_rows", lambda f: f["theirs"].update(num_transactions=99)),
-    Defect("nobody counted", "same_rows", lambda f: f["ours"].pop("num_transactions")),
-    Defect("seen nights", "out_of_sample", lambda f: f.update(as_of=FIRST + timedelta(days=1))),
+    Defect("other rows", "same_rows", lambda f: f["incumbent"].update(num_transactions=99)),
+    Defect("no row count", "same_rows", lambda f: f["candidate"].pop("num_transactions")),
+    Defect("trained nights", "out_of_sample", lambda f: f.update(as_of=FIRST + timedelta(days=1))),
     *(
         Defect(
             f"{name} is {value}",
             f"{name}_at_least_incumbent",
-            lambda f, n=name, v=value: f["ours"].update({n: v}),
+            lambda f, n=name, v=value: f["candidate"].update({n: v}),
         )
         for name in ("average_precision", "cp_at_k")
         for value in (0.01, NAN, None)
@@ -371,12 +385,12 @@ MODEL = [
 ]
 
 
-def judge_model(figures: dict[str, Any]) -> GateResult:
-    facts = model.facts(figures, "ours", "theirs")
-    return model.judge(facts | model.sample_facts(figures["as_of"], figures["judged_from"]))
+def check_model(figures: dict[str, Any]) -> GateResult:
+    facts = model.facts(figures, "candidate", "incumbent")
+    return model.run_checks(facts | model.sample_facts(figures["as_of"], figures["evaluated_from"]))
 
 
-def figures_of_monitor() -> dict[str, Any]:
+def valid_monitor_figures() -> dict[str, Any]:
     steady = {"status": "measured", "why": "", "columns": {"a": {"psi": 0.02, "level": "steady"}}}
     level = {"above": 0.9, "expected_share": 0.1, "observed_share": 0.1, "num_transactions": 100}
     return {
@@ -406,115 +420,122 @@ MONITOR = [
     Defect("rows came late", "late_rows", lambda f: f["late"].update(num_rows=3), "warn"),
 ]
 
-# By gate: its defects, a good night, and the judge of many nights.
+# By gate: its defects, a function that makes a valid night, and one that checks many nights.
 NIGHTLY: dict[str, tuple[list[Defect], Callable[[date], Night], Callable[..., GateResult]]] = {
-    transactions.GATE: (DELIVERY, delivered, judge_deliveries),
+    transactions.GATE: (DELIVERY, valid_delivery, check_deliveries),
     features.SUITE.gate: (
         feature_defects(),
-        lambda day: staged(FEATURES_TABLE, day),
-        lambda spark, nights: judge_staged(spark, features.SUITE, nights),
+        lambda day: valid_staged(FEATURES_TABLE, day),
+        lambda spark, nights: check_staged(spark, features.SUITE, nights),
     ),
     scores.SUITE.gate: (
         SCORE,
-        lambda day: staged(SCORES, day),
-        lambda spark, nights: judge_staged(spark, scores.SUITE, nights),
+        lambda day: valid_staged(SCORES, day),
+        lambda spark, nights: check_staged(spark, scores.SUITE, nights),
     ),
 }
 SINGLE: dict[str, tuple[list[Defect], Callable[[], Any], Callable[[Any], GateResult]]] = {
-    model.GATE: (MODEL, figures_of_two, judge_model),
-    monitor.GATE: (MONITOR, figures_of_monitor, monitor.judge),
+    model.GATE: (MODEL, valid_evaluations, check_model),
+    monitor.GATE: (MONITOR, valid_monitor_figures, monitor.run_checks),
 }
-STRAY = {"None", str(FIRST - timedelta(days=400))}
+# Names of nights outside the run, to which some defects move a row.
+OUTSIDE = {"None", str(FIRST - timedelta(days=400))}
 
 
 @dataclass(frozen=True)
-class Spoilt:
-    """A gate's verdict over one night per defect, and a last one in which all is well."""
+class DefectiveNights:
+    """The checks of a gate on one night per defect, and on a last night without defects."""
 
     day_of: dict[str, date]
     checks: dict[str, Check]
 
     def named_by(self, check: str) -> set[str]:
-        """The nights that a failing check names."""
+        """Return the nights that a failed check names."""
         if self.checks[check].status != "failed":
             return set()
         return set(re.findall(r"(?:^|; )(\d{4}-\d\d-\d\d|None): ", self.checks[check].observed))
 
 
 @pytest.fixture(scope="module")
-def spoilt(spark: SparkSession) -> Callable[[str], Spoilt]:
+def defective_nights(spark: SparkSession) -> Callable[[str], DefectiveNights]:
     @cache
-    def judge_all(gate: str) -> Spoilt:
-        defects, sane, judge = NIGHTLY[gate]
-        day_of = {d.what: FIRST + timedelta(days=nth) for nth, d in enumerate(defects)}
-        nights = {day: sane(day) for day in (*day_of.values(), FIRST + timedelta(len(defects)))}
+    def check_all(gate: str) -> DefectiveNights:
+        defects, make_valid, run_checks = NIGHTLY[gate]
+        day_of = {d.text: FIRST + timedelta(days=nth) for nth, d in enumerate(defects)}
+        nights = {
+            day: make_valid(day) for day in (*day_of.values(), FIRST + timedelta(len(defects)))
+        }
         for defect in defects:
-            defect.seed(nights[day_of[defect.what]])
-        return Spoilt(day_of, {check.name: check for check in judge(spark, nights).checks})
+            defect.seed(nights[day_of[defect.text]])
+        checks = run_checks(spark, nights).checks
+        return DefectiveNights(day_of, {check.name: check for check in checks})
 
-    return judge_all
+    return check_all
 
 
-def of(table: dict[str, Any]) -> list[Any]:
+def parameters(table: dict[str, Any]) -> list[Any]:
+    """Return one test parameter per defect."""
     return [
-        pytest.param(gate, defect, id=f"{gate}: {defect.what} -> {defect.caught_by}")
+        pytest.param(gate, defect, id=f"{gate}: {defect.text} -> {defect.caught_by}")
         for gate, (defects, _, _) in table.items()
         for defect in defects
     ]
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize(("gate", "defect"), of(NIGHTLY))
-def test_a_defect_of_a_night_is_caught(
-    spoilt: Callable[[str], Spoilt], gate: str, defect: Defect
+@pytest.mark.parametrize(("gate", "defect"), parameters(NIGHTLY))
+def test_seeded_defect_fails_its_check(
+    defective_nights: Callable[[str], DefectiveNights], gate: str, defect: Defect
 ) -> None:
-    found = spoilt(gate)
-    check = found.checks[defect.caught_by]
+    result = defective_nights(gate)
+    check = result.checks[defect.caught_by]
     assert (check.status, check.severity) == ("failed", defect.severity)
     for name in (defect.caught_by, *defect.also):
-        named = found.named_by(name)
-        assert str(found.day_of[defect.what]) in named or named & STRAY, check.observed
+        named = result.named_by(name)
+        assert str(result.day_of[defect.text]) in named or named & OUTSIDE, check.observed
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("gate", NIGHTLY)
-def test_nothing_else_is_caught(spoilt: Callable[[str], Spoilt], gate: str) -> None:
-    found = spoilt(gate)
-    for name, check in found.checks.items():
-        meant = {
-            str(found.day_of[defect.what])
+def test_valid_nights_fail_no_check(
+    defective_nights: Callable[[str], DefectiveNights], gate: str
+) -> None:
+    result = defective_nights(gate)
+    for name, check in result.checks.items():
+        expected = {
+            str(result.day_of[defect.text])
             for defect in NIGHTLY[gate][0]
             if name in (defect.caught_by, *defect.also)
         }
-        assert found.named_by(name) - STRAY <= meant, check
+        assert result.named_by(name) - OUTSIDE <= expected, check
 
 
-@pytest.mark.parametrize(("gate", "defect"), of(SINGLE))
-def test_a_defect_of_figures_is_caught(gate: str, defect: Defect) -> None:
-    _, sane, judge = SINGLE[gate]
-    assert {check.status for check in judge(sane()).checks} == {"passed"}
-    figures = sane()
+@pytest.mark.parametrize(("gate", "defect"), parameters(SINGLE))
+def test_seeded_defect_of_metrics_fails_its_check(gate: str, defect: Defect) -> None:
+    _, make_valid, run_checks = SINGLE[gate]
+    assert {check.status for check in run_checks(make_valid()).checks} == {"passed"}
+    figures = make_valid()
     defect.seed(figures)
-    result = judge(figures)
+    result = run_checks(figures)
     failed = {check.name: check.severity for check in result.checks if check.status == "failed"}
     assert failed == {defect.caught_by: defect.severity}
     assert result.passed == (defect.severity == "warn")
 
 
-@pytest.mark.parametrize("defect", COLUMNS, ids=lambda defect: defect.what)
+@pytest.mark.parametrize("defect", COLUMNS, ids=lambda defect: defect.text)
 @pytest.mark.parametrize("table", [TRANSACTIONS, FEATURES_TABLE, SCORES], ids=lambda t: t.name)
-def test_a_wrong_column_is_caught_before_rows_are_counted(table: Table, defect: Defect) -> None:
+def test_wrong_column_fails_the_schema_check_before_counting(table: Table, defect: Defect) -> None:
     declared = row_counts.declared_types(table)
     found = dict(declared)
     defect.seed(found)
     if table is TRANSACTIONS:
-        assert transactions.judge_schema(declared, declared).passed
-        result = transactions.judge_schema(found, declared)
+        assert transactions.check_schema(declared, declared).passed
+        result = transactions.check_schema(found, declared)
     else:
         suite = features.SUITE if table is FEATURES_TABLE else scores.SUITE
-        # Neither frame is looked at.
+        # Neither frame is read.
         rows = RowsToPublish(None, None, found, Dates(FIRST, FIRST))  # type: ignore[arg-type]
-        result = suite.judge(rows)
+        result = suite.run_checks(rows)
     (check,) = result.checks
     assert (check.name, check.status, check.severity) == (defect.caught_by, "failed", "fail")
     (name,) = {n for n in {**found, **declared} if found.get(n) != declared.get(n)}
@@ -534,49 +555,50 @@ def test_every_expectation_has_a_defect() -> None:
     assert killed == expected
 
 
-def test_names_of_expectations_are_unique() -> None:
+def test_expectation_names_are_unique_per_gate() -> None:
     for gate, expectations in all_expectations().items():
         names = [expectation.name for expectation in expectations]
         assert len(names) == len(set(names)), gate
 
 
-def test_an_undecided_check_says_why_and_stops_nothing() -> None:
-    undecided = {"status": "not applicable", "why": "6 nights; a comparison needs 7."}
+def test_check_that_is_not_applicable_gives_its_reason() -> None:
+    not_applicable = {"status": "not applicable", "why": "6 nights; a comparison needs 7."}
     figures = {
-        "features": {**undecided, "columns": {}},
-        "scores": {**undecided, "columns": {}},
-        "calibration": {**undecided, "levels": []},
-        "alerts": undecided,
+        "features": {**not_applicable, "columns": {}},
+        "scores": {**not_applicable, "columns": {}},
+        "calibration": {**not_applicable, "levels": []},
+        "alerts": not_applicable,
         "late": {"num_rows": 0, "by_event_date": {}},
     }
-    result = monitor.judge(figures)
+    result = monitor.run_checks(figures)
     statuses = {check.name: check.status for check in result.checks}
     assert statuses.pop("late_rows") == "passed"
     assert set(statuses.values()) == {"not applicable"}
-    assert {check.observed for check in result.checks} >= {undecided["why"]}
+    assert {check.observed for check in result.checks} >= {not_applicable["why"]}
 
 
-def test_volume_is_judged_from_seven_earlier_nights_on() -> None:
-    def judge(history: dict[date, int], *accepted: int) -> dict[str, str]:
-        facts = [
+def test_volume_is_checked_from_seven_earlier_nights_on() -> None:
+    def statuses(history: dict[date, int], *accepted: int) -> dict[str, str]:
+        counts = [
             NightCounts(FIRST + timedelta(days=nth), rows_read=n, rows_accepted=n)
             for nth, n in enumerate(accepted)
         ]
         dates = Dates(FIRST, FIRST + timedelta(days=len(accepted) - 1))
-        result = transactions.judge(
-            dates, facts, [transactions.volume(facts, history)], transactions._volume()
+        result = transactions.run_checks(
+            dates, counts, [transactions.volume(counts, history)], transactions._volume()
         )
         return {check.name: f"{check.status} {check.observed}" for check in result.checks}
 
     six = {FIRST - timedelta(days=1 + back): 100 for back in range(6)}
     seven = {**six, FIRST - timedelta(days=7): 120}
-    assert set(judge(six, 9).values()) == {"not applicable fewer than 7 earlier nights, or no rows"}
-    assert judge(six, 9, 0)["volume_plausible"].startswith("not applicable")
-    assert judge(seven, 60)["volume"] == "passed 60 rows against a median of 100"
-    assert judge(seven, 49, 201)["volume"] == (
-        "failed 2024-03-01: 49 rows against a median of 100; "
-        "2024-03-02: 201 rows against a median of 100"
+    assert set(statuses(six, 9).values()) == {
+        "not applicable fewer than 7 earlier nights, or no rows"
+    }
+    assert statuses(six, 9, 0)["volume_plausible"].startswith("not applicable")
+    assert statuses(seven, 60)["volume"] == "passed 60 rows, median 100 before"
+    assert statuses(seven, 49, 201)["volume"] == (
+        "failed 2024-03-01: 49 rows, median 100 before; 2024-03-02: 201 rows, median 100 before"
     )
-    assert judge(seven, 49, 201)["volume_plausible"] == "passed 2 hold"
-    # A bank of few cards is not steady, and chance is no defect.
-    assert judge(dict.fromkeys(seven, 3), 7)["volume"].startswith("passed")
+    assert statuses(seven, 49, 201)["volume_plausible"] == "passed 2 passed"
+    # At a bank with few cards the volume varies by chance, which must not fail the check.
+    assert statuses(dict.fromkeys(seven, 3), 7)["volume"].startswith("passed")

@@ -1,4 +1,4 @@
-"""Functions of the amounts in a window by hand, in exact arithmetic."""
+"""The functions of amounts, computed with fractions: exact reference values for tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from feature_defs.feature import Feature, Function
 
 
-def of_amounts(feature: Feature, amounts: Sequence[Fraction]) -> dict[Function, Callable[[], Any]]:
-    """What each function of money makes of the amounts that count."""
+def money_functions(
+    feature: Feature, amounts: Sequence[Fraction]
+) -> dict[Function, Callable[[], Any]]:
+    """Return each function of the amounts that match the feature's condition."""
     number = len(amounts)
     return {
         Function.COUNT: lambda: number,

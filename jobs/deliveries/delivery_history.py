@@ -1,4 +1,4 @@
-"""What the lake remembers of earlier deliveries: their source, their mapping, their types."""
+"""What past runs of `ingest` recorded: the delivery's source, its mapping, its column types."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from jobs.lake.tables import NIGHTS, RUNS
 
 
 def recorded_delivery(lake: Lake) -> Delivery:
-    """The delivery that the lake's first `ingest` recorded.
+    """Return the delivery that the lake's first `ingest` recorded.
 
     Raises:
-        InputMissing: nothing was ever ingested.
+        InputMissing: the lake has no record of an `ingest`.
     """
     rows = (
         lake.read(RUNS)
@@ -28,32 +28,39 @@ def recorded_delivery(lake: Lake) -> Delivery:
         .head(1)
     )
     if rows:
-        return delivery_of(json.loads(rows[0]["arguments"]))
+        return delivery_from_arguments(json.loads(rows[0]["arguments"]))
     newest = newest_ingest(lake)
     if newest is None:
         raise InputMissing(
-            f"The lake {lake.uri} has no record of an `ingest`, so there is no source to go by.",
+            f"The lake {lake.uri} has no record of an `ingest`, so the source is unknown.",
             expected="a source in the configuration, or a lake with an earlier `ingest`.",
             remedy="run `fraud-scoring ingest --source … --format … --mapping …` first.",
         )
-    return delivery_of(newest.arguments)
+    return delivery_from_arguments(newest.arguments)
 
 
-def delivery_of(arguments: dict[str, object]) -> Delivery:
+def delivery_from_arguments(arguments: dict[str, object]) -> Delivery:
+    """Return the delivery described by the recorded arguments of an `ingest`."""
     mapping = Mapping.model_validate_json(str(arguments["mapping_content"]))
     return Delivery(str(arguments["source"]), arguments["format"], mapping)  # type: ignore[arg-type]
 
 
 def newest_ingest(lake: Lake) -> Run | None:
-    """Record of the newest `ingest` that is done; `nights` has it before `runs` does."""
+    """Return the record of the newest finished `ingest`, or None.
+
+    The record is read from `nights`, which has it earlier than `runs`.
+    """
     record = F.col("jobs")["ingest"]
     started = F.get_json_object(record, "$.started_at")
     newest = lake.read(NIGHTS).agg(F.max_by(record, started).alias("record")).head()
     return Run.from_json(newest["record"]) if newest and newest["record"] else None
 
 
-def types_before(lake: Lake, delivery: Delivery) -> dict[str, dict[str, str]]:
-    """Types of the mapped columns when this mapping was last used with this format."""
+def previous_column_types(lake: Lake, delivery: Delivery) -> dict[str, dict[str, str]]:
+    """Return the mapped columns' types in the newest `ingest`, by source table and column.
+
+    The result is empty if that `ingest` used another mapping or another format.
+    """
     newest = newest_ingest(lake) if lake.is_lake() else None
     if newest is None:
         return {}
@@ -65,18 +72,19 @@ def types_before(lake: Lake, delivery: Delivery) -> dict[str, dict[str, str]]:
 
 
 def default_delivery(lake: Lake) -> Delivery:
-    """What the settings name, else what the lake's first ingest recorded.
+    """Return the delivery in the settings, or else the one that the first `ingest` recorded.
 
     Raises:
-        UsageError: the settings name a source but not its format and mapping.
+        UsageError: the settings have a source, but not its format and mapping.
+        InputMissing: neither the settings nor the lake name a source.
     """
     settings = lake.settings
     if settings.source is None:
         return recorded_delivery(lake)
     if settings.source_format is None or settings.mapping is None:
         raise UsageError(
-            f"The settings name the source {settings.source} but not how to read it.",
+            f"The settings give the source {settings.source}, but not how to read it.",
             expected="`source`, `source_format` and `mapping` together.",
-            remedy="add what is missing to the configuration, or leave all three out.",
+            remedy="add the missing settings to the configuration, or remove all three.",
         )
     return Delivery(settings.source, settings.source_format, load_mapping(settings.mapping))
