@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
+from jobs.lake.local_rows import local_rows
 from jobs.lake.runs import Run, now
 from jobs.lake.tables import METRICS
 
@@ -37,5 +38,5 @@ def append_metrics(lake: Lake, run: Run, dates: Dates, k: int, metrics: Iterable
         )
         for metric in metrics
     ]
-    frame = lake.spark.createDataFrame(rows, METRICS.ddl)
-    run.versions_out[METRICS.name] = lake.append(METRICS, frame.coalesce(1), run.run_id)
+    frame = local_rows(lake.spark, rows, METRICS.ddl)
+    run.versions_out[METRICS.name] = lake.append(METRICS, frame, run.run_id)

@@ -26,6 +26,7 @@ from feature_defs.errors import MAX_NAMED, NightHeld
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.lease_owners import is_dead
+from jobs.lake.local_rows import local_rows
 from jobs.lake.runs import now
 from jobs.lake.tables import NIGHTS
 from jobs.runtime.logs import log_event
@@ -71,7 +72,7 @@ class Lease:
         until = moment + timedelta(minutes=self.lake.settings.lease_minutes)
         rows = [(day, self.owner, until, moment, *values[day]) for day in self.days]
         ddl = f"business_date date, holder string, lease_until timestamp, now timestamp, {schema}"
-        return self.lake.spark.createDataFrame(rows, ddl.rstrip(", ")).coalesce(1)
+        return local_rows(self.lake.spark, rows, ddl.rstrip(", "))
 
     # -- acquiring -------------------------------------------------------------------------------
 

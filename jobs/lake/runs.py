@@ -22,6 +22,7 @@ from pyspark.sql import Row
 from feature_defs.errors import without_passwords
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
+from jobs.lake.local_rows import local_rows
 from jobs.lake.tables import RUNS
 from jobs.runtime.logs import log_event
 
@@ -151,8 +152,8 @@ def append_runs(lake: Lake, runs: Iterable[Run]) -> None:
     """Append finished runs to the table `runs` in one commit."""
     finished = list(runs)
     if finished:
-        frame = lake.spark.createDataFrame([run.as_row() for run in finished], RUNS.ddl)
-        lake.append(RUNS, frame.coalesce(1), finished[-1].run_id)
+        frame = local_rows(lake.spark, [run.as_row() for run in finished], RUNS.ddl)
+        lake.append(RUNS, frame, finished[-1].run_id)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
+from jobs.lake.local_rows import local_rows
 from jobs.lake.nights import PINNED
 from jobs.lake.run_history import night_records
 from jobs.lake.runs import Run
@@ -248,7 +249,7 @@ def _scores(source: ReportSource, keys: list[tuple[date, str]]) -> dict[str, flo
     """Return the scores of a few transactions; the short list is broadcast to the table."""
     if not keys:
         return {}
-    wanted = source.lake.spark.createDataFrame(keys, "business_date date, transaction_id string")
+    wanted = local_rows(source.lake.spark, keys, "business_date date, transaction_id string")
     rows = (
         source.nights(SCORES, HISTORY_NIGHTS)
         .join(F.broadcast(wanted), ["business_date", "transaction_id"])

@@ -37,6 +37,8 @@ JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
+    # Re-planning between stages costs a tenth of a short job; sameness and cluster tests keep it.
+    "spark.sql.adaptive.enabled": "false",
     # With few rows, compiling each plan to Java takes a fifth of the time. Commands of other
     # tests, the cluster and the demo keep Spark's default.
     "spark.sql.codegen.wholeStage": "false",

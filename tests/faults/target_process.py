@@ -123,7 +123,7 @@ class FaultyFunction:
 
     def _with_rows_held_back(self, args: tuple[Any, ...], call: Call) -> tuple[Any, ...]:
         if call.frame is None:
-            # `drift` takes its rows inside a sample.
+            # `drift` receives its rows inside its input.
             return (replace(args[0], frame=held_back(args[0].frame, self.signals)), *args[1:])
         at = call.frame
         return (*args[:at], held_back(args[at], self.signals), *args[at + 1 :])

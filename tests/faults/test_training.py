@@ -43,7 +43,7 @@ def test_killed_rank_is_named_and_training_is_resumed(
         assert killed.code == 1, killed.output[-3000:]
         assert "rank 1 of 2 was killed" in killed.output
         # The lines of its log carry its process id.
-        assert " pid " in killed.output.partition("its last lines:")[2]
+        assert " pid " in killed.output.partition("its last log lines:")[2]
         assert saved
         assert len(versions) == 1
         resumed = run(folder, *TRAIN)

@@ -152,9 +152,9 @@ def _page_of_alerts(lake: Lake, day: date) -> tuple[str, str]:
                 reasons, (event,),
             )
         )  # fmt: skip
-    facts = report._page_data(lake, report._record(lake, day))
+    data = report._read_page(lake, report._read_record(lake, day))
     parts = [
-        page.render(replace(facts, alerts=alerts[start : start + 100]))
+        page.render(replace(data, alerts=alerts[start : start + 100]))
         for start in range(0, len(alerts), 100)
     ]
-    return "\n".join(parts), page.alerts_csv(replace(facts, alerts=alerts))
+    return "\n".join(parts), page.alerts_csv(replace(data, alerts=alerts))
