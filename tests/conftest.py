@@ -38,9 +38,8 @@ def loaded_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spark(loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one Spark session of a test process, set up for few rows."""
-    from commands import JAVA_OPTIONS, SPARK
-
     from jobs.runtime.spark_session import open_session
+    from tests.quick_spark import JAVA_OPTIONS, SPARK
 
     java = f"{SPARK[JAVA_OPTIONS]} -XX:DumpLoadedClassList={loaded_classes}"
     settings = {**SPARK, JAVA_OPTIONS: java}

@@ -28,25 +28,12 @@ from tests.processes import (
     kill_group,
     state_of,
 )
+from tests.quick_spark import JAVA_OPTIONS, SPARK
 
 ALERT_BUDGET = 5
 # Commands are forked from a process that has imported these: importing takes seconds.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jobs.nightly", "jobs.backfill", "jobs.train"])
-JAVA_OPTIONS = "spark.driver.extraJavaOptions"
-SPARK = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.default.parallelism": "2",
-    # Re-planning between stages costs a tenth of a short job; sameness and cluster tests keep it.
-    "spark.sql.adaptive.enabled": "false",
-    # With few rows, compiling each plan to Java takes a fifth of the time. Commands of other
-    # tests, the cluster and the demo keep Spark's default.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # These commands are too short to gain from Java's optimising compiler. Without it Java would
-    # reserve a fifth of the usual code cache, evict code and compile it again: hence the size.
-    JAVA_OPTIONS: "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
-}
 _numbers = itertools.count()
 # Java options of commands beside those of `SPARK`.
 _extra_java_options: list[str] = []

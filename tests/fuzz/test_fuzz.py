@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick_spark import quick_environment
+
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 NUM_ROWS, SEED = 1500, 11
@@ -20,7 +22,8 @@ def test_every_mutated_row_has_exactly_one_outcome() -> None:
             sys.executable, str(Path(__file__).with_name("fuzz.py")), "--rows", str(NUM_ROWS),
             "--seed", str(SEED),
         ],
-        env={**os.environ, "TZ": "Asia/Tokyo"}, capture_output=True, text=True, check=False,
+        env={**os.environ, **quick_environment(), "TZ": "Asia/Tokyo"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
     assert f"seed {SEED}" in result.stdout

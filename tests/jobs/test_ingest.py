@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_defs.errors import GateFailed, InputMissing, NightHeld, UsageError
@@ -28,6 +26,8 @@ from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.nights import lease_nights
 from jobs.lake.tables import LABELS, NIGHTS, QUARANTINE, RUNS, TRANSACTIONS
+from tests.command_line import run_command_on
+from tests.conftest import settings_for
 
 pytestmark = pytest.mark.spark
 
@@ -102,23 +102,43 @@ def staging_of(lake: Lake) -> list[Any]:
     return list(place.iterdir()) if place.exists() else []
 
 
-def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
-    make_lake: Callable[..., Lake], tmp_path: Path
-) -> None:
-    lake, place = make_lake(), tmp_path / "source"
-    deliver(place, DAY, 100, num_bad=5)
-    run(lake, place, Dates(DAY, DAY))
+@pytest.fixture(scope="module")
+def ingested(
+    spark: SparkSession, empty_lake: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a folder with a delivery of 100 rows, five of them invalid, and a lake that has it."""
+    folder = tmp_path_factory.mktemp("ingested")
+    shutil.copytree(empty_lake, folder / "lake")
+    deliver(folder / "source", DAY, 100, num_bad=5)
+    run(Lake(spark, settings_for(folder / "lake")), folder / "source", Dates(DAY, DAY))
+    return folder
 
-    assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
+
+@pytest.fixture
+def ingested_copy(spark: SparkSession, ingested: Path, tmp_path: Path) -> tuple[Lake, Path]:
+    """Return a copy of the lake of `ingested`, and one of its source."""
+    shutil.copytree(ingested, tmp_path / "copy")
+    return Lake(spark, settings_for(tmp_path / "copy" / "lake")), tmp_path / "copy" / "source"
+
+
+INGESTED = {"transactions": 95, "labels": 95, "quarantine": 5}
+
+
+def test_ingest_writes_rows_labels_quarantine_and_its_record(
+    ingested_copy: tuple[Lake, Path], ingested: Path
+) -> None:
+    lake, _ = ingested_copy
+    assert rows_of(lake, DAY) == INGESTED
     refused = lake.read(QUARANTINE).collect()
     assert {tuple(row["reasons"]) for row in refused} == {("unparsable_amount",)}
     raw = json.loads(refused[0]["raw"])
     assert raw["amount"] == "12_5" and raw["channel"] == HOSTILE
-    assert refused[0]["source"] == f"{place}/tx#transactions"
+    source = ingested / "source"
+    assert refused[0]["source"] == f"{source}/tx#transactions"
     accepted = lake.read(TRANSACTIONS)
     assert {row["channel"] for row in accepted.select("channel").collect()} == {HOSTILE}
-    late = lake.read(LABELS).where("label_time < timestamp'2024-03-08 10:00:00Z'")
-    assert late.isEmpty()
+    early = lake.read(LABELS).where("label_time < timestamp'2024-03-08 10:00:00Z'")
+    assert early.isEmpty()
 
     record = last_run(lake)
     assert record["status"] == "done"
@@ -130,21 +150,35 @@ def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
     statuses = {check["name"]: check["status"] for check in gate["checks"]}
     assert {statuses.pop("volume"), statuses.pop("volume_plausible")} == {"not applicable"}
     assert set(statuses.values()) == {"passed"}
-    assert recorded_delivery(lake) == Delivery(str(place), "csv", mapping())
+    assert recorded_delivery(lake) == Delivery(str(source), "csv", mapping())
     assert label_policy(lake) == LabelPolicy(30)
 
-    # The same again, and a second date under the first one's rows, leave one copy of each.
-    deliver(place, NEXT, 10)
-    run(lake, place, Dates(DAY, NEXT))
-    assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
+
+def test_rerun_with_a_second_night_leaves_one_copy_of_each_row(
+    ingested_copy: tuple[Lake, Path],
+) -> None:
+    lake, source = ingested_copy
+    deliver(source, NEXT, 10)
+    run(lake, source, Dates(DAY, NEXT))
+    assert rows_of(lake, DAY) == INGESTED
     assert rows_of(lake, NEXT) == {"transactions": 10, "labels": 10, "quarantine": 0}
 
-    # Bad and empty nights of a range stop all, by name, and no table moves.
+    # An empty night that is allowed replaces what was there.
+    deliver(source, NEXT, 0)
+    run(lake, source, Dates(NEXT, NEXT), allow_empty=True)
+    assert rows_of(lake, NEXT) == {"transactions": 0, "labels": 0, "quarantine": 0}
+    assert rows_of(lake, DAY) == INGESTED
+
+
+def test_bad_and_empty_nights_stop_a_range_and_are_named(
+    ingested_copy: tuple[Lake, Path],
+) -> None:
+    lake, source = ingested_copy
     before = lake.versions(DATA)
-    deliver(place, NEXT, 10, num_bad=6)
-    deliver(place, EMPTY, 0)
+    deliver(source, NEXT, 10, num_bad=6)
+    deliver(source, EMPTY, 0)
     with pytest.raises(GateFailed) as raised:
-        run(lake, place, Dates(DAY, EMPTY))
+        run(lake, source, Dates(DAY, EMPTY))
     assert "2024-03-02: 6 of 10 rows (60%)" in str(raised.value)
     assert "2024-03-03: 0 rows" in str(raised.value)
     assert "2024-03-01" not in raised.value.found.split("quarantined_share")[1]
@@ -152,12 +186,6 @@ def test_a_night_its_rerun_a_bad_delivery_and_an_empty_one(
     assert staging_of(lake) == []
     record = last_run(lake)
     assert record["status"] == "failed" and "6 of 10" in record["gates"]
-
-    # An empty night that is allowed replaces what was there.
-    deliver(place, NEXT, 0)
-    run(lake, place, Dates(NEXT, NEXT), allow_empty=True)
-    assert rows_of(lake, NEXT) == {"transactions": 0, "labels": 0, "quarantine": 0}
-    assert rows_of(lake, DAY) == {"transactions": 95, "labels": 95, "quarantine": 5}
 
 
 @pytest.mark.parametrize("ingested_before", [False, True])
@@ -207,17 +235,15 @@ marker = "done/{business_date}"
 """
 
 
-def test_an_empty_night_is_allowed_on_the_command_line(tmp_path: Path) -> None:
-    place = tmp_path / "source"
-    deliver(place, DAY, 0)
-    (tmp_path / "bank.toml").write_text(BANK, encoding="utf-8")
-    given = ["--source", str(place), "--format", "csv", "--mapping", str(tmp_path / "bank.toml")]
-    ended = subprocess.run(
-        [
-            sys.executable, "-m", "jobs", "ingest", "--lake", str(tmp_path / "lake"), *given,
-            "--date", str(DAY), "--allow-empty",
-        ],
-        capture_output=True, text=True, check=False,
+def test_command_ingests_an_empty_night_that_is_allowed(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    source, mapping_file = tmp_path / "source", tmp_path / "bank.toml"
+    deliver(source, DAY, 0)
+    mapping_file.write_text(BANK, encoding="utf-8")
+    ended = run_command_on(
+        spark, "ingest", "--lake", tmp_path / "lake", "--date", DAY, "--allow-empty",
+        "--source", source, "--format", "csv", "--mapping", mapping_file,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
 

@@ -15,6 +15,7 @@ import pytest
 
 from feature_defs.errors import GateFailed, InputMissing, UsageError
 from jobs.runtime.settings import load_settings
+from tests.quick_training import training_in_this_process
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -297,7 +298,8 @@ def test_a_model_that_ranks_otherwise_serves_a_night(
     from jobs.lake.tables import SCORES
 
     lake = copied()
-    version = str(train.run(lake, small_plan(name=name)))
+    with training_in_this_process():
+        version = str(train.run(lake, small_plan(1, name)))
     night = Dates(LAST, LAST)
     backfill.run(lake, backfill.BackfillPlan(night, "a trial", model=version), delivery_of(bank))
     scores = lake.read(SCORES).where(night.sql)
@@ -456,7 +458,8 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
         backtest.run(lake, late)
     judged = Dates(AS_OF, AS_OF + timedelta(days=6))
     plan = backtest.BacktestPlan(judged, "lstm_autoencoder", config, retrain_days=5)
-    found = backtest.run(lake, plan)
+    with training_in_this_process():
+        found = backtest.run(lake, plan)
     backtest.show(found)
     told = json.loads(backtest.to_json(found))
     assert [(s["from"], s["to"]) for s in told["stretches"]] == [
@@ -486,7 +489,9 @@ def test_a_backtest_trains_and_judges_stretch_by_stretch(copied: Callable[[], La
     assert written.count() == 9 and written.where("interval_low > value").count() == 0
     # The same nights once more without the baselines: the recipe's figures stay what they are.
     first = found.periods[0]
-    alone = backtest.run(lake, replace(plan, dates=first.dates, with_baselines=False)).periods[0]
+    with training_in_this_process():
+        without = backtest.run(lake, replace(plan, dates=first.dates, with_baselines=False))
+    alone = without.periods[0]
     assert list(alone.by_candidate) == ["lstm_autoencoder"]
     assert alone.by_candidate["lstm_autoencoder"][0] == first.by_candidate["lstm_autoencoder"][0]
 
@@ -496,11 +501,13 @@ def test_a_model_that_was_damaged_is_trained_again(copied: Callable[[], Lake]) -
     from jobs.models.model_store import open_registry, read_checkpoint
 
     lake, plan = copied(), small_plan(num_workers=1)
-    first = train.register(lake, plan)
+    with training_in_this_process():
+        first = train.register(lake, plan)
     model = open_registry(lake).resolve(first)
     weights = Path(model.uri, "weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:-4])
-    again = train.register(lake, plan)
+    with training_in_this_process():
+        again = train.register(lake, plan)
     assert again != first
     assert read_checkpoint(open_registry(lake).resolve(again)).as_of == str(AS_OF)
     assert train.register(lake, plan) == again

@@ -16,6 +16,7 @@ import pytest
 
 from feature_defs.errors import InputMissing, UsageError
 from jobs.runtime.logs import escape_control_characters
+from tests.quick_spark import quick_environment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -58,10 +59,11 @@ def ingest(place: Path, source: Path) -> subprocess.CompletedProcess[str]:
     """The command itself, with Spark's event log, which is what its interface shows."""
     (place / "events").mkdir(exist_ok=True)
     (place / "bank.toml").write_text(MAPPING, encoding="utf-8")
-    settings = (
-        f'{{"spark.eventLog.enabled": "true", "spark.eventLog.dir": "{place}/events", '
-        f'"spark.local.dir": "{place}/local"}}'
-    )
+    settings = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": f"{place}/events",
+        "spark.local.dir": f"{place}/local",
+    }
     return subprocess.run(
         [
             sys.executable, "-m", "jobs", "ingest", "--lake", str(place / "lake"), "--source",
@@ -69,7 +71,7 @@ def ingest(place: Path, source: Path) -> subprocess.CompletedProcess[str]:
             "--debug", "--log-format", "text",
         ],
         env={
-            **os.environ, "FRAUD_PSEUDONYM_KEY": KEY, "FRAUD_SPARK": settings,
+            **os.environ, "FRAUD_PSEUDONYM_KEY": KEY, **quick_environment(**settings),
             "FRAUD_MAX_QUARANTINED_SHARE": "1",
         },
         cwd=ROOT, capture_output=True, text=True, check=False,

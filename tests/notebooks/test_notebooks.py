@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+
+from tests.quick_spark import quick_environment
+from tests.quick_training import training_in_this_process
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,19 +53,31 @@ def finished_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
         short = replace(config.optimisation, epochs=1, batch_size=16)
         config = replace(config, train_days=21, optimisation=short)
         plan = TrainingPlan(last - timedelta(days=21), name, config, num_workers=1)
-        version = train.register(lake, plan)
+        with training_in_this_process():
+            version = train.register(lake, plan)
     open_registry(lake).set_alias(CHAMPION, version)
     nightly.run(lake, last)
     return folder / "lake"
 
 
-def run_notebook(path: Path) -> list[str]:
-    """Run a notebook; return the outputs of its cells."""
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelManager]:
+    """Start one kernel, and so one Java, for all notebooks that read a lake."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in quick_environment().items():
+            patch.setenv(name, value)
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(cwd=str(NOTEBOOKS[0].parent))
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+def run_notebook(path: Path, kernel: KernelManager, environment: dict[str, str]) -> list[str]:
+    """Run a notebook in an empty namespace; return the outputs of its cells."""
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(path.parent)}}
-    executed = NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources=resources
-    ).execute()
+    prepare = f"%reset -f\nimport os\nos.environ.update({environment!r})\ndel os"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(prepare))
+    executed = NotebookClient(notebook, timeout=240, km=kernel).execute()
     return [
         str(output.get("data", output.get("text", "")))
         for cell in executed.cells
@@ -77,8 +94,8 @@ def reads_a_lake(path: Path) -> bool:
 @pytest.mark.parametrize(
     "path", [p for p in NOTEBOOKS if not reads_a_lake(p)], ids=lambda path: path.stem
 )
-def test_notebook_without_lake_runs(path: Path) -> None:
-    assert run_notebook(path)
+def test_notebook_without_lake_runs(path: Path, kernel: KernelManager) -> None:
+    assert run_notebook(path, kernel, {})
 
 
 @pytest.mark.spark
@@ -88,11 +105,10 @@ def test_notebook_without_lake_runs(path: Path) -> None:
     "path", [p for p in NOTEBOOKS if reads_a_lake(p)], ids=lambda path: path.stem
 )
 def test_notebook_runs_on_a_small_lake(
-    path: Path, finished_lake: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, finished_lake: Path, kernel: KernelManager
 ) -> None:
-    monkeypatch.setenv("FRAUD_LAKE", str(finished_lake))
-    monkeypatch.setenv("FRAUD_ALERT_BUDGET", str(NUM_ALERTS))
-    outputs = run_notebook(path)
+    environment = {"FRAUD_LAKE": str(finished_lake), "FRAUD_ALERT_BUDGET": str(NUM_ALERTS)}
+    outputs = run_notebook(path, kernel, environment)
     assert any("image/png" in text or "%" in text for text in outputs)
 
 

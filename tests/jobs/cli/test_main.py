@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
+
+from tests.command_line import run_command
 
 SUB_COMMANDS = {
     "backfill",
@@ -37,42 +35,6 @@ SUB_COMMANDS = {
 
 # A command line that `ingest` refuses for its last option only.
 INGEST = ("ingest", "--lake", "x", "--source", "y", "--date", "2018-02-01")
-
-
-@contextmanager
-def restored_process() -> Iterator[None]:
-    """Restore the environment and the project's logger after a command has run in this process."""
-    from jobs.runtime.logs import LOGGER
-
-    handlers, level, propagate = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
-    with patch.dict(os.environ):
-        try:
-            yield
-        finally:
-            LOGGER.handlers[:] = handlers
-            LOGGER.setLevel(level)
-            LOGGER.propagate = propagate
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in this process; return what a process of its own would return."""
-    from jobs.cli.main import main
-
-    code: str | int | None = 0
-    output, errors = io.StringIO(), io.StringIO()
-    argv = ["fraud-scoring", *arguments]
-    with (
-        restored_process(),
-        patch.object(sys, "argv", argv),
-        redirect_stdout(output),
-        redirect_stderr(errors),
-    ):
-        try:
-            main()
-        except SystemExit as exit_request:
-            code = exit_request.code
-    assert isinstance(code, int | None)
-    return subprocess.CompletedProcess(argv, code or 0, output.getvalue(), errors.getvalue())
 
 
 def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -108,7 +70,7 @@ def test_every_sub_command_has_a_module_and_an_example() -> None:
 
 @pytest.mark.parametrize("name", sorted(SUB_COMMANDS))
 def test_every_sub_command_prints_its_help(name: str) -> None:
-    ended = run(name, "--help")
+    ended = run_command(name, "--help")
     assert ended.returncode == 0, ended.stderr
     assert "Example: fraud-scoring" in ended.stdout
     assert "--settings" not in ended.stdout
@@ -148,7 +110,7 @@ def test_every_sub_command_prints_its_help(name: str) -> None:
 def test_bad_usage_prints_one_paragraph_and_exits_with_2(
     arguments: Sequence[str], expected_text: str
 ) -> None:
-    ended = run(*arguments)
+    ended = run_command(*arguments)
     assert ended.returncode == 2, ended.stderr
     assert expected_text in ended.stderr
     assert "What to do:" in ended.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from feature_defs.errors import FraudScoringError, InputMissing
 from jobs.lake.errors import is_infrastructure_error, translate
+from tests.command_line import run_command_on
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -329,11 +330,7 @@ def test_command_on_a_damaged_table_prints_one_paragraph(
     log = Path(broken.uri, "nights", "_delta_log")
     delete_checksums(log)
     (log / "00000000000000000000.json").write_text("{")
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs", "report", "--lake", broken.uri, "--date", str(DAY)],
-        capture_output=True,
-        text=True,
-    )
+    done = run_command_on(broken.spark, "report", "--lake", broken.uri, "--date", DAY)
     last_line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 4
     assert "Delta's log is damaged in the table `nights`" in done.stderr
