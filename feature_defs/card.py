@@ -9,9 +9,9 @@ the transaction itself in `transaction.py`.
 
 from __future__ import annotations
 
-from feature_defs.definitions import FeatureView, count, days, mean, seconds_since_last
 from feature_defs.derived import Ratio
 from feature_defs.feature import CARD
+from feature_defs.language import FeatureView, count, days, mean, seconds_since_last
 from feature_defs.sources import TRANSACTIONS
 
 CARD_SPEND = FeatureView(

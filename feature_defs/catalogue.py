@@ -17,10 +17,10 @@ from feature_defs.card import (
     CARD_USUAL_SPEND,
     WEEK_AGAINST_USUAL,
 )
-from feature_defs.definitions import FeatureView
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.errors import DefinitionError
 from feature_defs.feature import Feature
+from feature_defs.language import FeatureView
 from feature_defs.merchant import (
     MERCHANT_EARLIER_FRAUD_RATE,
     MERCHANT_LABELS,

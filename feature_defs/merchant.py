@@ -5,7 +5,10 @@ Views over a card at a merchant are in `card.py`.
 
 from __future__ import annotations
 
-from feature_defs.definitions import (
+from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.feature import MERCHANT
+from feature_defs.labels import LABEL_DELAY_DAYS
+from feature_defs.language import (
     FeatureView,
     count,
     days,
@@ -13,9 +16,6 @@ from feature_defs.definitions import (
     fraud_rate,
     label_count,
 )
-from feature_defs.derived import Ratio, SmoothedRate
-from feature_defs.feature import MERCHANT
-from feature_defs.labels import LABEL_DELAY_DAYS
 from feature_defs.sources import TRANSACTIONS
 
 LABEL_WINDOW_DAYS = (1, 3, 7, 30)

@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health.check_result import GIB, CheckResult, check_disk_space, result_of_error, run_check
+from jobs.health import machine_checks
+from jobs.health.check_result import CheckResult, result_of_error, run_check
 from jobs.health.executor_checks import (
     check_executor_packages,
     check_lake_visibility,
-    installed_packages,
 )
-from jobs.runtime.java import delta_jars, find_java, java_version
 from jobs.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,18 +31,18 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckResult", "examine", "show"]
 
-SETUP = "run `make setup`, or install Java 17 and set JAVA_HOME."
-
 
 def examine(settings: Settings) -> list[CheckResult]:
     """Check the machine, and the lake if the settings name one. Never raises."""
     results = [
-        run_check("Java", _java),
-        run_check("Delta's jars", _jars),
-        run_check("packages", _packages),
-        run_check("memory", lambda: _memory(settings)),
-        run_check("GPUs", _gpus),
-        run_check("disk", lambda: check_disk_space("disk", Path(tempfile.gettempdir()))),
+        run_check("Java", machine_checks.check_java),
+        run_check("Delta's jars", machine_checks.check_jars),
+        run_check("packages", machine_checks.check_packages),
+        run_check("memory", lambda: machine_checks.check_memory(settings)),
+        run_check("GPUs", machine_checks.check_gpus),
+        run_check(
+            "disk", lambda: machine_checks.check_disk_space("disk", Path(tempfile.gettempdir()))
+        ),
     ]
     try:
         with _session(settings) as spark:
@@ -72,80 +71,6 @@ def show(results: list[CheckResult]) -> None:
             found.append(f"\n-> {result.remedy}", style="bold")
         table.add_row(Text(result.status, colours[result.status]), result.name, found)
     Console().print(table)
-
-
-# -- the machine ---------------------------------------------------------------------------------
-
-
-def _java() -> CheckResult:
-    home = find_java()
-    if home is None:
-        return CheckResult("Java", "wrong", "Java 17 or 21 was not found", SETUP)
-    version = java_version(home / "bin" / "java")
-    if version is None:
-        return CheckResult("Java", "wrong", f"the Java in {home} does not start", SETUP)
-    return CheckResult("Java", "ok", f"Java {version} in {home}")
-
-
-def _jars() -> CheckResult:
-    jars = delta_jars()
-    return CheckResult("Delta's jars", "ok", f"{len(jars)} in {jars[0].parent}")
-
-
-def _packages() -> CheckResult:
-    home, version, misplaced = installed_packages()
-    if misplaced:
-        return CheckResult(
-            "packages",
-            "wrong",
-            f"jobs {version} is installed in {home}, but {', '.join(misplaced)}",
-            "install fraud-scoring into an environment of its own; other packages use these names.",
-        )
-    return CheckResult("packages", "ok", f"fraud-scoring {version} in {home}")
-
-
-def _memory(settings: Settings) -> CheckResult:
-    needed = _parse_bytes(settings.driver_memory)
-    available = _available_memory()
-    if available is None:
-        return CheckResult("memory", "ok", "this system does not report its free memory")
-    found = f"{available / GIB:.1f} GiB free; the driver may take {settings.driver_memory}"
-    if available < needed:
-        remedy = "decrease driver_memory (FRAUD_DRIVER_MEMORY), or stop other programs."
-        return CheckResult("memory", "warning", found, remedy)
-    return CheckResult("memory", "ok", found)
-
-
-def _available_memory() -> int | None:
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return None
-    for line in meminfo.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _parse_bytes(text: str) -> int:
-    """Return the number of bytes of a size in Spark's notation.
-
-    >>> _parse_bytes("4g") == 4 * GIB, _parse_bytes("512m") == GIB // 2
-    (True, True)
-    """
-    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-    number = text.strip().lower().removesuffix("b")
-    factor = units.get(number[-1:], 1)
-    return int(number.rstrip("kmgt")) * factor
-
-
-def _gpus() -> CheckResult:
-    import torch
-
-    count = torch.cuda.device_count()
-    if count == 0:
-        return CheckResult("GPUs", "ok", "none; training runs on the CPU")
-    names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
-    return CheckResult("GPUs", "ok", f"{count}: {names}")
 
 
 # -- Spark and the lake --------------------------------------------------------------------------

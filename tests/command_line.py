@@ -1,7 +1,7 @@
-"""The command line `fraud-scoring`, run in the process of the tests.
+"""Run the command line `fraud-scoring` in the test process.
 
-A process of its own costs two to twenty seconds (imports, Java, Spark). Tests of what a process
-adds, such as signals, leaks and imports, start one; all others use this.
+A separate process costs two to twenty seconds (imports, Java, Spark). Only tests that depend on the
+process itself (signals, leaks, imports) start one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def restored_process() -> Iterator[None]:
-    """Restore the environment and the project's logger after a command has run in this process."""
+    """Restore the environment and the project's logger after the block."""
     from jobs.runtime.logs import LOGGER
 
     handlers, level, propagate = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
@@ -35,7 +35,7 @@ def restored_process() -> Iterator[None]:
 
 
 def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line in this process; return what a process of its own would return."""
+    """Run the command line in this process; return what a separate process would return."""
     from jobs.cli.main import main
 
     code: str | int | None = 0
@@ -56,11 +56,11 @@ def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def run_command_on(spark: SparkSession, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command that needs Spark on the session of the tests, which it does not stop."""
+    """Run a command with the Spark session of the tests, and leave the session open."""
 
     @contextmanager
-    def shared(_settings: object) -> Iterator[SparkSession]:
+    def shared_session(_settings: object) -> Iterator[SparkSession]:
         yield spark
 
-    with patch("jobs.cli.options.open_spark", shared):
+    with patch("jobs.cli.options.open_spark", shared_session):
         return run_command(*arguments)

@@ -1,4 +1,4 @@
-"""What all tests share: one Spark session, lakes copied from a template, the handbook's data."""
+"""Shared fixtures: one Spark session, lakes copied from a template, the handbook data."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, so that no process is left alone with one at the end."""
+    """Run slow tests first, so that no test process has to finish one alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def settings_for(lake: Path, **changes: Any) -> Settings:
-    """Settings of a small test lake."""
+    """Return the settings of a small test lake."""
     from jobs.runtime.settings import load_settings
 
     return load_settings(None, {"lake": str(lake), "alert_budget": 5, **changes})
@@ -31,13 +31,13 @@ def settings_for(lake: Path, **changes: Any) -> Settings:
 
 @pytest.fixture(scope="session")
 def loaded_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file in which Java lists the classes that it loads for Spark."""
+    """Return the file in which Java lists the classes that it loads for Spark."""
     return tmp_path_factory.mktemp("java") / "classes"
 
 
 @pytest.fixture(scope="session")
 def spark(loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The one Spark session of a test process, set up for few rows."""
+    """Yield the one Spark session of a test process, set up for few rows."""
     from jobs.runtime.spark_session import open_session
     from tests.quick_spark import JAVA_OPTIONS, SPARK
 
@@ -50,41 +50,41 @@ def spark(loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def empty_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new lake, made once; tests work on copies."""
+    """Create an empty lake once; tests work on copies of it."""
     from jobs.lake.delta_io import Lake
 
-    place = tmp_path_factory.mktemp("lakes") / "template"
-    Lake(spark, settings_for(place)).create()
-    return place
+    path = tmp_path_factory.mktemp("lakes") / "template"
+    Lake(spark, settings_for(path)).create()
+    return path
 
 
 @pytest.fixture
 def make_lake(spark: SparkSession, empty_lake: Path, tmp_path: Path) -> Callable[..., Lake]:
-    """Make a new empty lake; keyword arguments are settings."""
+    """Return a function that creates an empty lake; its keyword arguments are settings."""
 
     def make(name: str = "lake", **changes: Any) -> Lake:
         from jobs.lake.delta_io import Lake
 
-        place = tmp_path / name
-        shutil.copytree(empty_lake, place)
-        return Lake(spark, settings_for(place, **changes))
+        path = tmp_path / name
+        shutil.copytree(empty_lake, path)
+        return Lake(spark, settings_for(path, **changes))
 
     return make
 
 
 @pytest.fixture
 def lake(make_lake: Callable[..., Lake]) -> Lake:
-    """A new empty lake with default settings, but for a budget of five alerts."""
+    """Create an empty lake with default settings, except for an alert budget of 5."""
     return make_lake()
 
 
 @pytest.fixture(scope="session")
 def handbook() -> Path:
-    """Folder of the public handbook data."""
+    """Return the folder of the public handbook data; skip the test without it."""
     shared = os.environ.get("FRAUD_SHARED")
     if not shared:
-        pytest.skip("FRAUD_SHARED is not set: the handbook's data are not there")
-    place = Path(shared) / "data"
-    if not (place / "handbook_transactions.parquet").exists():
-        pytest.skip(f"no handbook_transactions.parquet in {place}")
-    return place
+        pytest.skip("FRAUD_SHARED is not set: the handbook data are missing")
+    path = Path(shared) / "data"
+    if not (path / "handbook_transactions.parquet").exists():
+        pytest.skip(f"no handbook_transactions.parquet in {path}")
+    return path

@@ -1,6 +1,6 @@
-"""Spark settings for tables of tens of rows: starting and planning cost more than computing.
+"""Spark settings for tables of tens of rows, where starting and planning take most of the time.
 
-The commands of cluster and sameness tests and of the demo keep the product's own settings.
+The cluster tests, the sameness tests and the demo keep the settings of production.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
-    # Re-planning between stages costs a tenth of a short job; sameness and cluster tests do it.
+    # Adaptive planning takes a tenth of a short job; the sameness and cluster tests use it.
     "spark.sql.adaptive.enabled": "false",
-    # With few rows, compiling each plan to Java takes a fifth of the time.
+    # Compiling each plan to Java takes a fifth of the time when rows are few.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # These commands are too short to gain from Java's optimising compiler. Without it Java would
-    # reserve a fifth of the usual code cache, evict code and compile it again: hence the size.
+    # The commands are too short to gain from Java's optimising compiler. Without that compiler,
+    # Java reserves only a fifth of the usual code cache, evicts code and compiles it again, so the
+    # size is set.
     JAVA_OPTIONS: "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
 }
 
 
 def quick_environment(**spark: str) -> dict[str, str]:
-    """Return the environment variables that give a command these settings; `spark` adds more."""
+    """Return the environment variables that pass these settings and `spark` to a command."""
     return {"FRAUD_SPARK": json.dumps({**SPARK, **spark}), "FRAUD_DRIVER_MEMORY": "1g"}

@@ -1,8 +1,9 @@
-"""Training in the process of the tests, for tests that need a model and not its distribution.
+"""Train in the test process, for tests that need a model but no distributed training.
 
-TorchDistributor starts a Spark task and a Python process per rank, which import torch, Petastorm
-and the packages anew: ten to twenty seconds a training. `tests/fraud_models/training/
-test_distributed.py` and the model of `tests/jobs/test_nightly.py` go that way.
+TorchDistributor starts a Spark task and a Python process per rank. Each process imports torch,
+Petastorm and the packages again, which costs ten to twenty seconds per training. Distributed
+training is tested in `tests/fraud_models/training/test_distributed.py` and with the model of
+`tests/jobs/test_nightly.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_in_this_process() -> Iterator[None]:
-    """Let `jobs.train` call the training loop itself; for one worker only."""
+    """Make `jobs.train` call the training loop in this process; one worker only."""
     from fraud_models.training.loop import train
 
     def in_this_process(_: SparkSession, run: TrainingRun, num_workers: int) -> dict[str, Any]:
-        assert num_workers == 1, "one process is one rank"
+        assert num_workers == 1, "training in this process has one rank"
         return train(run)
 
     with patch("jobs.train.train_distributed", in_this_process):

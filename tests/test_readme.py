@@ -1,7 +1,7 @@
 """The READMEs match the code: tables, file maps, links, commands and targets.
 
-Each fact is written in one README and checked there: commands and exit codes in the top README,
-settings, gates and tables of the lake in `jobs/README.md`, files in the file map of their package.
+Each fact is in one README and is checked there: commands and exit codes in the top README;
+settings, gates and tables of the lake in `jobs/README.md`; files in the file map of their package.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def rows(text: str) -> list[list[str]]:
 
 
 def code_spans(text: str) -> list[str]:
-    """Return what is between single backticks; fenced blocks are left out."""
+    """Return the texts between single backticks, without fenced blocks."""
     return re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
 def code(text: str) -> Iterator[str]:
-    """Yield fenced blocks and code spans."""
+    """Yield the fenced blocks and code spans of a text."""
     yield from re.findall(r"```.*?```", text, flags=re.DOTALL)
     yield from code_spans(text)
 
@@ -94,7 +94,7 @@ def _files_of_tree(block: str) -> set[str]:
 
 
 def _files_of_table(package: str, text: str) -> set[str]:
-    """In a cell with several files, only the first names their common folder."""
+    """Return the files in a table; of several files in a cell, only the first has the folder."""
     files = set()
     for cell, *_ in rows(text)[2:]:
         first, *others = code_spans(cell)
@@ -129,22 +129,22 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", text_of("Makefile"), re.MULTILINE))
 
 
-def targets_named(document: str) -> set[str]:
-    """Return the targets of the `make` commands in a document."""
+def targets_in(document: str) -> set[str]:
+    """Return the targets of the `make` commands in a document's code."""
     spans = " \n".join(code(text_of(document)))
     return set(re.findall(r"(?:^|\s)make\s+([a-z][a-z-]*)", spans))
 
 
 def anchors(document: str) -> set[str]:
-    """Return the anchors that GitHub makes of a document's headings."""
+    """Return the anchors that GitHub derives from a document's headings."""
     headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 def links(document: str) -> list[tuple[str, str]]:
     """Return path and anchor of each relative link."""
-    found = re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)", text_of(document))
-    return [(path, anchor) for path, anchor in found if not path.startswith("http")]
+    matches = re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)", text_of(document))
+    return [(path, anchor) for path, anchor in matches if not path.startswith("http")]
 
 
 # -- the top README --------------------------------------------------------------------------------
@@ -157,8 +157,8 @@ def test_readme_length_stays_within_limit() -> None:
 
 def test_command_table_equals_cli() -> None:
     table = section("README.md", "## Commands").split("| exit code")[0]
-    named = [name for row in rows(table)[2:] for name in re.findall(r"`([a-z]+)", row[0])]
-    assert sorted(named) == sorted(commands())
+    documented = [name for row in rows(table)[2:] for name in re.findall(r"`([a-z]+)", row[0])]
+    assert sorted(documented) == sorted(commands())
 
 
 def test_exit_codes_equal_error_classes() -> None:
@@ -171,15 +171,15 @@ def test_exit_codes_equal_error_classes() -> None:
 
 def test_package_table_equals_folders_on_disk() -> None:
     table = section("README.md", "## Where things are").split("| where do I change")[0]
-    named = [row[0].strip("`") for row in rows(table)[2:]]
-    assert sorted(named) == sorted(packages_on_disk())
+    documented = [row[0].strip("`") for row in rows(table)[2:]]
+    assert sorted(documented) == sorted(packages_on_disk())
 
 
-def test_every_place_to_change_something_exists() -> None:
+def test_every_path_in_the_change_table_exists() -> None:
     table = section("README.md", "## Where things are").split("| where do I change")[1]
-    places = [place for place in code_spans(table) if "/" in place]
-    assert len(places) > 10
-    assert not [place for place in places if not (ROOT / place).exists()]
+    paths = [path for path in code_spans(table) if "/" in path]
+    assert len(paths) > 10
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 # -- jobs/README.md --------------------------------------------------------------------------------
@@ -202,8 +202,10 @@ def test_settings_table_has_every_setting_and_default() -> None:
 def test_lake_table_list_has_every_table() -> None:
     from jobs.lake.tables import TABLES
 
-    named = [row[0].strip("`") for row in rows(section("jobs/README.md", "## Tables of the lake"))]
-    assert set(named[2:]) == set(TABLES)
+    documented = [
+        row[0].strip("`") for row in rows(section("jobs/README.md", "## Tables of the lake"))
+    ]
+    assert set(documented[2:]) == set(TABLES)
 
 
 def test_gate_table_has_every_check_with_its_severity() -> None:
@@ -218,14 +220,16 @@ def test_gate_table_has_every_check_with_its_severity() -> None:
     matched = set()
     for gate, expectations in all_expectations().items():
         for item in expectations:
-            final = ", cannot be overridden" if item.kind in NEVER_OVERRIDDEN else ""
-            fits = {
+            suffix = ", cannot be overridden" if item.kind in NEVER_OVERRIDDEN else ""
+            matching = {
                 row
                 for row in patterns
-                if row[0] == gate and fnmatch(item.name, row[1]) and row[2] == item.severity + final
+                if row[0] == gate
+                and fnmatch(item.name, row[1])
+                and row[2] == item.severity + suffix
             }
-            assert fits, (gate, item.name, item.severity, item.kind)
-            matched |= fits
+            assert matching, (gate, item.name, item.severity, item.kind)
+            matched |= matching
     assert matched == patterns
 
 
@@ -235,8 +239,8 @@ def test_mapping_table_has_every_key() -> None:
     parts = {"transactions": Transactions, "labels": Labels, "readiness": Readiness}
     keys = {key for key in Mapping.model_fields if key not in parts}
     keys |= {f"{part}.{key}" for part, model in parts.items() for key in model.model_fields}
-    named = [row[0].strip("`") for row in rows(section("jobs/README.md", "## Mapping"))]
-    assert set(named[2:]) == keys
+    documented = [row[0].strip("`") for row in rows(section("jobs/README.md", "## Mapping"))]
+    assert set(documented[2:]) == keys
 
 
 # -- every package ---------------------------------------------------------------------------------
@@ -251,14 +255,14 @@ def test_recipe_table_equals_recipes() -> None:
     from fraud_models.recipes import RECIPES
 
     table = section("fraud_models/README.md", "## Recipes")
-    named = {name for row in rows(table)[2:] for name in re.findall(r"`(\w+)`", row[0])}
-    assert named == set(RECIPES)
+    documented = {name for row in rows(table)[2:] for name in re.findall(r"`(\w+)`", row[0])}
+    assert documented == set(RECIPES)
 
 
 def test_notebook_table_equals_notebooks() -> None:
-    named = re.findall(r"^\| `([^`]+)` \|", text_of("notebooks/README.md"), re.MULTILINE)
+    documented = re.findall(r"^\| `([^`]+)` \|", text_of("notebooks/README.md"), re.MULTILINE)
     on_disk = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert {name for name in named if name.endswith(".ipynb")} == on_disk
+    assert {name for name in documented if name.endswith(".ipynb")} == on_disk
 
 
 def test_every_module_imports_and_has_a_docstring() -> None:
@@ -301,14 +305,14 @@ def test_paths_named_in_code_exist(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_make_targets_named_in_code_exist(document: str) -> None:
-    assert targets_named(document) <= make_targets()
+    assert targets_in(document) <= make_targets()
 
 
 def test_every_make_target_is_documented() -> None:
-    assert make_targets() <= set().union(*map(targets_named, DOCUMENTS))
+    assert make_targets() <= set().union(*map(targets_in, DOCUMENTS))
 
 
-def test_top_level_has_only_agreed_files() -> None:
+def test_repository_root_has_only_expected_files() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from jobs.lake.errors import translate
 
 Status = Literal["ok", "warning", "wrong"]
 MAX_CHARACTERS = 600
-GIB = 2**30
-# Free space below which the disk check warns, and below which it fails.
-WARN_BELOW_BYTES, FAIL_BELOW_BYTES = 20 * GIB, 2 * GIB
 
 
 @dataclass(frozen=True)
@@ -42,13 +37,3 @@ def result_of_error(name: str, error: Exception) -> CheckResult:
     first_line = str(error).strip().split("\n", 1)[0][:MAX_CHARACTERS]
     remedy = "read the error message; fraud-scoring does not know this error."
     return CheckResult(name, "wrong", f"{type(error).__name__}: {first_line}", remedy)
-
-
-def check_disk_space(name: str, folder: Path) -> CheckResult:
-    """Check the free space on the disk of a folder."""
-    free = shutil.disk_usage(folder).free
-    found = f"{folder}, {free / GIB:.0f} GiB free"
-    if free >= WARN_BELOW_BYTES:
-        return CheckResult(name, "ok", found)
-    remedy = "free disk space: a job fails when the disk is full."
-    return CheckResult(name, "wrong" if free < FAIL_BELOW_BYTES else "warning", found, remedy)

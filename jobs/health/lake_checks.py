@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from feature_defs.errors import FraudScoringError, join_first
 from fraud_models.registry.mlflow_registry import CHALLENGER, CHAMPION
 from fraud_models.storage import is_local
-from jobs.health.check_result import CheckResult, check_disk_space, result_of_error
+from jobs.health.check_result import CheckResult, result_of_error
+from jobs.health.machine_checks import check_disk_space
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import NIGHTS, TABLES, TRANSACTIONS, Table
 from jobs.models.model_store import has_registry, open_registry, read_checkpoint

@@ -68,7 +68,7 @@ GUARDS = (
         "jobs/quality/suites/transactions.py",
         '            "rows_lost",\n',
         '            "labels_lost",\n',
-        "tests/jobs/test_ingest.py::test_a_lost_row_fails_the_gate",
+        "tests/jobs/test_ingest.py::test_lost_row_fails_gate_1",
     ),
     Guard(
         "the manifest check of rows read",

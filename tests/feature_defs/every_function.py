@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from feature_defs.catalogue import collect
-from feature_defs.definitions import (
+from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.feature import CARD, CARD_AT_MERCHANT, MERCHANT, Condition
+from feature_defs.language import (
     FeatureView,
     count,
     days,
@@ -23,8 +25,6 @@ from feature_defs.definitions import (
     standard_deviation,
     total,
 )
-from feature_defs.derived import Ratio, SmoothedRate
-from feature_defs.feature import CARD, CARD_AT_MERCHANT, MERCHANT, Condition
 from feature_defs.sources import TRANSACTIONS
 
 LARGE = Condition("large", "amount", ">=", 50_000)

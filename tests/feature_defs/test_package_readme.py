@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from feature_defs import definitions
+from feature_defs import language
 from feature_defs.feature import Window
 
-PACKAGE = Path(definitions.__file__).parent
+PACKAGE = Path(language.__file__).parent
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
 WINDOWS = (Window(1), Window(7), Window(7, delay_days=7))
 TRANSACTION_TIME = datetime(2024, 3, 15, 12)

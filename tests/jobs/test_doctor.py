@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs import doctor
+from jobs.health import machine_checks
 from jobs.health.check_result import CheckResult, run_check
+from jobs.health.executor_checks import installed_packages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,15 +42,15 @@ def test_check_that_raises_is_reported_as_wrong() -> None:
 
 
 def test_installed_packages_are_in_one_folder() -> None:
-    home, version, strays = doctor.installed_packages()
+    home, version, strays = installed_packages()
     assert Path(home, "feature_defs").is_dir()
     assert version
     assert strays == ()
 
 
 def test_missing_java_is_wrong_and_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "find_java", lambda: None)
-    found = doctor._java()
+    monkeypatch.setattr(machine_checks, "find_java", lambda: None)
+    found = machine_checks.check_java()
     assert found.status == "wrong"
     assert "make setup" in found.remedy
 

@@ -1,4 +1,4 @@
-"""Ingest, whole: real files in, the lake's tables out, and nothing where gate 1 says no."""
+"""Ingest from delivered files to tables; a delivery that fails gate 1 changes no table."""
 
 import csv
 import json
@@ -62,8 +62,8 @@ def mapping(**changes: Any) -> Mapping:
     return Mapping.model_validate({**content, **changes})
 
 
-def deliver(place: Path, day: date, num_rows: int, num_bad: int = 0, **changes: str) -> None:
-    """Write a day as CSV with its marker; the first rows have amounts that are no numbers."""
+def deliver(source: Path, day: date, num_rows: int, num_bad: int = 0, **changes: str) -> None:
+    """Write a day as CSV with its marker; the first `num_bad` rows have an invalid amount."""
     lines = ["id,at,card,shop,amount,day,risk,channel,fraud"]
     for nth in range(num_rows):
         amount = "12,5".replace(",", "_") if nth < num_bad else f"{nth}.25"
@@ -74,13 +74,13 @@ def deliver(place: Path, day: date, num_rows: int, num_bad: int = 0, **changes: 
         }  # fmt: skip
         lines.append(",".join(row.values()))
     for folder in ("tx", "done"):
-        (place / folder).mkdir(parents=True, exist_ok=True)
-    (place / "tx" / f"{day}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (place / "done" / str(day)).touch()
+        (source / folder).mkdir(parents=True, exist_ok=True)
+    (source / "tx" / f"{day}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (source / "done" / str(day)).touch()
 
 
-def run(lake: Lake, place: Path, dates: Dates, **changes: Any) -> None:
-    delivery = Delivery(str(place), **{"format": "csv", "mapping": mapping(), **changes})
+def run(lake: Lake, source: Path, dates: Dates, **changes: Any) -> None:
+    delivery = Delivery(str(source), **{"format": "csv", "mapping": mapping(), **changes})
     check_ready(lake, delivery, dates)
     with lease_nights(lake, dates) as night:
         ingest.run(night, delivery)
@@ -90,23 +90,23 @@ def last_run(lake: Lake) -> Any:
     return lake.read(RUNS).orderBy(F.desc("started_at")).head()
 
 
-def rows_of(lake: Lake, *days: date) -> dict[str, int]:
+def count_rows(lake: Lake, *days: date) -> dict[str, int]:
     return {
         table.name: lake.read(table).where(F.col("business_date").isin(list(days))).count()
         for table in DATA
     }
 
 
-def staging_of(lake: Lake) -> list[Any]:
-    place = Path(lake.uri) / "_staging"
-    return list(place.iterdir()) if place.exists() else []
+def staged_folders(lake: Lake) -> list[Any]:
+    path = Path(lake.uri) / "_staging"
+    return list(path.iterdir()) if path.exists() else []
 
 
 @pytest.fixture(scope="module")
 def ingested(
     spark: SparkSession, empty_lake: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Return a folder with a delivery of 100 rows, five of them invalid, and a lake that has it."""
+    """Return a folder with a delivery of 100 rows, five of them invalid, and a lake with it."""
     folder = tmp_path_factory.mktemp("ingested")
     shutil.copytree(empty_lake, folder / "lake")
     deliver(folder / "source", DAY, 100, num_bad=5)
@@ -116,7 +116,7 @@ def ingested(
 
 @pytest.fixture
 def ingested_copy(spark: SparkSession, ingested: Path, tmp_path: Path) -> tuple[Lake, Path]:
-    """Return a copy of the lake of `ingested`, and one of its source."""
+    """Return copies of the lake and of the source of `ingested`."""
     shutil.copytree(ingested, tmp_path / "copy")
     return Lake(spark, settings_for(tmp_path / "copy" / "lake")), tmp_path / "copy" / "source"
 
@@ -128,17 +128,17 @@ def test_ingest_writes_rows_labels_quarantine_and_its_record(
     ingested_copy: tuple[Lake, Path], ingested: Path
 ) -> None:
     lake, _ = ingested_copy
-    assert rows_of(lake, DAY) == INGESTED
-    refused = lake.read(QUARANTINE).collect()
-    assert {tuple(row["reasons"]) for row in refused} == {("unparsable_amount",)}
-    raw = json.loads(refused[0]["raw"])
+    assert count_rows(lake, DAY) == INGESTED
+    quarantined = lake.read(QUARANTINE).collect()
+    assert {tuple(row["reasons"]) for row in quarantined} == {("unparsable_amount",)}
+    raw = json.loads(quarantined[0]["raw"])
     assert raw["amount"] == "12_5" and raw["channel"] == HOSTILE
     source = ingested / "source"
-    assert refused[0]["source"] == f"{source}/tx#transactions"
+    assert quarantined[0]["source"] == f"{source}/tx#transactions"
     accepted = lake.read(TRANSACTIONS)
     assert {row["channel"] for row in accepted.select("channel").collect()} == {HOSTILE}
-    early = lake.read(LABELS).where("label_time < timestamp'2024-03-08 10:00:00Z'")
-    assert early.isEmpty()
+    early_labels = lake.read(LABELS).where("label_time < timestamp'2024-03-08 10:00:00Z'")
+    assert early_labels.isEmpty()
 
     record = last_run(lake)
     assert record["status"] == "done"
@@ -154,23 +154,23 @@ def test_ingest_writes_rows_labels_quarantine_and_its_record(
     assert label_policy(lake) == LabelPolicy(30)
 
 
-def test_rerun_with_a_second_night_leaves_one_copy_of_each_row(
+def test_ingest_rerun_with_second_night_keeps_one_copy_of_each_row(
     ingested_copy: tuple[Lake, Path],
 ) -> None:
     lake, source = ingested_copy
     deliver(source, NEXT, 10)
     run(lake, source, Dates(DAY, NEXT))
-    assert rows_of(lake, DAY) == INGESTED
-    assert rows_of(lake, NEXT) == {"transactions": 10, "labels": 10, "quarantine": 0}
+    assert count_rows(lake, DAY) == INGESTED
+    assert count_rows(lake, NEXT) == {"transactions": 10, "labels": 10, "quarantine": 0}
 
-    # An empty night that is allowed replaces what was there.
+    # With `allow_empty`, an empty delivery replaces the rows of an earlier one.
     deliver(source, NEXT, 0)
     run(lake, source, Dates(NEXT, NEXT), allow_empty=True)
-    assert rows_of(lake, NEXT) == {"transactions": 0, "labels": 0, "quarantine": 0}
-    assert rows_of(lake, DAY) == INGESTED
+    assert count_rows(lake, NEXT) == {"transactions": 0, "labels": 0, "quarantine": 0}
+    assert count_rows(lake, DAY) == INGESTED
 
 
-def test_bad_and_empty_nights_stop_a_range_and_are_named(
+def test_ingest_range_with_invalid_and_empty_nights_fails_gate_1(
     ingested_copy: tuple[Lake, Path],
 ) -> None:
     lake, source = ingested_copy
@@ -183,37 +183,37 @@ def test_bad_and_empty_nights_stop_a_range_and_are_named(
     assert "2024-03-03: 0 rows" in str(raised.value)
     assert "2024-03-01" not in raised.value.found.split("quarantined_share")[1]
     assert lake.versions(DATA) == before
-    assert staging_of(lake) == []
+    assert staged_folders(lake) == []
     record = last_run(lake)
     assert record["status"] == "failed" and "6 of 10" in record["gates"]
 
 
 @pytest.mark.parametrize("ingested_before", [False, True])
-def test_a_row_that_a_later_night_has_brought_is_not_accepted_again(
+def test_row_accepted_in_a_later_night_is_quarantined(
     make_lake: Callable[..., Lake], tmp_path: Path, ingested_before: bool
 ) -> None:
-    lake, place = make_lake(), tmp_path / "source"
-    deliver(place, DAY, 20, channel="web")
-    whole = (place / "tx" / f"{DAY}.csv").read_text(encoding="utf-8")
-    first = whole.splitlines()
+    lake, source = make_lake(), tmp_path / "source"
+    deliver(source, DAY, 20, channel="web")
+    all_rows = (source / "tx" / f"{DAY}.csv").read_text(encoding="utf-8")
+    lines = all_rows.splitlines()
     if ingested_before:
-        lines = [*first[:1], *first[4:]]
-        (place / "tx" / f"{DAY}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        run(lake, place, Dates(DAY, DAY))
-        (place / "tx" / f"{DAY}.csv").write_text(whole, encoding="utf-8")
-    deliver(place, NEXT, 20, channel="web")
-    with (place / "tx" / f"{NEXT}.csv").open("a", encoding="utf-8") as file:
-        # Late, and in the next day's delivery.
-        file.writelines(f"{line.replace(f',{DAY},', f',{NEXT},')}\n" for line in first[1:4])
+        kept = [*lines[:1], *lines[4:]]
+        (source / "tx" / f"{DAY}.csv").write_text("\n".join(kept) + "\n", encoding="utf-8")
+        run(lake, source, Dates(DAY, DAY))
+        (source / "tx" / f"{DAY}.csv").write_text(all_rows, encoding="utf-8")
+    deliver(source, NEXT, 20, channel="web")
+    with (source / "tx" / f"{NEXT}.csv").open("a", encoding="utf-8") as file:
+        # Three rows of the first day arrive late, in the delivery of the next day.
+        file.writelines(f"{line.replace(f',{DAY},', f',{NEXT},')}\n" for line in lines[1:4])
     for night in (NEXT, DAY):
-        run(lake, place, Dates(night, night))
+        run(lake, source, Dates(night, night))
     ids = lake.read(TRANSACTIONS).select("transaction_id")
     assert ids.count() == ids.distinct().count() == 40
-    assert rows_of(lake, DAY) == {"transactions": 17, "labels": 17, "quarantine": 3}
-    assert rows_of(lake, NEXT)["transactions"] == 23
+    assert count_rows(lake, DAY) == {"transactions": 17, "labels": 17, "quarantine": 3}
+    assert count_rows(lake, NEXT)["transactions"] == 23
 
 
-BANK = """
+MAPPING_FILE = """
 name = "bank"
 currency = "EUR"
 refunds = "refused"
@@ -235,49 +235,47 @@ marker = "done/{business_date}"
 """
 
 
-def test_command_ingests_an_empty_night_that_is_allowed(
+def test_ingest_command_with_allow_empty_accepts_an_empty_night(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     source, mapping_file = tmp_path / "source", tmp_path / "bank.toml"
     deliver(source, DAY, 0)
-    mapping_file.write_text(BANK, encoding="utf-8")
-    ended = run_command_on(
+    mapping_file.write_text(MAPPING_FILE, encoding="utf-8")
+    completed = run_command_on(
         spark, "ingest", "--lake", tmp_path / "lake", "--date", DAY, "--allow-empty",
         "--source", source, "--format", "csv", "--mapping", mapping_file,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
-def test_an_ingest_beside_a_later_night_publishes_nothing(
+def test_ingest_while_a_later_night_runs_publishes_nothing(
     make_lake: Callable[..., Lake], tmp_path: Path
 ) -> None:
-    lake, place = make_lake(), tmp_path / "source"
-    deliver(place, DAY, 10)
-    deliver(place, NEXT, 10)
-    with ExitStack() as at_work:
-        later = at_work.enter_context(lease_nights(lake, Dates(NEXT, NEXT)))
+    lake, source = make_lake(), tmp_path / "source"
+    deliver(source, DAY, 10)
+    deliver(source, NEXT, 10)
+    with ExitStack() as leases:
+        later = leases.enter_context(lease_nights(lake, Dates(NEXT, NEXT)))
         with pytest.raises(NightHeld, match=f"Later nights were running .*: {NEXT}"):
-            run(lake, place, Dates(DAY, DAY))
+            run(lake, source, Dates(DAY, DAY))
         with lease_nights(lake, Dates(DAY, DAY)) as night:
-            seen = LateArrivalGuard.before(night)
-            ingest.run(later, Delivery(str(place), "csv", mapping()))
-            at_work.close()
+            guard = LateArrivalGuard.before(night)
+            ingest.run(later, Delivery(str(source), "csv", mapping()))
+            leases.close()
             with pytest.raises(NightHeld, match=f"Later nights were running .*: {NEXT}"):
-                seen.require_unchanged()
-    assert rows_of(lake, DAY) == {"transactions": 0, "labels": 0, "quarantine": 0}
-    run(lake, place, Dates(DAY, DAY))
-    assert rows_of(lake, DAY)["transactions"] == 10
+                guard.require_unchanged()
+    assert count_rows(lake, DAY) == {"transactions": 0, "labels": 0, "quarantine": 0}
+    run(lake, source, Dates(DAY, DAY))
+    assert count_rows(lake, DAY)["transactions"] == 10
 
 
-def test_a_lost_row_fails_the_gate(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged = ingest.validated_transactions
+def test_lost_row_fails_gate_1(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate = ingest.validated_transactions
 
-    def losing(*arguments: Any) -> DataFrame:
-        return judged(*arguments).where("transaction_id <> '2024-03-01-3'")
+    def validate_and_lose_a_row(*arguments: Any) -> DataFrame:
+        return validate(*arguments).where("transaction_id <> '2024-03-01-3'")
 
-    monkeypatch.setattr(ingest, "validated_transactions", losing)
+    monkeypatch.setattr(ingest, "validated_transactions", validate_and_lose_a_row)
     deliver(tmp_path, DAY, 10)
     before = lake.versions(DATA)
     with pytest.raises(GateFailed, match="conservation: failed, 2024-03-01: 10 read, 9 accepted"):
@@ -285,9 +283,7 @@ def test_a_lost_row_fails_the_gate(
     assert lake.versions(DATA) == before
 
 
-def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_check_ready_lists_all_missing_and_changed_columns(lake: Lake, tmp_path: Path) -> None:
     (tmp_path / "tx").mkdir()
     lake.spark.sql(
         "select 1 as id, 2.5D as shop, true as at, array(1) as risk, current_date() as day"
@@ -306,7 +302,7 @@ def test_what_is_missing_or_changed_is_all_listed_and_nothing_written(
     assert lake.versions((*DATA, NIGHTS, RUNS)) == before
 
 
-def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path) -> None:
+def test_missing_or_incomplete_delivery_is_refused(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match="does not exist"):
         run(lake, tmp_path / "nowhere", Dates(DAY, DAY))
     empty = tmp_path / "_empty"
@@ -329,30 +325,29 @@ def test_a_delivery_that_is_not_there_or_not_complete(lake: Lake, tmp_path: Path
         recorded_delivery(lake)
 
 
-def test_pseudonyms_need_a_key_which_is_written_nowhere(
+def test_pseudonymised_ingest_requires_a_key_and_stores_no_raw_ids(
     make_lake: Callable[..., Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, secret = tmp_path / "source", "a-long-enough-secret"
-    deliver(place, DAY, 4, num_bad=1, card="4111111111111111")
-    using = mapping(pseudonymise=["transaction_id", "card_id"])
+    source, secret = tmp_path / "source", "a-long-enough-secret"
+    deliver(source, DAY, 4, num_bad=1, card="4111111111111111")
+    pseudonymised = mapping(pseudonymise=["transaction_id", "card_id"])
     with pytest.raises(UsageError, match="FRAUD_PSEUDONYM_KEY"):
-        run(make_lake("without"), place, Dates(DAY, DAY), mapping=using)
+        run(make_lake("without"), source, Dates(DAY, DAY), mapping=pseudonymised)
     monkeypatch.setenv("FRAUD_PSEUDONYM_KEY", secret)
     lake = make_lake("with", max_quarantined_share=0.5)
-    run(lake, place, Dates(DAY, DAY), mapping=using)
-    assert rows_of(lake, DAY) == {"transactions": 3, "labels": 3, "quarantine": 1}
+    run(lake, source, Dates(DAY, DAY), mapping=pseudonymised)
+    assert count_rows(lake, DAY) == {"transactions": 3, "labels": 3, "quarantine": 1}
     joined = lake.read(LABELS).join(lake.read(TRANSACTIONS), "transaction_id")
     assert joined.count() == 3
     texts = [str(lake.read(table).collect()) for table in (*DATA, RUNS, NIGHTS)]
     texts += [
         path.read_bytes().decode("latin-1") for path in Path(lake.uri).rglob("*") if path.is_file()
     ]
-    for kept_out in (secret, "4111111111111111", "2024-03-01-1"):
-        assert not any(kept_out in text for text in texts)
+    for private in (secret, "4111111111111111", "2024-03-01-1"):
+        assert not any(private in text for text in texts)
 
 
-def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
-    source = mapping(readiness=None, labels=None)
+def test_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     frame = lake.spark.sql(
         "select string(id) as id, timestamp'2024-03-01 10:00:00' as at, 'c' as card, 'm' as shop,"
         " 1.5D as amount, 0.5D as risk, 'web' as channel, date'2024-03-01' as day from range(2000)"
@@ -360,12 +355,12 @@ def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     frame.repartition(2).write.parquet(str(tmp_path / "tx"))
     damaged = sorted((tmp_path / "tx").glob("*.parquet"))[1]
     content = bytearray(damaged.read_bytes())
-    # The footer stays whole: only reading the rows shows it.
+    # The footer stays valid, so only reading the rows shows the damage.
     content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
     damaged.write_bytes(bytes(content))
     for crc in (tmp_path / "tx").glob(".*.crc"):
         crc.unlink()
-    delivery = Delivery(str(tmp_path), "parquet", source)
+    delivery = Delivery(str(tmp_path), "parquet", mapping(readiness=None, labels=None))
     check_ready(lake, delivery, Dates(DAY, DAY))
     before = lake.versions(DATA)
     with (
@@ -374,30 +369,30 @@ def test_a_damaged_delivery_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     ):
         ingest.run(night, delivery)
     assert lake.versions(DATA) == before
-    damaged.write_bytes(b"no parquet at all")
+    damaged.write_bytes(b"not Parquet")
     check_ready(lake, delivery, Dates(DAY, DAY))
 
 
-def test_a_quote_that_is_not_closed_swallows_no_rows(lake: Lake, tmp_path: Path) -> None:
+def test_unclosed_quote_fails_gate_1(lake: Lake, tmp_path: Path) -> None:
     deliver(tmp_path, DAY, num_rows=10, channel="web")
-    place = tmp_path / "tx" / f"{DAY}.csv"
-    lines = place.read_text(encoding="utf-8").split("\n")
+    path = tmp_path / "tx" / f"{DAY}.csv"
+    lines = path.read_text(encoding="utf-8").split("\n")
     lines.insert(4, f'stray,{DAY} 10:00:00,c,m,1,{DAY},0.5,"never closed,0')
-    place.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8")
     before = lake.versions(DATA)
     with pytest.raises(GateFailed, match="no_swallowed_rows"):
         run(lake, tmp_path, Dates(DAY, DAY))
     assert lake.versions(DATA) == before
 
 
-def test_rows_that_stray_quotes_have_joined_stop_the_night(lake: Lake, tmp_path: Path) -> None:
+def test_rows_joined_by_stray_quotes_fail_gate_1(lake: Lake, tmp_path: Path) -> None:
     deliver(tmp_path, DAY, num_rows=10, channel="web")
-    place = tmp_path / "tx" / f"{DAY}.csv"
-    lines = place.read_text(encoding="utf-8").split("\n")
+    path = tmp_path / "tx" / f"{DAY}.csv"
+    lines = path.read_text(encoding="utf-8").split("\n")
     for nth, text in ((4, '"never closed'), (7, '"closed here"')):
         lines[nth] = f"joined-{nth},{DAY} 10:00:00,c,m,1,{DAY},0.5,web,0"
         lines[nth] = lines[nth].replace("web,0", f"web,{text}")
-    place.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8")
     before = lake.versions(DATA)
     strict = mapping(line_breaks="refused")
     with pytest.raises(GateFailed, match=r"no_swallowed_rows.*1 records.*line_breaks"):
@@ -406,43 +401,41 @@ def test_rows_that_stray_quotes_have_joined_stop_the_night(lake: Lake, tmp_path:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32", "cp037"])
-def test_a_delivery_in_another_encoding_is_refused(
-    lake: Lake, tmp_path: Path, encoding: str
-) -> None:
+def test_delivery_in_another_encoding_is_refused(lake: Lake, tmp_path: Path, encoding: str) -> None:
     deliver(tmp_path, DAY, num_rows=2)
-    place = tmp_path / "tx" / f"{DAY}.csv"
-    place.write_bytes(place.read_text(encoding="utf-8").encode(encoding))
+    path = tmp_path / "tx" / f"{DAY}.csv"
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
     delivery = Delivery(str(tmp_path), "csv", mapping())
     with pytest.raises(UsageError, match="missing columns"):
         check_ready(lake, delivery, Dates(DAY, DAY))
 
 
-def test_a_column_that_is_named_twice_is_told(lake: Lake, tmp_path: Path) -> None:
+def test_repeated_column_name_is_refused(lake: Lake, tmp_path: Path) -> None:
     deliver(tmp_path, DAY, num_rows=2)
-    place = tmp_path / "tx" / f"{DAY}.csv"
-    place.write_text(place.read_text(encoding="utf-8").replace("risk,", "Amount,", 1))
+    path = tmp_path / "tx" / f"{DAY}.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("risk,", "Amount,", 1))
     delivery = Delivery(str(tmp_path), "csv", mapping())
-    with pytest.raises(UsageError, match=f"repeats a column: amount in {place}"):
+    with pytest.raises(UsageError, match=f"repeats a column: amount in {path}"):
         check_ready(lake, delivery, Dates(DAY, DAY))
 
 
-def test_a_place_with_signs_of_a_pattern_is_that_place(lake: Lake, tmp_path: Path) -> None:
-    place, other = tmp_path / "bank[12]{a,b}*?", tmp_path / "bank1a"
-    for bank, num_rows in ((place, 3), (other, 5)):
+def test_source_path_with_glob_characters_is_read_literally(lake: Lake, tmp_path: Path) -> None:
+    source, other = tmp_path / "bank[12]{a,b}*?", tmp_path / "bank1a"
+    for bank, num_rows in ((source, 3), (other, 5)):
         deliver(bank, DAY, num_rows)
         with (bank / "tx" / f"{DAY}.csv").open(encoding="utf-8", newline="") as file:
             rows = lake.spark.createDataFrame(list(csv.DictReader(file)))
         rows.write.partitionBy("day").parquet(f"{bank}/rows")
     with pytest.raises(UsageError, match=r"1 CSV files.*deliver Parquet"):
-        run(lake, place, Dates(DAY, DAY))
-    for bank in (place, other):
+        run(lake, source, Dates(DAY, DAY))
+    for bank in (source, other):
         shutil.rmtree(bank / "tx")
         shutil.move(bank / "rows", bank / "tx")
-    run(lake, place, Dates(DAY, DAY), format="parquet")
-    assert rows_of(lake, DAY) == {"transactions": 3, "labels": 3, "quarantine": 0}
+    run(lake, source, Dates(DAY, DAY), format="parquet")
+    assert count_rows(lake, DAY) == {"transactions": 3, "labels": 3, "quarantine": 0}
 
 
-def test_files_that_name_other_columns_are_named(lake: Lake, tmp_path: Path) -> None:
+def test_check_ready_names_files_with_other_columns(lake: Lake, tmp_path: Path) -> None:
     for day in (DAY, NEXT, EMPTY):
         deliver(tmp_path, day, num_rows=2)
     first, second, third = sorted((tmp_path / "tx").iterdir())

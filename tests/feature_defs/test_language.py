@@ -10,7 +10,10 @@ from every_function import EVERY_FUNCTION
 
 from feature_defs import catalogue
 from feature_defs.catalogue import collect
-from feature_defs.definitions import (
+from feature_defs.derived import Ratio, SmoothedRate
+from feature_defs.errors import DefinitionError
+from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
+from feature_defs.language import (
     Aggregation,
     FeatureView,
     count,
@@ -23,9 +26,6 @@ from feature_defs.definitions import (
     mean,
     seconds_since_last,
 )
-from feature_defs.derived import Ratio, SmoothedRate
-from feature_defs.errors import DefinitionError
-from feature_defs.feature import CARD, MERCHANT, Condition, Entity, Function, Kind, Window
 from feature_defs.sequences import SequenceView
 from feature_defs.sources import LABELS, TRANSACTIONS
 
