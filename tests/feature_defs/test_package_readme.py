@@ -20,7 +20,7 @@ TRANSACTION_TIME = datetime(2024, 3, 15, 12)
 def test_functions_of_the_language_are_all_in_the_table() -> None:
     functions = {
         name
-        for name, value in vars(definitions).items()
+        for name, value in vars(language).items()
         if getattr(value, "__annotations__", {}).get("return") == "Aggregation"
         and not name.startswith("_")
     }
