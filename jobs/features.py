@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from feature_defs.catalogue import fingerprints
 from feature_defs.point_in_time.compiler import compile_features
-from jobs.deliveries.label_policy import label_policy
+from jobs.deliveries.delivery_history import label_policy
 from jobs.lake.nights import Night
 from jobs.lake.run_history import LATE_DAYS
 from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS

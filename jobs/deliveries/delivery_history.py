@@ -1,12 +1,14 @@
-"""What past runs of `ingest` recorded: the delivery's source, its mapping, its column types."""
+"""What past runs of `ingest` recorded: the source, its mapping and types, what no label means."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from pyspark.sql import functions as F
 
 from feature_defs.errors import InputMissing, UsageError
+from feature_defs.labels import LabelPolicy
 from jobs.deliveries.mapping import Mapping, load_mapping
 from jobs.deliveries.source import Delivery
 from jobs.lake.delta_io import Lake
@@ -88,3 +90,27 @@ def default_delivery(lake: Lake) -> Delivery:
             remedy="add the missing settings to the configuration, or remove all three.",
         )
     return Delivery(settings.source, settings.source_format, load_mapping(settings.mapping))
+
+
+def label_policy(lake: Lake) -> LabelPolicy:
+    """Return the label policy of the newest `ingest`; the default policy in an empty lake."""
+    newest = newest_ingest(lake)
+    if newest is None:
+        return LabelPolicy()
+    return delivery_from_arguments(newest.arguments).mapping.label_policy
+
+
+def label_policy_at(lake: Lake, moment: datetime) -> LabelPolicy:
+    """Return the label policy of the newest `ingest` that started before `moment`."""
+    is_finished_ingest = (F.col("job") == "ingest") & (F.col("status") == "done")
+    from_runs = lake.read(RUNS).where(is_finished_ingest).select("started_at", "arguments")
+    record = F.col("jobs")["ingest"]
+    from_nights = lake.read(NIGHTS).select(
+        F.get_json_object(record, "$.started_at").cast("timestamp").alias("started_at"),
+        F.get_json_object(record, "$.arguments").alias("arguments"),
+    )
+    before = from_runs.unionByName(from_nights).where(F.col("started_at") < F.lit(moment))
+    newest = before.agg(F.max_by("arguments", "started_at").alias("arguments")).head()
+    if newest is None or newest["arguments"] is None:
+        return LabelPolicy()
+    return delivery_from_arguments(json.loads(newest["arguments"])).mapping.label_policy

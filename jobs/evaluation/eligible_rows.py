@@ -18,7 +18,7 @@ from feature_defs.errors import InputMissing
 from feature_defs.labels import LabelPolicy, known_before
 from feature_defs.point_in_time.labels_as_of import FeatureInputs, labels_as_of
 from fraud_models.evaluation.splits import KNOWN_FRAUD_LOOKBACK_DAYS
-from jobs.deliveries.label_policy import label_policy
+from jobs.deliveries.delivery_history import label_policy
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.runs import now

@@ -25,7 +25,7 @@ from feature_defs.errors import InputMissing
 from feature_defs.point_in_time.compiler import compile_features
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from fraud_models.registry.mlflow_registry import ModelVersion
-from jobs.deliveries.label_policy import label_policy_at
+from jobs.deliveries.delivery_history import label_policy_at
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import ALERTS, FEATURES_TABLE, LABELS, SCORES, TRANSACTIONS

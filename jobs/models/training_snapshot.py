@@ -37,7 +37,7 @@ from fraud_models.training.snapshot import (
     verify_manifest,
     write_manifest,
 )
-from jobs.deliveries.label_policy import label_policy
+from jobs.deliveries.delivery_history import label_policy
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import FEATURES_TABLE, LABELS
 from jobs.models.contexts import context_dates, context_stream

@@ -24,7 +24,7 @@ def main(lake: LakeFolder, first: FirstNight, last: LastNight) -> None:
     from oracle import by_definition, differing
 
     from feature_defs.catalogue import FEATURES
-    from jobs.deliveries.label_policy import label_policy
+    from jobs.deliveries.delivery_history import label_policy
     from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
     from jobs.models.feature_inputs import read_feature_inputs
 

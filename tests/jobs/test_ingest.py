@@ -16,8 +16,7 @@ from pyspark.sql import functions as F
 from feature_defs.errors import GateFailed, InputMissing, NightHeld, UsageError
 from feature_defs.labels import LabelPolicy
 from jobs import ingest
-from jobs.deliveries.delivery_history import recorded_delivery
-from jobs.deliveries.label_policy import label_policy
+from jobs.deliveries.delivery_history import label_policy, recorded_delivery
 from jobs.deliveries.late_arrivals import LateArrivalGuard
 from jobs.deliveries.mapping import Mapping
 from jobs.deliveries.readiness import check_ready

@@ -576,7 +576,7 @@ def test_evaluate_requires_unseen_mature_nights_before_promotion(
     assert ours.num_frauds > 0
     assert 0.5 < ours.roc_auc <= 1
     assert lake.read(METRICS).where("model = 'isolation_forest'").count() == 5
-    # Version 1 is the champion already, so promotion does not compare it with the baseline.
+    # Version 1 is the champion already, so `promote` returns it without running gate 3.
     assert promote.run(lake, "challenger") == 1
     with pytest.raises(InputMissing, match="99"):
         promote.run(lake, "99")

@@ -205,7 +205,7 @@ def test_lake_path_with_special_character_is_refused(character: str, tmp_path: P
     from jobs.runtime.settings import load_settings
 
     settings = load_settings(None, {"lake": f"{tmp_path}/a{character}b"})
-    with pytest.raises(UsageError, match="choose another place"):
+    with pytest.raises(UsageError, match="choose another path"):
         Lake(None, settings).path("scores")  # type: ignore[arg-type]
 
 
