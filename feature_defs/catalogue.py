@@ -38,7 +38,7 @@ VIEWS: tuple[FeatureView, ...] = (
     MERCHANT_RISK,
     MERCHANT_LABELS,
 )
-# Made from features of the views, or from derived features above in this list.
+# Each is derived from features of the views, or from derived features earlier in this list.
 DERIVED: tuple[Ratio | SmoothedRate, ...] = (
     AMOUNT_AGAINST_USUAL,
     WEEK_AGAINST_USUAL,
@@ -51,7 +51,7 @@ DERIVED: tuple[Ratio | SmoothedRate, ...] = (
 def collect(
     views: tuple[FeatureView, ...], derived: tuple[Ratio | SmoothedRate, ...] = ()
 ) -> dict[str, Feature]:
-    """Return all features by name: of the transaction, of the views, and derived ones.
+    """Return all features by name: transaction features, features of the views, derived features.
 
     Raises:
         DefinitionError: two features have the same name, or a derived feature needs one that does

@@ -1,8 +1,8 @@
 """What a feature is: an entity, a window, a function of the window's events, a derived name.
 
 The window of a transaction at `t` is `(t - delay - length, t - delay]`: open at its start, closed
-at its end. Events of the same key and instant are ordered by `transaction_id`. A window without
-a delay includes the transaction itself and nothing after it.
+at its end. Events of the same key with the same time are ordered by `transaction_id`. A window
+without a delay includes the transaction itself and nothing after it.
 """
 
 from __future__ import annotations
@@ -234,7 +234,8 @@ class Feature:
             "empty": self.empty,
             "money_scale": MONEY_SCALE,
         }
-        # Unset options stay out, so adding an option keeps the fingerprints of other features.
+        # Unset options are left out, so a new option does not change the fingerprints of other
+        # features.
         if self.where:
             identity["where"] = [self.where.column, self.where.operator, self.where.exact_value]
         if self.parts:

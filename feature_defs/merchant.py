@@ -1,4 +1,6 @@
-"""Features of a merchant. Their windows end days before the transaction, as labels come late.
+"""Features of a merchant.
+
+Their windows end several days before the transaction, because labels arrive late.
 
 Views over a card at a merchant are in `card.py`.
 """
@@ -20,8 +22,9 @@ from feature_defs.sources import TRANSACTIONS
 
 LABEL_WINDOW_DAYS = (1, 3, 7, 30)
 # A compromised terminal is found and replaced in the end, but its mature labels stay in the windows
-# for weeks. An earlier window tells a merchant that became risky from one that was. Four weeks and
-# ten days were chosen on the nights of the handbook data before 2018-07-18.
+# for weeks. An earlier window distinguishes a merchant that has just become risky from one that
+# already was. Four weeks and ten days were chosen on the nights of the handbook data before
+# 2018-07-18.
 EARLIER_DAYS, EARLIER_DELAY_DAYS = 10, 28
 
 MERCHANT_RISK = FeatureView(

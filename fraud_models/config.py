@@ -227,7 +227,8 @@ class ModelConfig:
 
     def _check_supervision(self) -> None:
         _require_one_of("supervision", self.supervision, SUPERVISIONS)
-        # A column that has left the catalogue belongs to an old model, which was checked then.
+        # A column that is no longer in the catalogue belongs to an old model, which was checked
+        # when it was new.
         features = [FEATURES[name] for name in self.columns if name in FEATURES]
         label_columns = [feature.name for feature in features if feature.reads_labels]
         _require(

@@ -34,7 +34,7 @@ from fraud_models.config import (
 # A busy merchant or the day of the week is no anomaly of a card: reconstructing these columns only
 # adds noise to the sum of errors (about 0.01 AUC ROC on the handbook data).
 NOT_RECONSTRUCTED = ("merchant_count_", "transaction_day_of_week")
-# The amount of this payment, and the mean of the last week, over the card's earlier mean.
+# This payment's amount, and last week's mean amount, each divided by the card's earlier mean.
 AMOUNTS_AGAINST_USUAL = tuple(
     f"{amount}_over_card_amount_mean_30d_delay_14d"
     for amount in ("transaction_amount", "card_amount_mean_7d")
@@ -77,7 +77,7 @@ def feed_forward_autoencoder() -> ModelConfig:
 
 
 def adversarial_autoencoder() -> ModelConfig:
-    """Return the lstm_autoencoder with a discriminator that keeps codes of normal events close."""
+    """Return the lstm_autoencoder with a discriminator that keeps normal codes in one region."""
     base = lstm_autoencoder()
     network = replace(base.network, adversarial_weight=0.5)
     return replace(base, recipe="adversarial_autoencoder", network=network)
@@ -96,7 +96,7 @@ def rarity_autoencoder() -> ModelConfig:
             base.network,
             architecture="convolution_autoencoder",
             num_layers=6,
-            # Inputs are clipped here, so that an anomaly is not encoded.
+            # Inputs are clipped at this value, so that the code cannot describe an anomaly.
             input_limit=0.5,
         ),
         ranking=BY_RARITY,
@@ -110,7 +110,7 @@ def rarity_autoencoder() -> ModelConfig:
 
 
 def unsupervised_autoencoder() -> ModelConfig:
-    """Return the rarity_autoencoder without labels: neither in columns nor in the target choice."""
+    """Return the rarity_autoencoder with neither columns nor targets that depend on labels."""
     base = rarity_autoencoder()
     return replace(
         base,

@@ -116,9 +116,10 @@ class Backtest:
     periods: tuple[RetrainingPeriod, ...]
 
     def mean(self, candidate: str, name: str) -> Mean:
-        """Return the unweighted mean of a candidate's metric over the periods that define it.
+        """Return the unweighted mean of a candidate's metric over the periods that have it.
 
-        A period without a fraud has no curves. The mean is NaN when no period has the metric.
+        A period without a fraud has neither AUC ROC nor average precision. The mean is NaN when no
+        period has the metric.
         """
         pairs = [period.by_candidate[candidate] for period in self.periods]
         pairs = [pair for pair in pairs if np.isfinite(getattr(pair[0], name))]

@@ -48,6 +48,6 @@ def run(night: Night, override: GateOverride | None = None) -> None:
         run.rows["features"] = staged.count()
         night.publish(FEATURES_TABLE, staged, run)
         run.figures |= {"fingerprints": fingerprints(), LATE_DAYS: lake.settings.late_days}
-        # Every night keeps a copy of its run's record, so a range leaves out what grows with it.
+        # Every night of a range stores a copy of this record, so it must not grow with the range.
         if dates.num_nights == 1:
             run.figures[ACCEPTED_KEYS] = accepted.as_record()

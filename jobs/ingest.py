@@ -65,7 +65,7 @@ from jobs.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run of `ingest` reads, resolved once at its top."""
+    """What a run of `ingest` reads, resolved once at its start."""
 
     delivery: Delivery
     dates: Dates
@@ -106,7 +106,7 @@ def run(night: Night, delivery: Delivery, override: GateOverride | None = None) 
     """
     lake = night.lake
     night.require_alerts_unpublished()
-    # This must come before the pins: what later nights publish after it is noticed at the end.
+    # Read this before the pins, so that the check at the end sees all that later nights publish.
     late_arrivals = LateArrivalGuard.before(night)
     # A night that is ingested again has old pins, which lack what later nights delivered since.
     night.pins = lake.versions(PINNED)
@@ -250,15 +250,16 @@ def _quarantine(delivery: Delivery, staged: StagedDelivery, run_id: str) -> Data
         return rows.unionByName(refused(staged.labels, own_labels.quarantine_source, REASONS))
     if delivery.mapping.labels is None:
         return rows
-    # An unreadable label does not refuse its transaction; it is quarantined by itself.
+    # A transaction with an unreadable label is accepted; only the label is quarantined.
     accepted = staged.transactions.where(ACCEPTED)
     source = f"{transactions.uri}#labels"
     return rows.unionByName(refused(accepted, source, LABEL_REASONS))
 
 
 def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
-    """Replace the dates of a table; no rows for a new night need no commit but for transactions."""
-    # Only a night that was never leased before is known to have no rows to replace.
+    """Replace the dates of a table, unless it is known that nothing would change."""
+    # A night that was never leased before has no rows to replace. Transactions are committed in any
+    # case.
     if table is not TRANSACTIONS and night.epoch == 1 and rows.isEmpty():
         return
     night.publish(table, rows, record)
@@ -268,7 +269,7 @@ def _publish(night: Night, record: Run, table: Table, rows: DataFrame) -> None:
 
 
 def _record_counts(record: Run, counts: list[NightCounts], staged: StagedDelivery) -> None:
-    """Put the counts into the run's record; what grows with the nights is three numbers each."""
+    """Put the counts into the run's record; only three numbers are stored per night."""
     record.rows.update(
         read=sum(night.rows_read for night in counts),
         accepted=sum(night.rows_accepted for night in counts),

@@ -2,13 +2,14 @@
 
 Reads   `_staging/`, the tables' logs, `nights`, `runs`, the registry
 Writes  the same rows in fewer files (no reader sees a difference); deletes dead staging folders
-        and files that left their table before the audit horizon; copies records missing in `runs`
+        and files that tables removed before the audit horizon; copies records missing in `runs`
 Fails   when storage fails; a task that another run blocks is skipped and reported
 
-Nothing that an audit can need is deleted (`jobs/lake/retention.py`): no file that left its table
-within the horizon (`audit_days`, or longer if a table's own properties say so), no version that a
-run within the horizon has read, and no version that an unfinished night may still read. A night
-that never finishes therefore keeps the files of its pinned versions; the output names it.
+Nothing that an audit can need is deleted (`jobs/lake/retention.py`): no file that was removed from
+its table within the horizon (`audit_days`, or longer if a table's own properties say so), no
+version that a run within the horizon has read, and no version that an unfinished night may still
+read. A night that never finishes therefore keeps the files of its pinned versions; the output names
+it.
 
     fraud-scoring maintain --lake L --dry-run
     fraud-scoring maintain --lake L

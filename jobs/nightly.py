@@ -2,8 +2,8 @@
 
 Reads   the delivery from the source in the settings, or else from the source that the lake's
         first ingest recorded
-Writes  all tables of a night, in at most twelve Delta commits
-Fails   as its jobs do; when a gate fails, the report is written all the same
+Writes  all tables of a night, in at most twelve Delta commits Fails   as its jobs do; when a gate
+fails, the report is still written
 
     fraud-scoring nightly --lake L --date 2018-08-08
 """

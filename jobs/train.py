@@ -131,7 +131,7 @@ def _train(lake: Lake, inputs: TrainingInputs) -> tuple[StoredModel, dict[str, A
 
 
 def _work_folder(lake: Lake, inputs: TrainingInputs) -> str:
-    """Return the folder of a training's snapshot and state; the same for a training resumed."""
+    """Return the folder of snapshot and state; a resumed training gets the same folder."""
     return lake.path("_staging", f"train-{inputs.training_id}")
 
 

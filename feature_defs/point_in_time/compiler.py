@@ -64,7 +64,8 @@ def compile_features(
         for entity, of_entity in _by_entity(features).items()
     ]
     rows = output_rows
-    # Streams that read labels come first: they shuffle once more, and rows are still narrow here.
+    # Streams that read labels come first: they need one more shuffle, and rows have few columns
+    # here.
     for stream in sorted(streams, key=lambda stream: not stream.reads_labels):
         # Counting before any stream is computed avoids computing a stream twice.
         hot = HotKeys.find(

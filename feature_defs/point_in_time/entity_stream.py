@@ -42,13 +42,13 @@ from feature_defs.point_in_time.stream_plan import (
 from feature_defs.point_in_time.window_stream import WindowStream
 
 PHASE, SLICE, HASH, ROW, VALUES = "_phase", "_slice", "_hash", "_row", "_values"
-# At one moment, label corrections come before transactions.
+# If their times are equal, label corrections come before transactions.
 CHANGE, TRANSACTION = 0, 1
 
 
 @dataclass(frozen=True)
 class EntityStream:
-    """The features of one entity; `first` and `last` bound the times of the output rows."""
+    """The features of one entity; the times of its output rows are from `first` to `last`."""
 
     entity: Entity
     features: tuple[Feature, ...]
@@ -78,10 +78,10 @@ class EntityStream:
         """Return `rows`, the output rows, with this entity's features as further columns.
 
         `output_rows` are the same rows without the features of other entities. `other_rows` are
-        only inputs. All have the transactions' columns and `_t`.
+        read by windows, but get no features. All have the transactions' columns and `_t`.
         """
         keys = ("transaction_id", *self.entity.keys)
-        # Only output rows carry the other columns; the rest stay small to shuffle and sort.
+        # Only output rows carry the other columns, so all other rows are cheap to shuffle and sort.
         carried = [name for name in rows.columns if name not in (*keys, "_t")]
         inputs_only = self.within_lookback(other_rows)
         outputs = rows.withColumn(ROW, F.struct(*carried))
@@ -117,7 +117,10 @@ class EntityStream:
         )
 
     def _with_distances(self, events: DataFrame) -> DataFrame:
-        """Add the time since and until the same value, for distinct counts; one shuffle each."""
+        """Add the time since the last event with the same value, and until the next one.
+
+        Distinct counts need both times. Each column takes one shuffle.
+        """
         for name in self.plan.distinct_columns:
             same_value = SparkWindow.partitionBy(*self.entity.keys, name).orderBy(
                 "_t", "transaction_id"
@@ -141,7 +144,7 @@ class EntityStream:
 
     @cached_property
     def _columns(self) -> tuple[str | Column, ...]:
-        """Return the columns of the stream; cached, as building them takes many calls to Spark."""
+        """Return the columns of the stream; cached, because they take many calls to Spark."""
         labels = self._labels
         time, corrected_window, is_event = F.col("_t"), F.lit(NO_WINDOW), F.lit(True)
         if self.reads_labels:
@@ -221,7 +224,7 @@ def _minor_units(measure: str) -> Column:
 
 
 def _matches(where: Condition | None) -> Column:
-    """Return whether an event matches a condition; a null matches none."""
+    """Return whether an event matches a condition; a null does not match."""
     if where is None:
         return F.lit(True)
     value = F.lit(where.value if isinstance(where.value, str) else Decimal(where.value))

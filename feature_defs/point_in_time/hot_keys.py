@@ -1,11 +1,11 @@
 """Splits hot keys (keys with very many events) into slices that are processed separately, exactly.
 
-Both ends of every window are whole days before its transaction, so they have the transaction's
-time of day. A slice is therefore a part of the day: it has a key's events of those hours on all
-days, and both ends of each of their windows. The events of the other hours between two days of a
-slice become one row, the gap, with their sums. No event is in two slices. A slice has about
-`slice_events` events at most (unless one minute of the day has more). Integer sums are the same
-for any split.
+Both ends of every window are whole days before its transaction, so they have the transaction's time
+of day. A slice is therefore a part of the day: it has a key's events of those hours on all days,
+and both ends of each of their windows. Between two days of a slice, one row with sums, the gap,
+replaces the events of the other hours. No event is in two slices. A slice has at most about
+`slice_events` events (unless one minute of the day has more). Integer sums are the same for any
+split.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from feature_defs.point_in_time.stream_plan import (
     min_column,
 )
 
-# A key with more events than this within its lookback is split. Up to here one core takes seconds,
-# and a worker holds some 140 MB at once. Splitting costs more than that on few cores, because the
-# gaps need the key's events and their labels a second time.
+# A key with more events than this within its lookback is split. Below the limit one core takes
+# seconds, and a worker holds some 140 MB at once. On few cores splitting would cost more, because
+# the gaps read the key's events and their labels a second time.
 HOT_EVENTS = 1 << 20
-# A sample finds hot keys: a key at the limit has about this many events in it.
+# Hot keys are found in a sample, in which a key at the limit has about this many events.
 SAMPLED_EVENTS, SEED = 1 << 12, 7
 # Small slices spread evenly over workers, but each pair of slices of a key adds one gap per day.
 MIN_SLICE_EVENTS, NUM_SLICES = 1 << 14, 48
@@ -57,7 +57,8 @@ class HotKeys:
         """Find hot keys in a sample of the events, which have the key columns and `_t`; one job.
 
         A history longer than the lookback is divided into parts of that length, and the largest
-        part counts. The sample may miss a key or name one too many; splitting changes no value.
+        part counts. The sample may miss a hot key, or contain one that is not hot; the values are
+        the same in any case.
         """
         share = min(1.0, SAMPLED_EVENTS / HOT_EVENTS)
         part = F.floor(F.col("_t") / lookback_micros).alias("part")
@@ -92,8 +93,8 @@ class HotKeys:
     ) -> DataFrame:
         """Return the stream of the events with a slice for each row, and the rows of the gaps.
 
-        The gaps are computed from `events_without_features`, as `events` would compute the
-        features of other entities a second time. Without a hot key it is not called.
+        The gaps are computed from `events_without_features`: with `events`, Spark would compute the
+        features of other entities a second time. It is called only if there is a hot key.
         """
         stream = stream_of(events)
         if not self.slices:
@@ -123,7 +124,8 @@ class HotKeys:
         firsts = [np.array(minutes, dtype=np.int32) for minutes in self.slices.values()]
         minutes = np.arange(MINUTES_PER_DAY)
         slices = [np.searchsorted(first, minutes, side="right") - 1 for first in firsts]
-        # An Arrow table becomes a constant of the plan; Python rows would need a job.
+        # Spark turns an Arrow table into a constant of the plan; for Python rows it would start a
+        # job.
         return spark.createDataFrame(
             pa.table(
                 [*names, pa.array(firsts), pa.array(slices, pa.list_(pa.int32()))],
@@ -132,7 +134,7 @@ class HotKeys:
         )
 
     def _gap_rows(self, hot: DataFrame, table: DataFrame, plan: StreamPlan) -> DataFrame:
-        """Return one row for all that is between two days of a slice, at its first day's end."""
+        """Return the gaps: one row for all events between two days of a slice."""
         totals = [
             *(F.sum(summed.column).alias(summed.column) for summed in plan.sums),
             *(F.min(name).alias(name) for name in map(min_column, plan.min_measures)),
@@ -149,7 +151,8 @@ class HotKeys:
             .select("*", F.posexplode(FIRST_MINUTES).alias("_other", "_first"))
             .where(F.col("_other") != F.col(plan.slice))
         )
-        # Events earlier in the day than the other slice belong to the gap after its previous day.
+        # Events that are earlier in the day than the other slice are in the gap that began the day
+        # before.
         first_day = F.col("_day") - (F.col(plan.slice) < F.col("_other")).cast("int")
         ends = F.coalesce(F.get(FIRST_MINUTES, F.col("_other") + 1), F.lit(MINUTES_PER_DAY))
         time = first_day * MICROS_PER_DAY + ends.cast("bigint") * MICROS_PER_MINUTE

@@ -31,7 +31,7 @@ _CORRECTION = "_correction"
 
 @dataclass(frozen=True)
 class _LabelChange:
-    """From `moment` on (null: never) an event adds this much more to labelled and to fraud."""
+    """From `moment` on (null: never) an event adds these numbers to the labelled and fraud sums."""
 
     moment: Column
     labelled: Column
@@ -49,15 +49,15 @@ class LabelCorrections:
     def add_rows(self, events: DataFrame) -> DataFrame:
         """Return one row per event and label at the event's time, and two per late label.
 
-        `events` has `transaction_id` and `_t`. For each row `time` is when it happens,
-        `corrected_window` the window that it corrects, and `is_event` whether it is the event.
+        `events` has `transaction_id` and `_t`. For each row, `time` is its time, `corrected_window`
+        is the window that it corrects, and `is_event` says whether it stands for the event.
         """
         labelled = with_labels(events, self.inputs.labels)
         return labelled.withColumn(_CORRECTION, self._corrections)
 
     @cached_property
     def _corrections(self) -> Column:
-        """Return the corrections of a row, after an empty one for the row itself."""
+        """Return the corrections of a row; the first one is empty and stands for the row itself."""
         corrections = [
             correction
             for index in range(len(self.windows))
@@ -65,14 +65,15 @@ class LabelCorrections:
         ]
         if not corrections:
             return _no_correction()
-        # Nearly all labels arrive within the delay: their rows take no array through the plan.
+        # Nearly all labels arrive within the delay; their rows then carry no array through the
+        # plan.
         is_late = reduce(or_, (correction.isNotNull() for correction in corrections))
         late = F.concat(F.array(_no_correction()), F.array_compact(F.array(*corrections)))
         return F.explode_outer(F.when(is_late, late))
 
     @property
     def time(self) -> Column:
-        """Return when a row happens, in microseconds."""
+        """Return the time of a row, in microseconds."""
         return F.coalesce(F.col(f"{_CORRECTION}.time"), F.col("_t"))
 
     @property
@@ -82,7 +83,7 @@ class LabelCorrections:
 
     @property
     def is_event(self) -> Column:
-        """Return whether a row is the event itself: of an event's labels only the first row is."""
+        """Return whether a row stands for its event: only the first row of an event does."""
         return (self.corrected_window == NO_WINDOW) & F.col(PREVIOUS_LABEL).isNull()
 
     def added(self, summed: Sum) -> Column:
@@ -109,13 +110,13 @@ class LabelCorrections:
         return F.when(in_time, adds).otherwise(_bigint(0))
 
     def _late_corrections(self, index: int) -> list[Column]:
-        """Return a pair of corrections per change that comes while the window has the event.
+        """Return a pair of corrections for each change that comes while the event is in the window.
 
         For other changes both are null.
         """
         window = self.windows[index]
         leaves = _days_after_event(window.lookback_days)
-        # A change has no effect after its event has left, or after the last output row.
+        # A change has no effect after its event has left the window, or after the last output row.
         end = F.least(leaves, _bigint(self.last + 1))
         corrections = []
         for change in self._label_changes:

@@ -1,4 +1,4 @@
-"""Labels as of a moment, and the inputs of features. One rule for features and for training.
+"""Labels as of a moment, and the inputs of features. Features and training use the same rule.
 
 `feature_defs/labels.py` explains when a label is mature.
 """

@@ -1,8 +1,8 @@
 """Columns of an entity's stream, and the columns from which each feature is computed.
 
 Every row adds integers to running sums. The sum over a window is the difference of two running
-sums, so it is exact wherever a batch, a partition or the stream starts. This module uses no Spark
-and reads no data.
+sums, so it is exact, no matter where a batch, a partition or the stream starts. This module uses no
+Spark and reads no data.
 """
 
 from __future__ import annotations
@@ -126,12 +126,12 @@ class StreamPlan:
 
     @property
     def min_measures(self) -> tuple[str, ...]:
-        """Return the amounts of which a feature takes the minimum."""
+        """Return the amount columns whose minimum a feature needs."""
         return self._measures(Function.MIN)
 
     @property
     def max_measures(self) -> tuple[str, ...]:
-        """Return the amounts of which a feature takes the maximum."""
+        """Return the amount columns whose maximum a feature needs."""
         return self._measures(Function.MAX)
 
     def _measures(self, function: Function) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Computes the windows of an entity's sorted stream in one pass, batch by batch, with numpy.
 
 Rows are sorted by group (key and slice), time and order within an instant. The windows of all
-output rows of a batch are computed together (`window_values.py`), not key by key. Of the previous
-batch only the rows of its last group that windows can still contain are kept. So memory depends on
-the events of one group within the lookback; a hot key is split into slices, each its own group
+output rows of a batch are computed together (`window_values.py`), not key by key. From the previous
+batch it keeps only those rows of the last group that later windows can contain. So memory depends
+on the events of one group within the lookback; a hot key is split into slices, each its own group
 (`hot_keys.py`).
 
 Spark passes integer columns only and receives the features. Keys, ids and the other columns, most

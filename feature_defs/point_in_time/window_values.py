@@ -97,9 +97,9 @@ class WindowValues:
     # -- window ends -----------------------------------------------------------------------------
 
     def _num_rows_until(self, days_before: int) -> Positions:
-        """Return how many rows are at or before the moment this many days before, [A]."""
+        """Return how many rows are not later than this many days before each output row, [A]."""
         if days_before == 0:
-            # Events of one instant are ordered, and the output row is the last of its window.
+            # Events with the same time are ordered, and the output row is the last of its window.
             return self.at + 1
         if days_before not in self._positions:
             moments = self.moment[self.at] - days_before * MICROS_PER_DAY
@@ -122,7 +122,7 @@ class WindowValues:
         return total
 
     def _sum_until(self, summed: Sum, days_before: int) -> Ints:
-        """Return the sums of the group's events at least this many days before, [A]."""
+        """Return the group's sums up to this many days before each output row, [A]."""
         end = self._num_rows_until(days_before)
         return self._sum_from_group_start(summed.column, NO_WINDOW, end)
 
@@ -135,7 +135,8 @@ class WindowValues:
         return kept + carried
 
     def _running_sum(self, column: str, corrected_window: int) -> Ints:
-        """Return the sums before each row, and of all rows, [N + 1].
+        """Return the sum of the rows before each row, and as last value the sum of all rows, [N +
+        1].
 
         They cover the events (`NO_WINDOW`), or the corrections of one label window.
         """
@@ -237,7 +238,7 @@ def _mean_gap(feature: Feature, sums: list[Ints]) -> Floats:
 def _standard_deviation(feature: Feature, sums: list[Ints]) -> Floats:
     """Compute in integers up to the last division.
 
-    Floats would lose all digits where amounts are nearly equal.
+    With floats, no digit would be correct when amounts are nearly equal.
     """
     number, total, high, middle, low = (column.astype(object) for column in sums)
     squares = (high << 2 * LIMB_BITS) + (middle << LIMB_BITS) + low

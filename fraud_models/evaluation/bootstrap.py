@@ -23,7 +23,8 @@ Floats = npt.NDArray[np.float64]
 NUM_REPLICATES = 200
 # Percentiles of a 95 % interval.
 LOW, HIGH = 2.5, 97.5
-# Cumulative probabilities of 0, 1, 2, … of a Poisson variable of mean 1; above 10: one in 10^7.
+# Cumulative probabilities of 0, 1, 2, … of a Poisson variable of mean 1. A value above 10 has a
+# probability of one in 10^7.
 _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 11)]))
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = 0x9E3779B97F4A7C15
@@ -86,9 +87,9 @@ def average_precision(positives: Floats, negatives: Floats) -> Floats:
 def interval(metric: float, replicates: Sequence[float] | Floats) -> tuple[float, float] | None:
     """Return the 95 % bootstrap interval of a metric in [0, 1], or None.
 
-    Replicates come from binned scores and differ slightly from the exact `metric`. Their
-    distances from the first replicate, the sample itself, are therefore applied to `metric`. None
-    where the first replicate or more than half of all are undefined.
+    Replicates come from binned scores and differ slightly from the exact `metric`. Their distances
+    from the first replicate, the sample itself, are therefore applied to `metric`. None if the
+    metric is undefined in the first replicate or in more than half of all replicates.
     """
     values = np.asarray(replicates, dtype=np.float64)
     others = values[1:][np.isfinite(values[1:])]

@@ -4,9 +4,10 @@ Shapes: `B` sequences, `L` events, `I` inputs, `H` hidden, `Z` code, `C` channel
 
 The encoder reads events up to and including `t` and compresses them into the code `z_t`. The
 decoder reads only the code and predicts event `t`: a location per channel. Behaviour that fits the
-card's past and that of other cards passes through the narrow code; any other behaviour costs nats.
-The scale per channel is one learned number with a floor. It is not predicted per event, because
-the network could then declare its most anomalous events uncertain and so reduce their error.
+card's past and that of other cards passes through the narrow code; any other behaviour increases
+the error. The scale per channel is one learned number with a floor. It is not predicted per event,
+because the network could then declare its most anomalous events uncertain and so reduce their
+error.
 
 An architecture implements only `encode_history`, so two architectures differ in nothing else.
 """

@@ -32,7 +32,8 @@ class _Block(nn.Module):
         taps = torch.cat(
             [past[:, start : past.shape[1] - self.padding + start] for start in starts], dim=-1
         )
-        # On a CPU a step as matrix products takes three quarters of the time of convolutions.
+        # As matrix products, a step on a CPU takes three quarters of the time it takes as
+        # convolutions.
         kernel = self.convolution.weight.transpose(1, 2).flatten(1)
         mixed = functional.gelu(functional.linear(taps, kernel, self.convolution.bias))
         return hidden + functional.linear(mixed, self.mix.weight[..., 0], self.mix.bias)

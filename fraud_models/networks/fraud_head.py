@@ -25,7 +25,7 @@ from torch.nn import functional
 from fraud_models.config import HeadConfig, ModelConfig
 from fraud_models.sequences.encoding import Encoding
 
-# Values and codes are clipped here; in encoded units, and in units of the code.
+# Limit of the absolute value: values in encoded units, and codes, are clipped to it.
 INPUT_LIMIT = 8.0
 # Points of the Gauss-Legendre quadrature along the line; exact for polynomials of degree 31.
 NUM_QUADRATURE_POINTS = 16
@@ -69,7 +69,7 @@ class FraudHead(nn.Module):
         return torch.cat([values, torch.log1p(errors), code], dim=-1)
 
     def _piecewise(self, values: Tensor) -> Tensor:
-        """Return how much of each piece values [..., C] fill, minus that of 0: [..., C * P]."""
+        """Return how much values [..., C] fill each piece, [..., C * P]; 0 for the value 0."""
         low, width = self.knots[:-1], self.knots[1:] - self.knots[:-1]
         filled = ((values[..., None] - low) / width).clamp(0.0, 1.0)
         return (filled - (-low / width).clamp(0.0, 1.0)).flatten(-2)
@@ -80,10 +80,11 @@ class FraudHead(nn.Module):
         return odds[..., 0]
 
     def contributions(self, inputs: Tensor) -> Tensor:
-        """Return shares [N, F + 1] of the log odds above the reference event's, in float64.
+        """Return each column's share of the ranking value, [N, F + 1], in float64.
 
-        `inputs` is [N, W]. The last share is that of the card's history. The quadrature error
-        (about a thousandth) is distributed in proportion to the shares.
+        `inputs` is [N, W]. The ranking value is the log odds minus those of the reference event.
+        The last share is that of the card's history. The quadrature error (about a thousandth) is
+        distributed in proportion to the shares.
         """
         points, weights = leggauss(NUM_QUADRATURE_POINTS)  # type: ignore[no-untyped-call]
         first, rest = self.layers[0], self.layers[1:]

@@ -3,10 +3,10 @@
 Shapes in addition to those of `Autoencoder`: `W` events of a window, `n` windows, `A` heads.
 
 Each event attends to itself and to earlier events, in its own window of W events and the previous
-window. Cost therefore grows linearly with the length of a context, not with its square, and in
-each layer every event can read W - 1 earlier events. Distance is encoded by a slope per head that
-is subtracted from the logit, after Press, Smith and Lewis, "Train Short, Test Long: Attention with
-Linear Biases" (2022). This needs no position, so context length has no upper limit.
+window. Cost therefore grows linearly with the length of a context, not with its square, and in each
+layer every event can read W - 1 earlier events. Distance times a slope per head is subtracted from
+the logit, after Press, Smith and Lewis, "Train Short, Test Long: Attention with Linear Biases"
+(2022). This needs no encoding of positions, so a context can have any length.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Calibration:
     def fit(
         cls, probabilities: Sequence[float], quantiles: Sequence[float], num_rows: int
     ) -> Calibration:
-        """Fit on a table of quantiles (see `PROBABILITIES`) of `num_rows` ranking values.
+        """Fit on the quantiles (at `PROBABILITIES`) of `num_rows` ranking values.
 
         Raises:
             FraudScoringError: the table is not finite and rising, or has fewer than two distinct
@@ -152,7 +152,8 @@ class Calibration:
         """
         if budget < 1 or not self.alert_thresholds:
             raise UsageError(
-                f"The alert budget is {budget}, with {len(self.alert_thresholds)} thresholds.",
+                f"The alert budget is {budget}; "
+                f"the model has {len(self.alert_thresholds)} thresholds.",
                 expected="a budget of 1 or more, and a model calibrated on validation nights.",
                 remedy="give another budget, or train the model again.",
             )
@@ -204,8 +205,8 @@ def _fit_tail(probabilities: Floats, quantiles: Floats) -> tuple[float, float]:
     """Return shape and scale of the Pareto tail above the last quantile.
 
     Fits the quantile function by least squares on the upper part of the table. For each shape of a
-    grid the best scale has a closed form. A Pareto tail above `u` is also one above any higher
-    point; its scale then grows by shape times the distance.
+    grid the best scale has a closed form. Above any point beyond `u`, a Pareto tail is again a
+    Pareto tail; its scale is larger by shape times the distance from `u`.
     """
     first = min(int(np.searchsorted(probabilities, TAIL_FROM)), len(probabilities) - 2)
     base, start = quantiles[first], probabilities[first]

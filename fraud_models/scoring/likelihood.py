@@ -21,7 +21,7 @@ from torch import Tensor
 def channel_nats(channels: Tensor, location: Tensor, scale: Tensor, freedom: Tensor) -> Tensor:
     """Return nats [..., C] of each channel (Student-t); 0 where the location is exact.
 
-    `freedom` [C] holds each channel's degrees of freedom; fewer means a heavier tail.
+    `freedom` [C] holds each channel's degrees of freedom; a lower number means a heavier tail.
 
     >>> x, zero, one = torch.tensor([0.0, 1.0]), torch.zeros(2), torch.ones(2)
     >>> [round(v, 4) for v in channel_nats(x, zero, one, 3 * one).tolist()]

@@ -7,12 +7,12 @@ follows the rarest columns:
 
     value = log(weighted mean over columns of exp(rarity))
 
-It is close to the largest rarity where one dominates (minus the logarithm of the number of
-columns, a correction for multiple testing), and 0 for an event without error in any column. It is
-the logarithm of the mean reciprocal p-value, and so minus the logarithm of the weighted harmonic
-mean p-value (Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 2019).
-Columns need not be independent; windows of one merchant are not. A column of low weight orders
-events that are ordinary in the other columns, and dominates only with a much rarer error.
+It is close to the largest rarity where one dominates (minus the logarithm of the number of columns,
+a correction for multiple testing), and 0 for an event without error in any column. It is the
+logarithm of the mean reciprocal p-value, and so minus the logarithm of the weighted harmonic mean
+p-value (Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 2019). Columns need
+not be independent; windows of one merchant are not. A column of low weight orders events that are
+ordinary in the other columns. It dominates only when its error is much rarer than theirs.
 
 Each column's share of the value is its softmax weight, minus the weight of a column without error.
 Shares sum to the value, and a missing value has share 0.

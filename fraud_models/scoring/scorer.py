@@ -115,7 +115,7 @@ class Scorer:
         )
 
     def target_errors(self, batch: EventBatch) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Return source rows [N] of the events with role 1 and their errors [N, F], unranked."""
+        """Return the source rows [N] of the events with role 1 and their errors [N, F]."""
         sequence, step, reconstruction = self._reconstruct(batch)
         return batch.rows[sequence, step], reconstruction.errors.double().numpy()
 

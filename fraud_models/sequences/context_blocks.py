@@ -159,7 +159,7 @@ def iter_blocks(
     """Yield the blocks that have a target, with the events that they index.
 
     Raises:
-        InputMissing: columns are missing, the message lists all; rebuild the features.
+        InputMissing: columns are missing (the message lists all of them); rebuild the features.
         FraudScoringError: the stream is not sorted; sort it within partitions.
     """
     carry = _Carry()

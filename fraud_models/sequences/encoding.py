@@ -168,7 +168,7 @@ class Encoding:
             if scale.kind in CYCLES:
                 turn = torch.atan2(sine[..., cyclic], cosine[..., cyclic]) / (2 * math.pi)
                 period = CYCLES[scale.kind]
-                # A turn just below 0 may round up to the full period, which means 0.
+                # An angle just below 0 may round up to the full period, which is the same as 0.
                 value = torch.remainder(turn, 1.0) * period
                 columns.append(torch.where(value >= period, torch.zeros_like(value), value))
                 cyclic += 1

@@ -6,8 +6,8 @@ concatenated events.
 The input is always a stream of Arrow record batches sorted by (`card_id`, `period`, `event_time`,
 `transaction_id`). One (`card_id`, `period`) is one context; it may span several batches but never
 two streams. `role` is the purpose of an event: 0 context only, 1 a target (of training, or to be
-scored), 2 a target of validation. To train a head it also contains the label: 4 is added for known
-genuine, 8 for known fraud.
+scored), 2 a target of validation. To train a head, the role also contains the label: plus 4 for a
+known genuine event, plus 8 for a known fraud.
 
 A context longer than `max_events` is split into blocks counted from its start. Every block except
 the first starts with the last `warm_up_events` of the previous block, with role 0, so that each
@@ -131,7 +131,7 @@ def iter_contexts(
     Contexts without a target are skipped.
 
     Raises:
-        InputMissing: columns are missing, the message lists all; rebuild the features.
+        InputMissing: columns are missing (the message lists all of them); rebuild the features.
         FraudScoringError: the stream is not sorted; sort it within partitions.
     """
     for events, blocks in iter_blocks(batches, columns, limits):
@@ -152,7 +152,7 @@ def pack_contexts(
     `values` holds the raw bytes of float32 [L, F], NaN where missing; `roles` those of uint8 [L].
 
     Raises:
-        InputMissing: columns are missing, the message lists all; rebuild the features.
+        InputMissing: columns are missing (the message lists all of them); rebuild the features.
         FraudScoringError: the stream is not sorted; sort it within partitions.
     """
     for events, blocks in iter_blocks(batches, columns, limits):

@@ -1,10 +1,10 @@
 """Run a training in ranks that Spark starts. Only this module of the package imports Spark.
 
-TorchDistributor is called with a function, because it hides the failure of a script, and never in
-local mode, which returns the result of an arbitrary rank. It does not report why a rank failed.
-Every rank therefore writes its traceback and last log lines to the run's folder, and this module
-reads them. Not covered: after a failure TorchDistributor leaves files in temporary folders of
-*other* machines; set TMPDIR of the executors to scratch space that is cleaned regularly.
+TorchDistributor is called with a function, because with a script it hides failures. It is never
+used in local mode, because that returns the result of an arbitrary rank. It does not report why a
+rank failed. Every rank therefore writes its traceback and last log lines to the run's folder, and
+this module reads them. Not covered: after a failure TorchDistributor leaves files in temporary
+folders of *other* machines; set TMPDIR of the executors to scratch space that is cleaned regularly.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _cannot_start(reason: str, remedy: str) -> UsageError:
 
 
 def _failure(reports: list[RankReport], run: TrainingRun) -> TrainingFailed:
-    """Return the failure with its likely cause: a rank's own error first, then a silent rank."""
+    """Return the failure with its likely cause: an error of a rank, else a rank that is silent."""
     remedy = "fix the cause and start the same training again; it resumes after its last epoch."
     for report in reports:
         if report.error is not None and not report.peer_lost:

@@ -224,7 +224,7 @@ class _Trainer:
         if not training or weight == 0:
             return
         phase.optimiser.zero_grad(set_to_none=True)
-        # DDP averages over ranks; times their number this is the sum over the global batch.
+        # DDP averages over ranks; times the number of ranks, this is the sum over the global batch.
         self.ranks.backward(loss * (self.ranks.world_size / weight))
         clip = self.config.optimisation.gradient_clip
         nn.utils.clip_grad_norm_(phase.learner.parameters(), clip)

@@ -79,7 +79,7 @@ class Passes:
         return dataset
 
     def _in_lockstep(self, steps: Iterator[Step], empty_step: Step) -> Iterator[Step]:
-        """Yield one step per step of any rank; `empty_step` once this rank has none left."""
+        """Yield steps until no rank has any left; `empty_step` if only other ranks have some."""
         while True:
             step = next(steps, None)
             (num_left,) = self.ranks.sum(float(step is not None))

@@ -82,7 +82,7 @@ class EpochState:
     def after_epoch(
         self, entry: dict[str, Any], weights: dict[str, Tensor], optimiser: dict[str, Any]
     ) -> EpochState:
-        """Return the state one epoch later; an epoch without validation has the best weights."""
+        """Return the state one epoch later; without validation, the newest weights are the best."""
         has_validation = "validation_loss" in entry
         loss = entry.get("validation_loss", self.best_validation_loss)
         is_better = not has_validation or loss < self.best_validation_loss

@@ -3,9 +3,9 @@
     <uri>/data/*.parquet   rows of `event_batch.PACKED_SCHEMA`, one row group per file
     <uri>/manifest.json    content of the files, and the data they were made from
 
-Petastorm assigns row groups to ranks. It must not read a Delta folder, where it would read deleted
-rows. Spark therefore writes the snapshot once, as equal files whose number is a multiple of the
-number of ranks. To write one: write `data/`, call `summarise(uri)`, then
+Petastorm assigns row groups to ranks. It must not read a Delta folder, because it would also read
+rows that Delta has deleted. Spark therefore writes the snapshot once, as equal files whose number
+is a multiple of the number of ranks. To write one: write `data/`, call `summarise(uri)`, then
 `write_manifest(uri, Manifest(...))`. A training run calls `verify_manifest` before it starts.
 """
 
@@ -186,9 +186,9 @@ def verify_manifest(uri: str, manifest: Manifest, num_ranks: int) -> None:
     Only existence, size and number of rows are checked; `find_corruption` checks the content.
 
     Raises:
-        InputMissing: files are missing or have another size or number of rows, the message lists
-            all, so write the snapshot again; or there are fewer files than ranks, so use fewer
-            workers.
+        InputMissing: files are missing or have another size or number of rows (the message lists
+            all of them), so write the snapshot again; or there are fewer files than
+            ranks, so use fewer workers.
     """
     mismatches = [
         mismatch for file in manifest.summary.files if (mismatch := _find_mismatch(uri, file))

@@ -38,7 +38,7 @@ Reason = Annotated[
     str | None,
     typer.Option("--reason", help="Reason for the override; recorded and shown in the report."),
 ]
-# Lookbacks and retention add years before and after a night, which must stay valid dates.
+# Lookbacks and retention reach years before and after a night; those dates must be valid too.
 FIRST_YEAR, LAST_YEAR = 1950, 2999
 
 
@@ -126,7 +126,7 @@ def open_spark(settings: "Settings") -> Iterator["SparkSession"]:
     try:
         yield spark
     except BaseException:
-        # A dead Spark cannot be stopped either; the first error is the one to report.
+        # If Spark has died, stopping it fails as well; the first error is the one to report.
         with suppress(Exception):
             spark.stop()
         raise

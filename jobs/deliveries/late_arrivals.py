@@ -1,10 +1,10 @@
 """Guard of `ingest` against late-arriving rows: an optimistic-concurrency check.
 
-A later night can publish rows of an earlier date when they arrive late. `ingest` compares its
-rows with those of the `late_days` nights after it, at the versions that it pinned at the start.
-A night can be leased only while no earlier night that it builds on is leased. So only later
-nights that started before this `ingest` can run at the same time. `ingest` has not seen the rows
-that such a night publishes after the pins were read, so it must then publish nothing.
+A later night can publish rows of an earlier date when they arrive late. `ingest` compares its rows
+with those of the `late_days` nights after it, at the versions that it pinned at the start. While an
+`ingest` runs, its lease blocks the later nights that build on it, so only later nights that started
+before can run at the same time. If such a night publishes rows after the pins were read, `ingest`
+has not seen these rows and must publish nothing.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class LateArrivalGuard:
             raise NightHeld(
                 f"Later nights were running during the ingest of {self.night.dates}: "
                 f"{join_first(sorted(leased | changed))}.",
-                expected="no `ingest` of a later night meanwhile: it can add late-arriving rows "
-                "that this ingest was not compared with.",
+                expected="no `ingest` of a later night at the same time: it can add late-arriving "
+                "rows that this ingest was not compared with.",
                 remedy="run the same command again when those nights are finished.",
             )
 

@@ -171,7 +171,7 @@ class Mapping(_Section):
 
     @property
     def label_policy(self) -> LabelPolicy:
-        """Return what a missing label means; without labels, that the outcome stays unknown."""
+        """Return what a missing label means; in a source without labels, "not known yet"."""
         return self.labels.policy if self.labels else LabelPolicy()
 
 

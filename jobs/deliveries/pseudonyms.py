@@ -51,5 +51,5 @@ def pseudonym(value: Column, key: SecretStr) -> Column:
         )
 
     hashed: Callable[[Column], Column] = pandas_udf(replace, "string")  # type: ignore[call-overload]
-    # As bytes: one id that is not valid UTF-8 would abort the job on its way to Python.
+    # Pass ids as bytes: as text, one id that is not valid UTF-8 would abort the job.
     return hashed(value.cast("binary"))

@@ -62,7 +62,8 @@ ATTRIBUTE_TYPES = {"numeric": "double", "categorical": "string"}
 
 # A line break inside a record. A carriage return at its very end is only a Windows line ending.
 _LINE_BREAK = r"\n|\r(?!\z)"
-# Characters that Hadoop reads as a glob pattern in a path, as part of a regular expression set.
+# Characters that Hadoop reads as a glob pattern in a path, escaped for a set in a regular
+# expression.
 GLOB_CHARACTERS = r"\\\[\]{}*?"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 

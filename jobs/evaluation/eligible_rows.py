@@ -44,7 +44,7 @@ class EvaluationTables:
 def read_evaluation_tables(lake: Lake, versions: Mapping[str, int]) -> EvaluationTables:
     """Read the `EVALUATED_TABLES` at the given versions.
 
-    Labels count until the end of the newest night, at most until now.
+    Labels count if they became known before the end of the newest night, and not in the future.
     """
     features, transactions, labels = (
         lake.read(table, versions[table.name]) for table in EVALUATED_TABLES

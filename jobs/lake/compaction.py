@@ -18,7 +18,7 @@ from jobs.lake.session_settings import commits_tagged_with
 from jobs.lake.tables import Table
 
 SMALL_FILE_BYTES = 16 * 2**20
-# Files to merge, per partition: fewer would save nothing.
+# Smallest number of files to merge in a partition; with fewer nothing is saved.
 MIN_SMALL_FILES = 2
 MAX_ATTEMPTS = 3
 

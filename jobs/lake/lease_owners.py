@@ -1,6 +1,6 @@
 """Names of lease owners. A name identifies the process, so a dead owner is recognised at once.
 
-A lease expires by itself, but only after a time that suits long jobs. If a run was killed on this
+A lease expires by itself, but its timeout is made for long jobs. If a run was killed on this
 machine, its process is looked up and its lease is taken over without waiting. An owner that is
 wrongly taken for dead still cannot publish, because every write is fenced (`jobs/lake/nights.py`).
 """

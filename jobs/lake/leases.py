@@ -1,8 +1,8 @@
 """The lease of nights: acquired, renewed and released by conditional `MERGE`s on `nights`.
 
-The table `nights` uses Serializable isolation, so of two runs that acquire a night at once only one
-succeeds. A lease expires if its owner stops renewing it. If the owner's process is known to be
-dead, the lease is taken over at once. The clock only decides when a lease may be taken over.
+The table `nights` uses Serializable isolation, so of two runs that acquire a night at the same time
+only one succeeds. A lease expires if its owner stops renewing it. If the owner's process is known
+to be dead, the lease is taken over at once. The clock only decides when a lease may be taken over.
 Whether it *was* taken over is recorded in the table, and only that decides which run may write
 (`jobs/lake/nights.py`).
 """
@@ -97,7 +97,8 @@ class Lease:
                     "holder": "s.holder",
                     "lease_until": "s.lease_until",
                     "epoch": "t.epoch + 1",
-                    # No job has read the pins before `ingest` has finished, so they may move on.
+                    # No job has read the pins before `ingest` has finished, so they may still
+                    # change.
                     "pins": "CASE WHEN map_contains_key(t.jobs, 'ingest') "
                     "THEN t.pins ELSE s.pins END",
                     "updated_at": "s.now",

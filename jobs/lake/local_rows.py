@@ -1,9 +1,9 @@
-"""A few rows of the driver as a frame that costs no Python task.
+"""Make a frame from a few rows on the driver without starting a Python task.
 
 `SparkSession.createDataFrame` of Python tuples makes an RDD: each query that reads it starts a
 Python task, and Delta's `MERGE` stores a copy of it first, because the rows might differ from read
-to read. From an Arrow table Spark makes a local relation, which has neither cost: leasing a night,
-one job and giving the night back took 8.9 s instead of 12.3 s (medians of six on two cores).
+to read. From an Arrow table Spark makes a local relation, which avoids both: leasing a night,
+running one job and releasing the night took 8.9 s instead of 12.3 s (medians of six on two cores).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 def local_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], ddl: str) -> DataFrame:
     """Return rows as a frame in one partition; `ddl` names their columns and types.
 
-    Times must carry their zone. For rows that fit the driver many times over.
+    Times must have a time zone. The rows must need only a small part of the driver's memory.
     """
     schema = T.StructType.fromDDL(ddl)
     assert isinstance(schema, T.StructType)
-    # Arrow's rows may hold nulls anywhere; the table's own columns say where they may not.
+    # All columns are nullable here; the table declares which of its columns are not.
     schema = T.StructType([T.StructField(item.name, item.dataType) for item in schema])
     arrow = to_arrow_schema(schema)
     arrays = [
@@ -35,5 +35,5 @@ def local_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], ddl: str) -
 
 
 def _plain(value: Any) -> Any:
-    """Return a map as Arrow wants it: pairs."""
+    """Return a map as key-value pairs, as Arrow expects it; other values unchanged."""
     return list(value.items()) if isinstance(value, dict) else value

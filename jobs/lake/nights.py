@@ -236,7 +236,8 @@ class Night:
         Raises:
             NightHeld: another run has taken over the lease.
         """
-        # In this order a finished night has its runs, even if the process is killed in between.
+        # In this order, a released night has its rows in `runs`, even if the process is killed
+        # between.
         append_runs(self.lake, self._runs_to_copy())
         if self._unsaved:
             self.save(Lease.RELEASED)

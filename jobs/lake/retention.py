@@ -1,8 +1,9 @@
 """Retention and vacuum: how long tables keep replaced files, and deleting them after that.
 
-A vacuum deletes the files that left a table before the audit horizon (`audit_days`). It never
-deletes a file that a pin still needs: a run within the horizon, or an unfinished night, may have
-pinned a version much older than itself. In that case the table keeps everything since that version.
+A vacuum deletes the files that were removed from a table before the audit horizon (`audit_days`).
+It never deletes a file that a pin still needs: a run within the horizon, or an unfinished night,
+may have pinned a version much older than itself. In that case the table keeps everything since that
+version.
 """
 
 from __future__ import annotations

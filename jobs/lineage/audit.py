@@ -8,8 +8,8 @@
 | ranking value               | the recomputed value                            | 1e-5, 1e-4 nats  |
 | score                       | the model's calibration of the ranking value    | 1e-9 relative    |
 
-Batch shapes change floating point, hence the tolerances. Features of the context's other events are
-not rebuilt: they are read at the recorded version.
+Floating-point results depend on batch shapes, hence the tolerances. Features of the context's other
+events are not rebuilt: they are read at the recorded version.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from jobs.lineage.provenance import Provenance, lake_as_recorded
 from jobs.models.feature_inputs import read_feature_inputs
 from jobs.models.model_store import open_registry, read_checkpoint
 
-# Relative: batch shapes change floating point.
+# Relative: floating-point results depend on batch shapes.
 ERROR_TOLERANCE = 1e-5
 # Relative: the same function of the same number, in the same precision.
 SCORE_TOLERANCE = 1e-9

@@ -1,8 +1,8 @@
 """The number of cards over the alert threshold, before the alert budget caps the alerts.
 
-The budget caps the number of alerts of a night. So that number cannot show that a model, or the
-amounts that it read, went wrong. The number of cards over the threshold can, and it is known
-before scores are published.
+The budget caps the number of alerts of a night. So this number cannot show that a model, or the
+amounts that it read, are wrong. The number of cards over the threshold can, and it is known before
+scores are published.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ def cards_over_threshold(lake: Lake, scores: DataFrame, models: Iterable[str]) -
     """Count, for each night with scores, the cards over the threshold of the model that scored.
 
     Args:
-        lake: the lake, with the alert budget in its settings.
-        scores: staged scores.
-        models: the model versions that were to score; scores of other versions do not count.
+        lake: the lake, with the alert budget in its settings. scores: staged scores. models: the
+        model versions expected in the scores; scores of other versions do not count.
 
     Raises:
         InputMissing: a model is missing from the registry, or damaged.

@@ -159,7 +159,7 @@ def _check(expectation: Expectation, result: Any, facts: Sequence[Row], name_col
 
 
 def _is_missing(expectation: Expectation, row: Row) -> bool:
-    """Return whether a fact of the expectation is missing; the library skips such rows."""
+    """Return whether the row lacks a fact of the expectation; the library skips such rows."""
     rule = expectation.rule
     columns = [getattr(rule, name, None) for name in ("column", "column_A", "column_B")]
     return any(bool(pd.isna(row.get(column))) for column in columns if column is not None)

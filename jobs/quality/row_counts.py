@@ -35,7 +35,7 @@ CHECKSUMS = {
         )
     },
 }
-# Key in a run's figures of the checksums that its gate has computed of the accepted transactions.
+# Key in a run's figures: the gate's checksums of the accepted transactions.
 ACCEPTED_KEYS = "accepted_keys"
 ZERO_COVERAGE = dict.fromkeys(
     ("num_accepted", "num_staged", "num_missing_keys", "num_unknown_keys", "num_duplicates"), 0
@@ -128,7 +128,7 @@ class AcceptedKeys:
         return {day: dict(facts) for day, facts in by_night.items()}
 
     def as_record(self) -> dict[str, Any]:
-        """Return what a run records of the keys."""
+        """Return what a run records about the keys."""
         return {
             "version": self.version,
             "marks": {str(day): facts for day, facts in self.checksums.items()},

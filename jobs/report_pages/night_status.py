@@ -95,7 +95,7 @@ class GateView:
 
     @property
     def undecided(self) -> int:
-        """Return the number of checks that were not applicable, which is not a pass."""
+        """Return the number of checks that were not applicable; these do not count as passed."""
         return sum(check.get("status") == "not applicable" for check in self.checks)
 
     @property

@@ -28,7 +28,7 @@ HISTORY_NIGHTS = 28
 ALERTS_ON_PAGE = 100
 EVENTS_PER_ALERT = 10
 RAW_CHARACTERS = 300
-# Scores are counted by -log10(1 - score): four bins per power of ten, the last bin is open.
+# Bins of -log10(1 - score): four per power of ten; the last bin has no upper end.
 BINS_PER_DECADE = 4
 NUM_BINS = 8 * BINS_PER_DECADE
 TIME_FORMAT = "yyyy-MM-dd HH:mm:ss"
@@ -118,8 +118,8 @@ def volumes(source: ReportSource, ingest: Run | None) -> list[Volume]:
     """Return the row counts of each night with a delivery and of the night itself, oldest first.
 
     The number of quarantined rows comes from the run record of each night's `ingest`. `ingest` is
-    the run of this night. If a gate stopped it, its rows are in no table and its record is the only
-    source.
+    the run of this night. If a gate stopped it, its rows are in no table, so all its counts come
+    from its record.
     """
     late = (F.to_date("event_time") < F.col("business_date")).cast("int")
     by_night: dict[date, Volume] = {source.day: Volume(source.day)}

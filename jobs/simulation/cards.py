@@ -46,7 +46,7 @@ def is_weekend(first_day: date, day: Column) -> Column:
 
 
 def after_pay_day(first_day: date, day: Column, pay_day: Column) -> Column:
-    """Return whether a day is within `PAY_DAYS` days from the pay day on."""
+    """Return whether a day is one of the `PAY_DAYS` days that start with the pay day."""
     day_of_month = F.dayofmonth(F.date_add(F.lit(first_day), day.cast("int")))
     return F.pmod(day_of_month - pay_day, F.lit(30)) < PAY_DAYS
 

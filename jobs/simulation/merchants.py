@@ -66,7 +66,7 @@ def ordinary_category(uniform: Column) -> Column:
 
 
 def category_among(names: Sequence[str], uniform: Column) -> Column:
-    """Draw the position of one of these categories, all equally likely."""
+    """Draw one of these categories, all equally likely; return its position in `CATEGORIES`."""
     positions = {category.name: position for position, category in enumerate(CATEGORIES)}
     wanted = F.array(*(F.lit(positions[name]) for name in names))
     return F.get(wanted, F.floor(uniform * F.lit(len(names))).cast("int"))
@@ -104,7 +104,7 @@ class Merchants:
         return by_category(self.starts, category) + rank
 
     def payments_a_day(self, merchant: Column, category: Column, in_all: float) -> Column:
-        """Return the expected ordinary payments per day of a merchant, of `in_all` at the bank."""
+        """Return the expected ordinary payments a day of a merchant; the bank has `in_all`."""
         size = by_category([float(size) for size in self.sizes], category)
         rank = merchant - by_category(self.starts, category)
         below = F.pow(rank / size, F.lit(1 / POPULARITY_SKEW))

@@ -4,9 +4,9 @@ A day has eight moments at which a card can pay. The probability follows from th
 weekend and the pay day. A payment goes to one of the card's favourite merchants or, less often, to
 any other merchant.
 
-A compromised merchant's terminal copies cards for two to three weeks. On the next day a cloned
-card pays there again, at an hour and with an amount that are ordinary for the card. Only the fraud
-history of the merchant identifies such a payment.
+A compromised merchant's terminal copies cards for two to three weeks. On the next day the clone of
+a card is used there again. Hour and amount are ordinary for the card. Only the fraud history of the
+merchant identifies such a payment.
 """
 
 from __future__ import annotations

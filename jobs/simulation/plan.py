@@ -130,7 +130,7 @@ class SimulationPlan:
 
     @property
     def num_weekly_incidents(self) -> int:
-        """Return the number of incidents of each cause that start per week.
+        """Return how many incidents of each cause start in a week.
 
         >>> SimulationPlan(out="bank", num_cards=5000, num_days=90, seed=1).num_weekly_incidents
         12

@@ -15,6 +15,7 @@ import pytest
 
 from feature_defs.errors import InputMissing
 from jobs.runtime.settings import load_settings
+from tests.command_line import run_command_on
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -98,10 +99,8 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> H
     config = replace(config, train_days=21, optimisation=quick)
     version = train.run(lake, TrainingPlan(AS_OF, "lstm_autoencoder", config, 1))
     open_registry(lake).set_alias(CHAMPION, version)
-    # Several files per night, as on a cluster.
-    spark.conf.set("spark.sql.adaptive.enabled", "false")
+    # Without adaptive planning a night has several files, as on a cluster.
     nightly.run(lake, AUDITED)
-    spark.conf.unset("spark.sql.adaptive.enabled")
     audited = TableVersions.of(lake)
     with lease_nights(lake, Dates(AUDITED + timedelta(days=1), LAST - timedelta(days=1))) as night:
         ingest.run(night, delivery)
@@ -252,17 +251,19 @@ def test_maintenance_keeps_the_rows_of_all_tables(
             )
 
 
-def test_changed_score_is_not_reproduced(
+@pytest.fixture
+def maintained_copy(
     spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
-) -> None:
-    import subprocess
-    import sys
+) -> Lake:
+    """Return a copy of the maintained lake, to be changed by a test."""
+    shutil.copytree(maintained[0], tmp_path / "lake")
+    return open_at(spark, tmp_path / "lake")
 
+
+def test_changed_score_is_not_reproduced(spark: SparkSession, maintained_copy: Lake) -> None:
     from jobs import explain
 
-    place = tmp_path / "lake"
-    shutil.copytree(maintained[0], place)
-    lake = open_at(spark, place)
+    lake, place = maintained_copy, maintained_copy.uri
     changed = top_score(lake)
     spark.sql(
         f"UPDATE delta.`{place}/scores` SET reconstruction_error = reconstruction_error * 1.0001 "
@@ -274,25 +275,17 @@ def test_changed_score_is_not_reproduced(
         "published row",
         "reconstruction error",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs", "explain", "--lake", str(place), changed, "--as-published"],
-        capture_output=True,
-        text=True,
-    )
+    done = run_command_on(spark, "explain", "--lake", place, changed, "--as-published")
     assert done.returncode == 3, done.stderr
     assert "NOT REPRODUCED" in done.stdout
 
 
-def test_changed_features_are_not_reproduced(
-    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
-) -> None:
+def test_changed_features_are_not_reproduced(spark: SparkSession, maintained_copy: Lake) -> None:
     """The run has recorded the changed version, as if the features were wrong from the start."""
     from jobs import explain
     from jobs.lake.tables import FEATURES_TABLE
 
-    place = tmp_path / "lake"
-    shutil.copytree(maintained[0], place)
-    lake = open_at(spark, place)
+    lake, place = maintained_copy, maintained_copy.uri
     changed = top_score(lake)
     spark.sql(
         f"UPDATE delta.`{place}/features` SET card_count_7d = card_count_7d + 1 "
@@ -311,16 +304,14 @@ def test_changed_features_are_not_reproduced(
 
 
 def test_audit_with_a_missing_file_becomes_input_missing(
-    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
+    spark: SparkSession, maintained_copy: Lake
 ) -> None:
     from jobs import explain
     from jobs.lake.errors import translate
 
-    place = tmp_path / "lake"
-    shutil.copytree(maintained[0], place)
-    lake = open_at(spark, place)
+    lake, place = maintained_copy, maintained_copy.uri
     scored = top_score(lake)
-    for path in (place / "features" / f"business_date={AUDITED}").glob("*.parquet"):
+    for path in (Path(place) / "features" / f"business_date={AUDITED}").glob("*.parquet"):
         path.unlink()
     with pytest.raises(Exception, match="does not exist") as raised:
         explain.audit(lake, scored)
@@ -331,18 +322,17 @@ def test_audit_with_a_missing_file_becomes_input_missing(
 
 
 def test_score_is_explained_from_its_own_run_after_pins_moved(
-    spark: SparkSession, maintained: tuple[Path, list[Any], set[Path]], tmp_path: Path
+    spark: SparkSession, maintained_copy: Lake
 ) -> None:
     """Later pins of the night do not change what its score was computed from."""
     from jobs import explain
 
-    place = tmp_path / "lake"
-    shutil.copytree(maintained[0], place)
-    lake = open_at(spark, place)
     spark.sql(
-        f"UPDATE delta.`{place}/nights` SET pins = map('features', 0L, 'transactions', 0L), "
+        f"UPDATE delta.`{maintained_copy.uri}/nights` "
+        "SET pins = map('features', 0L, 'transactions', 0L), "
         f"jobs = map() WHERE business_date = DATE'{AUDITED}'"
     )
+    lake = maintained_copy
     assert explain.run(lake, top_score(lake)).reproduced
 
 

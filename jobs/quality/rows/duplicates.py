@@ -1,8 +1,8 @@
 """Duplicate rows: within a delivery, and against accepted rows of the nights around it.
 
-One shuffle by the key serves both. A window per key and night finds duplicates within a delivery.
-A window per key then processes the nights in order, so a range of nights gives the same result as
-its nights one by one. Memory per key is one entry per night: a key that a million rows share
+One shuffle by the key serves both. A window per key and night finds duplicates within a delivery. A
+second window per key goes through the nights in order, so a range of nights gives the same result
+as its nights one by one. Memory per key is one entry per night: a key that a million rows share
 costs a million rows in one task, but no more memory than any other key.
 """
 

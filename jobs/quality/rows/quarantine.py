@@ -47,7 +47,7 @@ def raw_json(fields: T.StructType, *, pseudonymised: bool) -> Column:
 
 
 def _masked_json(fields: T.StructType, is_malformed: Column) -> Column:
-    """Return all columns as JSON strings with digit runs masked: a masked number is not JSON."""
+    """Return all columns as JSON strings, because a masked number must be a string."""
     columns = [
         _mask_digit_runs(_field_without_card_number(field)).alias(field.name) for field in fields
     ]

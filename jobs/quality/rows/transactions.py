@@ -54,7 +54,7 @@ from jobs.quality.rows.rules import (
     transaction_rules,
 )
 
-# Columns that conflicting duplicates of one transaction id differ in, beside the attributes.
+# Columns in which conflicting duplicates of a transaction id differ, besides the attributes.
 CONTENT = ("event_time", "card_id", "merchant_id", "amount")
 
 

@@ -66,7 +66,7 @@ SUITE = StagedSuite(
     row_name="a score",
     profile=Profile(
         range_columns=("score", "reconstruction_error", "ranking_value", "num_context_events"),
-        # As numbers: Spark would sort all rows to find the least text.
+        # Compare versions as numbers: to find the smallest text, Spark would sort all rows.
         aggregates={f"{name}_model": f"{which}({MODEL_NUMBER})" for name, which in EXTREMES},
     ),
     further_expectations=_expectations,

@@ -177,7 +177,7 @@ def _facts_of_night(night: NightCounts) -> dict[str, Any]:
 def volume(counts: Sequence[NightCounts], history: Mapping[date, int]) -> NightFacts:
     """Return each night's accepted rows compared with up to 28 nights before it.
 
-    A night without rows has no factor.
+    The factor of a night without rows is missing.
     """
     accepted = {night.business_date: night.rows_accepted for night in counts if night.rows_read}
     return NightFacts(factors_to_median(accepted, history), {"factor": None, "median": None})
