@@ -3,7 +3,7 @@
 Reads   the deliveries of the nights, and the current version of every table, which has rows that
         arrived after the nights were first processed
 Writes  transactions, features, scores of all nights in one commit each; each night's report
-Fails   as the jobs do; one failing night fails all nights, and commits made before it remain
+Fails   when a job fails: one failing night fails all nights, and commits made before it remain
 
 A correction of data is a new delivery and a backfill of its nights. The model is resolved once and
 recorded, so a backfill that was killed and is started again with the same arguments uses the same

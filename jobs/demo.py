@@ -1,7 +1,8 @@
 """Run the whole product once: a small bank, a model, five nights and the morning's report.
 
-Reads   nothing; `simulate` generates the deliveries of a bank of 400 cards Writes  a lake of its
-own (default: `./demo-lake`) Fails   as the jobs that it calls do
+Reads   nothing; `simulate` generates the deliveries of a bank of 400 cards
+Writes  a lake of its own (default: `./demo-lake`)
+Fails   when one of the jobs that it runs fails
 
 All jobs run in one process and one Spark session. A second run skips every step that is done.
 

@@ -2,8 +2,8 @@
 
 Reads   the delivery; transactions and labels of the nights within late_days, at the pinned versions
 Writes  transactions, labels, quarantine of the dates, each replaced in one commit
-Fails   gate 1: a row is lost, too many rows are quarantined, a night is empty, the delivery is
-        damaged
+Fails   when gate 1 fails: a row is lost, too many rows are quarantined, a night is empty, or the
+        delivery is damaged
 
 Each source is scanned twice: once to count its rows per night, once to check them. Checking
 shuffles once, by transaction id; a range of nights shuffles once more, so that a table gets about

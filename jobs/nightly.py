@@ -2,8 +2,8 @@
 
 Reads   the delivery from the source in the settings, or else from the source that the lake's
         first ingest recorded
-Writes  all tables of a night, in at most twelve Delta commits Fails   as its jobs do; when a gate
-fails, the report is still written
+Writes  all tables of a night, in at most twelve Delta commits
+Fails   when one of its jobs fails; when a gate fails, the report is still written
 
     fraud-scoring nightly --lake L --date 2018-08-08
 """
@@ -76,7 +76,7 @@ def _require_previous_night_done(lake: Lake, delivery: Delivery, day: date) -> N
     """Refuse to start while the previous night can still be processed.
 
     The features of a night count the rows of the nights before. A previous night that failed a gate
-    does not block this one; one whose run has died does.
+    does not block this one, but one whose run has died does.
 
     Raises:
         InputMissing: the previous night's delivery is complete but gate 1 has not checked it, or

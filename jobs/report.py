@@ -172,7 +172,7 @@ def _write_files(lake: Lake, data: page.PageData, own: Run) -> str:
     own.rows = {"alerts": len(data.alerts)}
     own.figures = {"bytes": len(html.encode()), "folder": folder}
     write_bytes(join(folder, "alerts.csv"), alerts.encode())
-    # The page comes last: whoever sees it finds the list that belongs to it.
+    # The page is written last, so that its list of alerts is there when a reader opens it.
     uri = join(folder, "report.html")
     write_bytes(uri, html.encode())
     return uri

@@ -5,9 +5,10 @@ Reads   features of the contexts of the nights, at the pinned version; the model
 Writes  scores, staged; `publish` publishes them once gate 4 has passed
 Fails   when there is no champion, or the features of a context are not those the model reads
 
-The model passes over each card's context once, causally, as a map over partitions sorted by card
-and time: many cards share a tensor, and memory is bounded by the batch. An iterator pandas UDF over
-packed contexts was measured as an alternative (`tests/benchmarks/scoring_paths.py`).
+Scoring is a map over partitions that are sorted by card and time. The model reads each card's
+context once, in order. Many cards share a tensor, and memory is bounded by the batch. An iterator
+pandas UDF over packed contexts was measured as an alternative
+(`tests/benchmarks/scoring_paths.py`).
 
     fraud-scoring score --lake L --date 2018-08-08
 """

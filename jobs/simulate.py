@@ -48,7 +48,7 @@ def _isolated_session(spark: SparkSession) -> SparkSession:
     """Return a new session of the same Spark; its settings do not change the caller's session."""
     session = spark.newSession()
     # A row's arithmetic is one long method. Java does not compile methods above 8,000 bytes. With
-    # this limit Spark generates code in another way there, which is twice as fast.
+    # this limit Spark generates other code for such rows, which is twice as fast.
     session.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
     # Standard Parquet timestamps, which other programs can read too.
     session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")

@@ -78,7 +78,8 @@ def register(lake: Lake, plan: TrainingPlan) -> int:
 
 
 def _registered_version(registry: Registry, training_id: str) -> int | None:
-    """Return the version of an earlier, equal training; None when there is none, or it is damaged.
+    """Return the version of an earlier, identical training; None when there is none, or it is
+    damaged.
 
     A damaged model is trained again.
     """

@@ -54,7 +54,7 @@ class HotKeys:
 
     @staticmethod
     def find(events: DataFrame, keys: tuple[str, ...], lookback_micros: int) -> HotKeys:
-        """Find hot keys in a sample of the events, which have the key columns and `_t`; one job.
+        """Find hot keys in a sample of the events, with one job; `events` has the keys and `_t`.
 
         A history longer than the lookback is divided into parts of that length, and the largest
         part counts. The sample may miss a hot key, or contain one that is not hot; the values are

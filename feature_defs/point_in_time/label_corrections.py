@@ -129,7 +129,7 @@ class LabelCorrections:
 
     @cached_property
     def _label_changes(self) -> list[_LabelChange]:
-        """Return what a row changes: its label, and once per event what a missing label implies."""
+        """Return the changes of a row: by its label and, once per event, by a missing label."""
         label, previous = F.col(LABEL), F.col(PREVIOUS_LABEL)
         moment, first = label_micros(label), previous.isNull()
         fraud = fraud_bit(label) - F.coalesce(fraud_bit(previous), _bigint(0))

@@ -88,8 +88,8 @@ def interval(metric: float, replicates: Sequence[float] | Floats) -> tuple[float
     """Return the 95 % bootstrap interval of a metric in [0, 1], or None.
 
     Replicates come from binned scores and differ slightly from the exact `metric`. Their distances
-    from the first replicate, the sample itself, are therefore applied to `metric`. None if the
-    metric is undefined in the first replicate or in more than half of all replicates.
+    from the first replicate, the sample itself, are therefore added to `metric`. None if the metric
+    is undefined in the first replicate or in more than half of all replicates.
     """
     values = np.asarray(replicates, dtype=np.float64)
     others = values[1:][np.isfinite(values[1:])]

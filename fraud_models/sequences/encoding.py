@@ -10,7 +10,8 @@ feature:
   and a large one in money; in logarithms the smallest payments would be the most anomalous;
 - rates: divided by their root mean square, with a floor. A fraud rate is almost always zero, so
   its quantile range carries no information;
-- probabilities (rates smoothed by a prior, so never 0 or 1): log odds, then as counts;
+- probabilities (rates smoothed by a prior, so never 0 or 1): log odds, then centred and scaled as
+for counts;
 - hour of day and day of week: sine and cosine, two channels.
 
 A missing value is encoded as 0, is marked by an indicator input, and costs exactly 0 nats.

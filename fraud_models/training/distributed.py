@@ -129,7 +129,7 @@ def _cannot_start(reason: str, remedy: str) -> UsageError:
 
 
 def _failure(reports: list[RankReport], run: TrainingRun) -> TrainingFailed:
-    """Return the failure with its likely cause: an error of a rank, else a rank that is silent."""
+    """Return the failure with its likely cause: an error of a rank, else a rank without report."""
     remedy = "fix the cause and start the same training again; it resumes after its last epoch."
     for report in reports:
         if report.error is not None and not report.peer_lost:

@@ -57,7 +57,7 @@ class Phase:
     def set_learning_rate(self, epoch: int) -> float:
         """Set and return the learning rate of an epoch, counted from 1.
 
-        It decays along a half cosine to a twentieth.
+        It decays along half a cosine to a twentieth of its first value.
         """
         done = (epoch - 1) / max(1, self.epochs - 1)
         cosine = 0.5 * (1 + math.cos(math.pi * done))

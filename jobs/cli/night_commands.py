@@ -34,11 +34,13 @@ Day = Annotated[str, typer.Option("--date", help="Business date of the night, YY
 def ingest(
     settings: Settings,
     source: Annotated[
-        str | None, typer.Option("--source", help="Path or URI of the delivery; default: that of `nightly`."),
+        str | None,
+        typer.Option("--source", help="Path or URI of the delivery; default: that of `nightly`."),
     ] = None,
     source_format: Annotated[Any, typer.Option("--format", help="delta, parquet or csv.")] = None,
     mapping: Annotated[
-        str | None, typer.Option("--mapping", help="handbook, simulated, or the path of a TOML file."),
+        str | None,
+        typer.Option("--mapping", help="handbook, simulated, or the path of a TOML file."),
     ] = None,
     day: OptionalDay = None,
     first: FirstDay = None,

@@ -157,8 +157,8 @@ def _check_names(files: list[str]) -> None:
 def _check_headers(fs: fsspec.AbstractFileSystem, table: SourceTable, files: list[str]) -> None:
     """Check that all CSV files of a table have the same header.
 
-    Spark checks this too, but its errors and logs quote the header. In a file without a header
-    that is a row with ids. This check names only the files.
+    Spark checks this too, but its errors and logs quote the first line. In a file without a header,
+    this line is a row with ids. This check names only the files.
     """
     readable = filter(_has_readable_compression, files)
     headers = {file: header for file in readable if (header := _header(fs, file))}

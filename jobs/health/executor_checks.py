@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("feature_defs", "fraud_models", "jobs")
 DISTRIBUTION = "fraud-scoring"
-# Executors of a cluster register one by one. They count as complete when none was added this long.
+# Executors of a cluster register one by one. They count as complete when none was added for this
+# long.
 SETTLED_S = 10.0
 REGISTRATION_WAIT_S = 90.0
 

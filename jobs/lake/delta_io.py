@@ -244,7 +244,7 @@ class Lake:
         """Return the Spark type of each column in the staged files."""
         path = self.path("_staging", run_id, table.name)
         if not self.files.glob(f"{path}/part-*"):
-            # Without files no type can be wrong. The check of the keys reports missing rows.
+            # No files: no type can be wrong, and the check of the keys reports the missing rows.
             return {column.name: column.type for column in table.columns}
         return dict(self.spark.read.parquet(path).dtypes)
 

@@ -140,7 +140,7 @@ def is_infrastructure_error(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, then its causes and the errors during whose handling it was raised."""
+    """Yield an error and all errors that led to it: its causes and its contexts."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -236,8 +236,7 @@ class Night:
         Raises:
             NightHeld: another run has taken over the lease.
         """
-        # In this order, a released night has its rows in `runs`, even if the process is killed
-        # between.
+        # `runs` comes first: a released night then has its records there, even if this is killed.
         append_runs(self.lake, self._runs_to_copy())
         if self._unsaved:
             self.save(Lease.RELEASED)

@@ -2,8 +2,8 @@
 
 A vacuum deletes the files that were removed from a table before the audit horizon (`audit_days`).
 It never deletes a file that a pin still needs: a run within the horizon, or an unfinished night,
-may have pinned a version much older than itself. In that case the table keeps everything since that
-version.
+may have pinned a version much older than itself. In that case the table keeps all files that this
+version and later ones need.
 """
 
 from __future__ import annotations

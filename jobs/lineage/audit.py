@@ -35,7 +35,7 @@ from jobs.models.model_store import open_registry, read_checkpoint
 
 # Relative: floating-point results depend on batch shapes.
 ERROR_TOLERANCE = 1e-5
-# Relative: the same function of the same number, in the same precision.
+# Relative: both scores are the same function of the same number, in the same precision.
 SCORE_TOLERANCE = 1e-9
 # Absolute, in nats: rarities and log odds of errors that are equal within their tolerance.
 RANKING_TOLERANCE = 1e-4
@@ -51,7 +51,7 @@ def same_error(published: float, recomputed: float) -> bool:
 
 
 def same_ranking(published: float, recomputed: float) -> bool:
-    """Return whether two ranking values differ by noise only; unlike errors, they may be near 0.
+    """Return whether two ranking values, which may be near 0, differ by floating-point noise only.
 
     >>> same_ranking(0.0, 0.00001), same_ranking(0.0, 0.001)
     (True, False)

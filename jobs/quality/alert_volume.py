@@ -24,8 +24,9 @@ def cards_over_threshold(lake: Lake, scores: DataFrame, models: Iterable[str]) -
     """Count, for each night with scores, the cards over the threshold of the model that scored.
 
     Args:
-        lake: the lake, with the alert budget in its settings. scores: staged scores. models: the
-        model versions expected in the scores; scores of other versions do not count.
+        lake: the lake, with the alert budget in its settings.
+        scores: staged scores.
+        models: the model versions expected in the scores; scores of other versions do not count.
 
     Raises:
         InputMissing: a model is missing from the registry, or damaged.

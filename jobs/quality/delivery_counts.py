@@ -79,7 +79,7 @@ def _night_counts(
     if staged.labels is None:
         accepted = of_transactions.get("labels_accepted", 0)
         quarantined = of_transactions.get("labels_quarantined", 0)
-        # Labels inside transactions are read, and conserved, with their transactions.
+        # A label in its transaction's row cannot be lost separately, so these are all labels.
         labels_read = accepted + quarantined
     else:
         accepted = of_labels.get("accepted", 0)

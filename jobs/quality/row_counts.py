@@ -142,7 +142,7 @@ def profile_with_key_coverage(
 
     The facts of the keys are `num_accepted` and `num_staged` rows; `num_missing_keys`, accepted
     keys without a staged row; `num_unknown_keys`, staged rows without an accepted key; and
-    `num_duplicates`, staged rows beyond the first of their key.
+    `num_duplicates`, staged rows that repeat the key of another one.
 
     If both sides have the same number of rows and the same sums of two 64-bit hashes of their ids,
     they have the same ids: two different sets would match by chance in one of 10^38 cases, and
@@ -187,7 +187,7 @@ def _compare_keys(accepted: DataFrame, staged: DataFrame) -> NightFacts:
 
 
 def count_duplicates(rows: DataFrame, key: Sequence[str], fact: str) -> NightFacts:
-    """Count the rows beyond the first of each key, in all nights together.
+    """Count the rows that repeat an earlier key, in all nights together.
 
     Equal keys have equal hashes. So if no 64-bit hash occurs twice, no key does, and only numbers
     were shuffled. Otherwise the keys themselves are compared.

@@ -126,7 +126,7 @@ def candidate_name(model_version: str | None) -> str:
 
 
 def latest_metrics(source: ReportSource, model_version: str | None) -> list[EvaluationMetric]:
-    """Return the metrics of this model's newest evaluation, else those of the newest evaluation."""
+    """Return the metrics of this model's newest evaluation, else of any model's newest."""
     rows: list[Any] = (
         source.lake.read(METRICS)
         .orderBy(F.desc("evaluated_at"), "run_id", "model", "name")

@@ -2,8 +2,8 @@
 
 One shuffle by the key serves both. A window per key and night finds duplicates within a delivery. A
 second window per key goes through the nights in order, so a range of nights gives the same result
-as its nights one by one. Memory per key is one entry per night: a key that a million rows share
-costs a million rows in one task, but no more memory than any other key.
+as its nights one by one. Memory per key is one entry per night: a key with a million rows puts a
+million rows into one task, but needs no more memory than any other key.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _any(conditions: Sequence[Column]) -> Column:
 
 
 def time_rules(name: str, missing: Reason, unparsable: Reason) -> dict[Reason, Column]:
-    """Return the rules for one time column: it is present, valid, and existed as a local time."""
+    """Return the rules for one time: it is present, it is valid, and its local time existed."""
     present, exists = F.col(presence_flag(name)), F.col(local_time_flag(name))
     return {
         missing: ~present,

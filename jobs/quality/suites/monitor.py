@@ -124,7 +124,7 @@ def _tail_facts(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tail_is_off(observed: int, expected: float) -> bool:
-    """Return whether a count differs from the expected one by more than chance and a factor."""
+    """Return whether a count is further from the expected one than chance and a factor allow."""
     is_significant = abs(observed - expected) > TAIL_DEVIATIONS * math.sqrt(expected)
     return is_significant and not expected / TAIL_FACTOR <= observed <= expected * TAIL_FACTOR
 
