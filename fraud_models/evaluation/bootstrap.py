@@ -24,7 +24,7 @@ NUM_REPLICATES = 200
 # Percentiles of a 95 % interval.
 LOW, HIGH = 2.5, 97.5
 # Cumulative probabilities of 0, 1, 2, … of a Poisson variable of mean 1. A value above 10 has a
-# probability of one in 10^7.
+# probability of one in 10^8.
 _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 11)]))
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = 0x9E3779B97F4A7C15
