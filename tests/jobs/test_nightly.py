@@ -379,7 +379,7 @@ def test_gate_4_refuses_incomplete_staged_scores(copy_lake: Callable[[], Lake]) 
     assert lake.version(SCORES) == before
     with lease_nights(lake, Dates(LAST, LAST)) as night:
         lake.discard_staged(night.finished["score"].run_id)
-        with pytest.raises(InputMissing, match="not there any more"):
+        with pytest.raises(InputMissing, match="are missing"):
             publish.run(night)
 
 
