@@ -117,8 +117,10 @@ class Ranks:
         """Return the network with gradients averaged over ranks."""
         if self.world_size == 1:
             return network
+        # Buffers are constants that are equal on all ranks. Broadcasting them in every forward pass
+        # would add a collective in which a lost peer looks like an error of this rank.
         with self.collective("broadcasting weights"):
-            return DistributedDataParallel(network)
+            return DistributedDataParallel(network, broadcast_buffers=False)
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a loss, averaged over ranks."""
