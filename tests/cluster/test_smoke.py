@@ -13,6 +13,7 @@ from tests.cluster.worker_environment import ROOT, site_packages
 pytestmark = [pytest.mark.spark, pytest.mark.distributed, pytest.mark.slow]
 
 
+# Slow: builds the wheel and starts a master and two workers.
 def test_executors_with_the_wheel_write_and_read_a_table(
     on_cluster: Driver, worker_python: Path, tmp_path: Path
 ) -> None:

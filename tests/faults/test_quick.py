@@ -34,6 +34,7 @@ def reference(spark: SparkSession, small_template: Template) -> LakeSnapshot:
     return take_snapshot(open_lake(spark, small_template.folder / "done"), DAY)
 
 
+# Slow: builds a lake, then starts three commands, each with a Java of its own.
 def test_paused_and_killed_features_runs_leave_no_trace(
     spark: SparkSession,
     small_template: Template,

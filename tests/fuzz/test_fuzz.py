@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 NUM_ROWS, SEED = 1500, 11
 
 
+# Slow: a process in another time zone ingests five deliveries and writes their pages.
 def test_every_mutated_row_has_exactly_one_outcome() -> None:
     result = subprocess.run(
         [

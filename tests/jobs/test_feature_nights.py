@@ -59,6 +59,7 @@ def bytes_of(features: DataFrame, day: date) -> dict[str, tuple[Any, ...]]:
     return values
 
 
+# Slow: builds months of features, then three of their nights again, alone and shuffled.
 def test_night_alone_in_a_backfill_and_shuffled_is_bit_identical(
     spark: SparkSession, months: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,7 @@ def test_ingest_range_with_invalid_and_empty_nights_fails_gate_1(
     assert record["status"] == "failed" and "6 of 10" in record["gates"]
 
 
+# Slow: two or three nights are ingested.
 @pytest.mark.parametrize("ingested_before", [False, True])
 def test_row_accepted_in_a_later_night_is_quarantined(
     make_lake: Callable[..., Lake], tmp_path: Path, ingested_before: bool
@@ -247,6 +248,7 @@ def test_ingest_command_with_allow_empty_accepts_an_empty_night(
     assert completed.returncode == 0, completed.stderr
 
 
+# Slow: four ingests, two of which are refused at their end.
 def test_ingest_while_a_later_night_runs_publishes_nothing(
     make_lake: Callable[..., Lake], tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_staging_of_a_registered_training_is_dead(filled_lake: Lake) -> None:
     assert "registered" in folder.why
 
 
+# Slow: compacts and vacuums all nine tables.
 def test_dry_run_changes_nothing_and_run_executes_the_plan(
     filled_lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +183,7 @@ def test_nights_table_is_not_compacted_while_a_night_is_leased(filled_lake: Lake
     assert "became 1" in planned.do("maintain-1")
 
 
+# Slow: two runs of `maintain` over all nine tables.
 def test_uncopied_run_records_are_copied_once(filled_lake: Lake) -> None:
     from jobs.health import night_checks
     from jobs.lake.tables import RUNS

@@ -125,6 +125,7 @@ def copy_lake(spark: SparkSession, finished_night: Path, tmp_path: Path) -> Call
     return copy
 
 
+# Slow: ingests a night and builds its features.
 def test_nightly_without_champion_runs_ingest_and_features(
     spark: SparkSession, history: Path, tmp_path: Path
 ) -> None:
@@ -298,6 +299,7 @@ def test_unprocessed_night_after_failed_backfill_blocks_the_next(
     assert lake.read(NIGHTS).where(f"business_date = '{LAST}'").isEmpty()
 
 
+# Slow: trains a model, then runs and audits a whole night.
 @pytest.mark.parametrize("name", ["rarity_autoencoder", "semi_supervised_autoencoder"])
 def test_backfill_with_another_recipe_is_scored_and_reproduced(
     bank: Path, copy_lake: Callable[[], Lake], name: str
@@ -383,6 +385,7 @@ def test_gate_4_refuses_incomplete_staged_scores(copy_lake: Callable[[], Lake]) 
             publish.run(night)
 
 
+# Slow: scores a night, publishes it after two refusals, and finishes it.
 def test_gate_override_publishes_the_scores_and_is_reported(copy_lake: Callable[[], Lake]) -> None:
     from pyspark.sql import functions as F
 
@@ -454,6 +457,7 @@ def test_score_with_damaged_or_incompatible_model_is_refused(copy_lake: Callable
         score_with(version)
 
 
+# Slow: trains three models and fits two baselines beside each.
 def test_backtest_trains_and_evaluates_each_retraining_period(
     copy_lake: Callable[[], Lake],
 ) -> None:

@@ -95,6 +95,7 @@ def find_leaks(folder: Path, *completed: subprocess.CompletedProcess[str]) -> li
     ]
 
 
+# Slow: three commands in processes of their own: what a process leaves behind is the point.
 @pytest.mark.spark
 @pytest.mark.slow
 def test_ingest_leaks_neither_key_nor_raw_ids(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_notebook_without_lake_runs(path: Path, kernel: KernelManager) -> None:
     assert run_notebook(path, kernel, {})
 
 
+# Slow: the first one waits for a bank, two models and a night; each bootstraps or scores.
 @pytest.mark.spark
 @pytest.mark.distributed
 @pytest.mark.slow

@@ -38,6 +38,7 @@ def launcher_leftovers() -> set[str]:
     return {p.name for p in Path(tempfile.gettempdir()).glob("torchelastic_*")}
 
 
+# Slow: TorchDistributor starts two ranks, which import torch anew.
 def test_two_ranks_train(
     spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
@@ -49,6 +50,7 @@ def test_two_ranks_train(
     assert launcher_leftovers() <= before
 
 
+# Slow: two ranks start, and one has to fail.
 def test_failed_rank_is_reported_with_its_traceback(
     spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
@@ -76,6 +78,7 @@ def test_second_start_of_an_active_training_is_rejected(
     assert (tmp_path / "run" / "rank-1.log").exists()
 
 
+# Slow: waits for the first epoch of two ranks before it kills one.
 def test_killed_rank_is_reported(
     spark: SparkSession, write_snapshot: WriteSnapshot, tmp_path: Path
 ) -> None:
