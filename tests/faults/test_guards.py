@@ -116,7 +116,7 @@ GUARDS = (
         "the moment up to which a training knows labels",
         "jobs/models/training_snapshot.py",
         "labels_as_of(label_inputs, moment)",
-        "labels_as_of(label_inputs, moment + timedelta(seconds=1))",
+        "labels_as_of(label_inputs, moment.replace(second=1))",
         "tests/jobs/models/test_training_snapshot.py"
         "::test_semi_supervised_role_uses_mature_labels_only",
     ),
