@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING
 
 from jobs.health import machine_checks
 from jobs.health.check_result import CheckResult, result_of_error, run_check
-from jobs.health.executor_checks import (
-    check_executor_packages,
-    check_lake_visibility,
-)
+from jobs.health.executor_checks import check_executor_packages, check_lake_visibility
 from jobs.runtime.settings import Settings
 
 if TYPE_CHECKING:

@@ -78,10 +78,9 @@ def register(lake: Lake, plan: TrainingPlan) -> int:
 
 
 def _registered_version(registry: Registry, training_id: str) -> int | None:
-    """Return the version of an earlier, identical training; None when there is none, or it is
-    damaged.
+    """Return the version that an identical training has registered, or None.
 
-    A damaged model is trained again.
+    A damaged model counts as none: it is trained again.
     """
     known = registry.find_by_training_id(training_id)
     if known is None:

@@ -48,6 +48,16 @@ def spark(loaded_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     session.stop()
 
 
+@pytest.fixture(scope="module")
+def adaptive_planning(spark: SparkSession) -> Iterator[None]:
+    """Plan adaptively in a module, as production does."""
+    name = "spark.sql.adaptive.enabled"
+    before = spark.conf.get(name)
+    spark.conf.set(name, "true")
+    yield
+    spark.conf.set(name, before)
+
+
 @pytest.fixture(scope="session")
 def empty_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create an empty lake once; tests work on copies of it."""

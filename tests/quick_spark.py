@@ -1,6 +1,7 @@
 """Spark settings for tables of tens of rows, where starting and planning take most of the time.
 
-The cluster tests, the sameness tests and the demo keep the settings of production.
+The cluster tests and the demo keep the settings of production. The sameness tests plan adaptively,
+as production does (fixture `adaptive_planning`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 SPARK = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
-    # Adaptive planning takes a tenth of a short job; the sameness and cluster tests use it.
+    # Adaptive planning takes a tenth of a short job.
     "spark.sql.adaptive.enabled": "false",
     # Compiling each plan to Java takes a fifth of the time when rows are few.
     "spark.sql.codegen.wholeStage": "false",

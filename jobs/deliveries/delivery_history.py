@@ -1,4 +1,4 @@
-"""What past runs of `ingest` recorded: the source, its mapping and types, what no label means."""
+"""What past runs of `ingest` recorded: source, mapping, column types, label policy."""
 
 from __future__ import annotations
 

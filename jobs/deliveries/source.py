@@ -29,6 +29,7 @@ from pyspark.sql import types as T
 
 from feature_defs.errors import UsageError
 from jobs.deliveries.mapping import EVENT_DATE, Mapping
+from jobs.lake.commits import newest_version
 from jobs.lake.dates import Dates
 from jobs.runtime.paths import file_system, uri_of
 
@@ -189,7 +190,7 @@ def _read_typed(
     spark: SparkSession, delivery: Delivery, table: SourceTable, dates: Dates
 ) -> DataFrame:
     if delivery.format == "delta":
-        version = DeltaTable.forPath(spark, table.uri).history(1).collect()[0]["version"]
+        version = newest_version(spark, DeltaTable.forPath(spark, table.uri))
         frame = spark.read.format("delta").option("versionAsOf", version).load(table.uri)
     else:
         reader = spark.read.option("mergeSchema", "true")

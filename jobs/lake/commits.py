@@ -1,10 +1,9 @@
 """Read the newest version of a table, and the version that a run committed, from Delta's log.
 
-`DeltaTable.history` starts a Spark job that takes 0.4 s on two cores, whatever it returns, and a
-night needs it some thirty times. So these functions call Delta's `DeltaLog` in the JVM instead: the
-newest version takes about 15 ms, one commit about 5 ms. `DeltaLog` is not part of Delta's public
-interface. The pinned version of Delta has it, and `tests/jobs/lake/test_commits.py` compares both
-ways.
+`DeltaTable.history` starts a Spark job, even for one commit, and a night asks for versions many
+times. So these functions call Delta's `DeltaLog` in the JVM, which needs no job. `DeltaLog` is not
+part of Delta's public interface. The pinned version of Delta has it, and
+`tests/jobs/lake/test_commits.py` compares both ways.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jobs.lake.tables import Table
 
 pytestmark = [
+    pytest.mark.usefixtures("adaptive_planning"),
     pytest.mark.faults,
     pytest.mark.spark,
     pytest.mark.distributed,

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from delta import DeltaTable
+from pyspark.sql import SparkSession
 
 from jobs.lake.commits import newest_version, version_of_run
 from jobs.lake.delta_io import Lake
@@ -45,3 +47,13 @@ def test_a_commit_of_another_process_is_seen(lake: Lake) -> None:
     log.write_text(json.dumps(commit) + "\n", encoding="utf-8")
     assert newest_version(lake.spark, table) == 1
     assert version_of_run(lake.spark, table, "written elsewhere") == 1
+
+
+def test_version_of_a_table_outside_the_lake_equals_its_history(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "source")
+    for _ in range(2):
+        spark.range(3).write.format("delta").mode("append").save(path)
+    table = DeltaTable.forPath(spark, path)
+    assert newest_version(spark, table) == table.history(1).collect()[0]["version"] == 1
