@@ -28,6 +28,11 @@ class Kind(Enum):
     DURATION_S = "duration_s"
     HOUR_OF_DAY = "hour_of_day"
     DAY_OF_WEEK = "day_of_week"
+    NUMBER = "number"
+    DISTANCE_KM = "distance_km"
+    SPEED_KMH = "speed_kmh"
+    AGE_YEARS = "age_years"
+    CATEGORY = "category"
 
 
 # Cyclic kinds and their period; a ratio of their values has no meaning.
@@ -203,7 +208,7 @@ class Feature:
     @property
     def type(self) -> str:
         """Return the Spark SQL type of the column."""
-        return "bigint" if self.kind is Kind.COUNT else "double"
+        return {Kind.COUNT: "bigint", Kind.CATEGORY: "string"}.get(self.kind, "double")
 
     @property
     def lookback_days(self) -> int:
