@@ -14,6 +14,10 @@ MONEY_SCALE = 3
 AMOUNT_DIGITS = 15
 MONEY = f"decimal({AMOUNT_DIGITS + MONEY_SCALE},{MONEY_SCALE})"
 
+# Optional column of `transactions`: false for a payment of which only the date is known. A lake
+# has it once such a payment was delivered; null means true.
+HAS_TIME_OF_DAY = "has_time_of_day"
+
 
 @dataclass(frozen=True)
 class Column:

@@ -21,18 +21,10 @@ from datetime import date, datetime, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from feature_defs.sources import HAS_TIME_OF_DAY
 from jobs.deliveries.late_arrivals import LateArrivalGuard
-from jobs.deliveries.source import (
-    ATTRIBUTE_TYPES,
-    RAW,
-    Delivery,
-    SourceTable,
-    labels_of,
-    mapped_types,
-    read_source,
-    source_types,
-    transactions_of,
-)
+from jobs.deliveries.reading import RAW, mapped_types, read_source, source_types
+from jobs.deliveries.source import Delivery, SourceTable, labels_of, transactions_of
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Stage
 from jobs.lake.errors import is_infrastructure_error
@@ -119,8 +111,8 @@ def run(night: Night, delivery: Delivery, override: GateOverride | None = None) 
             labels=lake.read(LABELS, night.pin(LABELS.name)),
         )
         staged = _stage(inputs, stage, record)
-        tables = _rows_by_table(delivery, staged, record)
         counts = count_nights(night.dates, staged)
+        tables = _rows_by_table(delivery, staged, counts, record)
         _record_counts(record, counts, staged)
         require(_gate(inputs, counts, tables), record, override)
         late_arrivals.require_unchanged()
@@ -204,18 +196,26 @@ def _by_night(rows: DataFrame, dates: Dates) -> DataFrame:
 
 
 def _rows_by_table(
-    delivery: Delivery, staged: StagedDelivery, record: Run
+    delivery: Delivery, staged: StagedDelivery, counts: list[NightCounts], record: Run
 ) -> dict[Table, DataFrame]:
     """Return the rows to publish. Transactions come last: they never appear without the others."""
-    attributes = delivery.mapping.transactions.attributes
+    further = _further_columns(delivery, counts)
     ingest_time = F.lit(record.started_at).alias("ingest_time")
     names = [ingest_time if name == "ingest_time" else name for name in TRANSACTIONS.column_names]
     accepted = staged.transactions.where(ACCEPTED)
     return {
         QUARANTINE: _quarantine(delivery, staged, record.run_id),
         LABELS: _labels(staged, record.started_at),
-        TRANSACTIONS: accepted.select(*names, *attributes),
+        TRANSACTIONS: accepted.select(*names, *further),
     }
+
+
+def _further_columns(delivery: Delivery, counts: list[NightCounts]) -> dict[str, str]:
+    """Return the columns of `transactions` that not every lake has, with their types."""
+    further = dict(delivery.mapping.attribute_types)
+    if any(night.rows_without_time for night in counts):
+        further[HAS_TIME_OF_DAY] = "boolean"
+    return further
 
 
 def _labels(staged: StagedDelivery, ingest_time: datetime) -> DataFrame:
@@ -292,9 +292,7 @@ def _record_counts(record: Run, counts: list[NightCounts], staged: StagedDeliver
 
 def _gate(inputs: Inputs, counts: list[NightCounts], tables: dict[Table, DataFrame]) -> GateResult:
     transactions = tables[TRANSACTIONS]
-    kinds = inputs.delivery.mapping.transactions.attributes
-    declared = declared_types(TRANSACTIONS)
-    declared |= {name: ATTRIBUTE_TYPES[kind] for name, kind in kinds.items()}
+    declared = declared_types(TRANSACTIONS) | _further_columns(inputs.delivery, counts)
     schema = suite.check_schema(dict(transactions.dtypes), declared)
     if not schema.passed:
         return schema

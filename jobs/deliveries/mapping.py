@@ -3,9 +3,9 @@
     mapping = load_mapping("handbook")            # shipped with the package
     mapping = load_mapping("/etc/fraud/bank.toml")
 
-Times are ISO 8601 (`2018-04-01 10:00:00`, `2018-04-01T10:00:00+02:00`). A time without a zone is
-a local time of `zone`. Amounts are rounded half up to three decimals. There is no format string
-for times: a source with another text format must deliver them as timestamps.
+Times are ISO 8601 (`2018-04-01 10:00:00`, `2018-04-01T10:00:00+02:00`) unless `[format]` says how
+they are written. A time without a zone is a local time of `zone`. Amounts are rounded half up to
+three decimals.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from feature_defs.attributes import ORIGINAL_AMOUNT, ORIGINAL_CURRENCY
 from feature_defs.errors import UsageError
 from feature_defs.labels import LabelPolicy
-from feature_defs.sources import TRANSACTIONS
+from feature_defs.sources import HAS_TIME_OF_DAY, MONEY, TRANSACTIONS
+from jobs.deliveries.currencies import Currencies
+from jobs.deliveries.label_mapping import Labels
+from jobs.deliveries.mapping_section import Name, Section, relative_path
+from jobs.deliveries.text_format import TextFormat
 
 EVENT_DATE = "event_date"
 # Delta does not allow these characters in column names. The dot is here because Spark reads it as
 # a path into a struct.
 FORBIDDEN_IN_COLUMN_NAMES = " .,;{}()\n\r\t=`\0"
 
-Name = Annotated[str, Field(min_length=1)]
 IdColumn = Literal["transaction_id", "card_id", "merchant_id"]
-AttributeKind = Literal["numeric", "categorical"]
+AttributeKind = Literal["numeric", "categorical", "money"]
+# Types of attribute columns in our table, by kind of attribute.
+ATTRIBUTE_TYPES: dict[str, str] = {"numeric": "double", "categorical": "string", "money": MONEY}
+REFUSED = "refused"
 
 
-class _Section(BaseModel):
-    """A frozen section of the TOML file that rejects unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TransactionColumns(_Section):
+class TransactionColumns(Section):
     """The source column of each required transaction column."""
 
     transaction_id: Name
@@ -46,9 +47,18 @@ class TransactionColumns(_Section):
     card_id: Name
     merchant_id: Name
     amount: Name
+    currency: Name | None = None
+    """Column of the amount's currency; unset: every amount is in the declared currency."""
 
 
-class Transactions(_Section):
+class AttributeColumn(Section):
+    """A further column to keep: where it comes from, and what its values are."""
+
+    column: Name
+    kind: AttributeKind
+
+
+class Transactions(Section):
     """The transactions: their location and their columns."""
 
     path: str = ""
@@ -56,18 +66,33 @@ class Transactions(_Section):
     business_date: Name
     """Source column of the business date, or `event_date` for the date of the event (UTC)."""
     columns: TransactionColumns
-    attributes: dict[Name, AttributeKind] = {}
-    """Further source columns to keep, with their own names."""
+    no_merchant: Name = REFUSED
+    """`refused`, or the merchant that payments without one get, such as `cash`."""
+    attributes: dict[Name, AttributeColumn] = {}
+    """Further columns to keep, by their name in our tables. The short form `name = "kind"` keeps a
+    source column under its own name."""
 
     @field_validator("path")
     @classmethod
     def _path_is_below_source(cls, path: str) -> str:
-        return _relative_path(path)
+        return relative_path(path)
+
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _short_form(cls, attributes: Any) -> Any:
+        if not isinstance(attributes, dict):
+            return attributes
+        return {
+            name: {"column": name, "kind": value} if isinstance(value, str) else value
+            for name, value in attributes.items()
+        }
 
     @field_validator("attributes")
     @classmethod
-    def _attributes_have_valid_names(cls, attributes: dict[str, str]) -> dict[str, str]:
-        ours = {column.name for column in TRANSACTIONS.columns}
+    def _attributes_have_valid_names(
+        cls, attributes: dict[str, AttributeColumn]
+    ) -> dict[str, AttributeColumn]:
+        ours = {column.name for column in TRANSACTIONS.columns} | {HAS_TIME_OF_DAY}
         for name in attributes:
             if name.lower() in ours:
                 raise ValueError(f"{name} is already a column of the table `transactions`")
@@ -78,60 +103,7 @@ class Transactions(_Section):
         return attributes
 
 
-class LabelColumns(_Section):
-    """The source column of each label column; without `source`, the label source is `delivery`."""
-
-    transaction_id: Name | None = None
-    is_fraud: Name
-    label_time: Name | None = None
-    source: Name | None = None
-
-
-class Labels(_Section):
-    """The labels: their location, and when a label becomes known."""
-
-    path: str | None = None
-    """Path below the source; unset when the labels are columns of the transactions."""
-    completeness: Literal["complete", "frauds_only"]
-    business_date: Name | None = None
-    label_delay_days: int | None = Field(None, ge=0)
-    """Days from the event until its label is known; used when there is no label time column."""
-    maturity_days: int | None = Field(None, ge=0)
-    """Days after which an unlabelled transaction counts as not fraud (`frauds_only`)."""
-    columns: LabelColumns
-
-    @field_validator("path")
-    @classmethod
-    def _path_is_below_source(cls, path: str | None) -> str | None:
-        return None if path is None else _relative_path(path)
-
-    @model_validator(mode="after")
-    def _options_are_consistent(self) -> Labels:
-        errors = []
-        if self.completeness == "frauds_only" and self.maturity_days is None:
-            errors.append("frauds_only needs maturity_days")
-        if (self.columns.label_time is None) == (self.label_delay_days is None):
-            errors.append("set either columns.label_time or label_delay_days")
-        if self.path is not None:
-            if self.label_delay_days is not None:
-                errors.append("a separate label source has no event times: set columns.label_time")
-            if self.columns.transaction_id is None:
-                errors.append("a separate label source needs columns.transaction_id")
-            if self.business_date is None:
-                errors.append("a separate label source needs business_date")
-        elif self.business_date is not None or self.columns.transaction_id is not None:
-            errors.append("business_date and columns.transaction_id need a separate label source")
-        if errors:
-            raise ValueError("; ".join(errors))
-        return self
-
-    @property
-    def policy(self) -> LabelPolicy:
-        """Return what a missing label means."""
-        return LabelPolicy(self.maturity_days if self.completeness == "frauds_only" else None)
-
-
-class Readiness(_Section):
+class Readiness(Section):
     """How a delivery is marked as complete."""
 
     marker: Name
@@ -142,10 +114,10 @@ class Readiness(_Section):
     def _marker_contains_date(cls, marker: str) -> str:
         if "{business_date}" not in marker:
             raise ValueError("the marker must contain {business_date}")
-        return _relative_path(marker)
+        return relative_path(marker)
 
 
-class Mapping(_Section):
+class Mapping(Section):
     """The complete mapping of a bank's source."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -156,6 +128,9 @@ class Mapping(_Section):
     """Whether CSV fields may contain line breaks. No reader can tell them from rows that stray
     quotes have joined. Use `allowed` only if the source quotes correctly (RFC 4180)."""
     pseudonymise: tuple[IdColumn, ...] = ()
+    format: TextFormat = TextFormat()
+    currencies: Currencies = {}
+    """Rates of other currencies into the declared one; their payments are converted."""
     transactions: Transactions
     labels: Labels | None = None
     readiness: Readiness | None = None
@@ -169,18 +144,38 @@ class Mapping(_Section):
             raise ValueError(f"{zone!r} is not a valid IANA time zone") from None
         return zone
 
+    @model_validator(mode="after")
+    def _currencies_can_be_converted(self) -> Mapping:
+        errors = []
+        if self.currencies and self.transactions.columns.currency is None:
+            errors.append("[currencies] needs transactions.columns.currency")
+        if self.currencies:
+            errors += [
+                f"{name} is written by the conversion and cannot be an attribute too"
+                for name in (ORIGINAL_AMOUNT, ORIGINAL_CURRENCY)
+                if name in self.transactions.attributes
+            ]
+        if self.currency in self.currencies:
+            errors.append(f"{self.currency} is the declared currency and needs no rate")
+        if errors:
+            raise ValueError("; ".join(errors))
+        return self
+
+    @property
+    def attribute_types(self) -> dict[str, str]:
+        """Return the Spark SQL type of each attribute column of our table."""
+        types = {
+            name: ATTRIBUTE_TYPES[attribute.kind]
+            for name, attribute in self.transactions.attributes.items()
+        }
+        if self.currencies:
+            types |= {ORIGINAL_AMOUNT: MONEY, ORIGINAL_CURRENCY: "string"}
+        return types
+
     @property
     def label_policy(self) -> LabelPolicy:
         """Return what a missing label means; in a source without labels, "not known yet"."""
         return self.labels.policy if self.labels else LabelPolicy()
-
-
-def _relative_path(path: str) -> str:
-    """Return a path without slashes at its ends; raise if it can point outside the source."""
-    parts = path.split("/")
-    if path.startswith(("/", "\\")) or ".." in parts or ":" in path or "\0" in path:
-        raise ValueError(f"{path!r} must be a relative path below the source")
-    return path.strip("/")
 
 
 def shipped_mappings() -> tuple[str, ...]:

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import Counter
-from collections.abc import Iterator
 from datetime import date
 
-import fsspec
-from fsspec.utils import infer_compression
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from feature_defs.errors import InputMissing, UsageError
+from feature_defs.errors import InputMissing, UsageError, join_first
 from feature_defs.sources import TRANSACTIONS
+from jobs.deliveries.csv_headers import check_headers
 from jobs.deliveries.delivery_history import previous_column_types
+from jobs.deliveries.files import FILE_PATTERNS, list_files
 from jobs.deliveries.mapping import Mapping
 from jobs.deliveries.pseudonyms import require_key
+from jobs.deliveries.reading import read_source, source_types
 from jobs.deliveries.source import (
     ALLOWED_TYPES,
-    ATTRIBUTE_TYPES,
-    GLOB_CHARACTERS,
     Delivery,
     SourceTable,
     labels_of,
-    read_source,
-    source_types,
     transactions_of,
 )
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.spark_errors import SPARK_READ_ERRORS, first_line
 from jobs.lake.tables import TRANSACTIONS as TRANSACTIONS_TABLE
+from jobs.runtime.logs import log_event
 from jobs.runtime.paths import file_system
-
-MAX_HEADER_BYTES = 1 << 20
-MAX_FILES_NAMED = 5
 
 
 def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
@@ -49,10 +40,12 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
     """
     if delivery.mapping.pseudonymise:
         require_key(lake.settings.pseudonym_key)
-    _check_files_exist(delivery)
+    files = _existing_files(delivery)
     _check_markers(delivery, dates)
     if delivery.format == "csv":
-        _check_csv_files(delivery)
+        fs, _ = file_system(delivery.uri)
+        check_headers(fs, files, delivery.mapping.format)
+        _check_encoding_is_known(lake.spark, delivery.mapping)
     previous = previous_column_types(lake, delivery)
     missing: list[str] = []
     changed = _changed_attributes(lake, delivery.mapping)
@@ -60,7 +53,7 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
         types = _read_types(lake.spark, delivery, table, dates)
         if types is None:
             continue
-        missing += [f"{table.kind}.{name}" for name, _ in table.roles if name not in types]
+        missing += _missing_columns(table, types)
         changed += _changed_types(table, types, previous.get(table.kind, {}))
     if missing or changed:
         errors = [f"missing columns: {', '.join(dict.fromkeys(missing))}"] if missing else []
@@ -69,8 +62,26 @@ def check_ready(lake: Lake, delivery: Delivery, dates: Dates) -> None:
             f"The delivery {delivery.uri} does not fit the mapping {delivery.mapping.name}: "
             f"{'; '.join(errors)}.",
             expected="all columns of the mapping, with the same types as before.",
-            remedy="correct the delivery, or write a mapping with a new name for the new columns.",
+            remedy="correct the delivery, or write a mapping with a new name for the new columns"
+            f"{_keys_that_help(changed)}.",
         )
+
+
+def _missing_columns(table: SourceTable, types: dict[str, T.DataType]) -> list[str]:
+    """Return the mapped columns that the source lacks, each with a column of nearly this name."""
+    similar = {name.strip().lower(): name for name in types}
+    return [
+        f"{table.kind}.{name}"
+        + (f" (there is {found!r})" if (found := similar.get(name.strip().lower())) else "")
+        for name, _ in table.roles
+        if name not in types
+    ]
+
+
+def _keys_that_help(changed: list[str]) -> str:
+    if not any(text.endswith("used as time") for text in changed):
+        return ""
+    return '; if times are numbers, set `times = "epoch_s"` or `"epoch_ms"` in its section [format]'
 
 
 def _tables(delivery: Delivery) -> list[SourceTable]:
@@ -78,17 +89,43 @@ def _tables(delivery: Delivery) -> list[SourceTable]:
     return [transactions_of(delivery)] + ([labels] if labels else [])
 
 
-def _check_files_exist(delivery: Delivery) -> None:
+def _existing_files(delivery: Delivery) -> dict[SourceTable, tuple[str, ...]]:
+    """Return the data files of each source table; files of another format are named in the log."""
     fs, _ = file_system(delivery.uri)
-    absent = [table.uri for table in _tables(delivery) if not any(_data_files(fs, table.uri))]
+    files = {table: list_files(fs, table.uri, delivery.format) for table in _tables(delivery)}
+    absent = [
+        f"{table.uri} does not exist or has no {delivery.format} files"
+        + (f" (it has {join_first(found.others)})" if found.others else "")
+        for table, found in files.items()
+        if not found.data
+    ]
     if absent:
         raise InputMissing(
-            f"The delivery is missing: {', '.join(absent)} does not exist or has no files.",
-            expected="a data file, or a folder with data files.",
-            remedy="wait for the delivery, or correct --source.",
+            f"The delivery is missing: {'; '.join(absent)}.",
+            expected="a data file, or a folder with files named "
+            f"{FILE_PATTERNS.get(delivery.format, 'as Delta names them')}.",
+            remedy="wait for the delivery, or correct --source or --format.",
         )
+    for table, found in files.items():
+        if found.others:
+            log_event(
+                f"{table.uri}: {len(found.others)} files of another format are not read",
+                files=join_first(found.others),
+            )
     if delivery.format == "delta":
         _check_delta(delivery)
+    return {table: found.data for table, found in files.items()}
+
+
+def _check_encoding_is_known(spark: SparkSession, mapping: Mapping) -> None:
+    encoding = mapping.format.java_encoding
+    assert spark._jvm is not None
+    if not spark._jvm.java.nio.charset.Charset.isSupported(encoding):
+        raise UsageError(
+            f"Java cannot read the encoding {mapping.format.encoding} of {mapping.name}.",
+            expected="an encoding that Python and Java know, such as utf-8, utf-16 or cp1252.",
+            remedy="correct `encoding` in the section [format] of the mapping.",
+        )
 
 
 def _check_markers(delivery: Delivery, dates: Dates) -> None:
@@ -116,90 +153,6 @@ def missing_markers(delivery: Delivery, dates: Dates) -> dict[date, str]:
         for day in dates.days
     }
     return {day: marker for day, marker in markers.items() if not fs.exists(marker)}
-
-
-def _data_files(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
-    """Yield the files that Spark would read; it skips names that start with `_` or `.`."""
-    if fs.isfile(path):
-        yield path
-        return
-    for entry in fs.ls(path, detail=True) if fs.exists(path) else ():
-        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
-        if name.startswith(("_", ".")) and name != "_delta_log":
-            continue
-        if entry["type"] == "directory":
-            yield from _data_files(fs, entry["name"])
-        else:
-            yield entry["name"]
-
-
-def _check_csv_files(delivery: Delivery) -> None:
-    """Check names and headers of all CSV files; list the files only once."""
-    fs, _ = file_system(delivery.uri)
-    files = {table: list(_data_files(fs, table.uri)) for table in _tables(delivery)}
-    _check_names([file for table_files in files.values() for file in table_files])
-    for table, table_files in files.items():
-        _check_headers(fs, table, table_files)
-
-
-def _check_names(files: list[str]) -> None:
-    """Check that no path of a CSV file is a glob pattern: Spark would read the files it matches."""
-    patterns = [file for file in files if re.search(f"[{GLOB_CHARACTERS}]", file)]
-    if patterns:
-        raise UsageError(
-            f"The names of {len(patterns)} CSV files contain one of the characters "
-            f"[ ] {{ }} * ? \\: {', '.join(patterns[:MAX_FILES_NAMED])}.",
-            expected="names that Spark does not read as glob patterns.",
-            remedy="rename the files or their folder, or deliver Parquet.",
-        )
-
-
-def _check_headers(fs: fsspec.AbstractFileSystem, table: SourceTable, files: list[str]) -> None:
-    """Check that all CSV files of a table have the same header.
-
-    Spark checks this too, but its errors and logs quote the first line. In a file without a header,
-    this line is a row with ids. This check names only the files.
-    """
-    readable = filter(_has_readable_compression, files)
-    headers = {file: header for file in readable if (header := _header(fs, file))}
-    _check_no_repeated_columns(table, headers)
-    if len(set(headers.values())) < 2:
-        return
-    most_common, _ = Counter(headers.values()).most_common(1)[0]
-    others = sorted(file for file, header in headers.items() if header != most_common)
-    raise UsageError(
-        f"{len(others)} of the {len(headers)} files of {table.uri} have a header that differs "
-        f"from the rest, or no header: {', '.join(others[:MAX_FILES_NAMED])}.",
-        expected="the same header, in the same order, in every CSV file of a delivery.",
-        remedy="correct the listed files and deliver them again.",
-    )
-
-
-def _check_no_repeated_columns(table: SourceTable, headers: dict[str, tuple[str, ...]]) -> None:
-    """Check that no header repeats a mapped column: it would be unclear which one to use."""
-    repeated = {
-        f"{name} in {file}"
-        for file, header in headers.items()
-        for name, _ in table.roles
-        if header.count(name.lower()) > 1
-    }
-    if repeated:
-        raise UsageError(
-            f"A header repeats a column: {', '.join(sorted(repeated)[:MAX_FILES_NAMED])}.",
-            expected="each column of the mapping once in a header.",
-            remedy="correct the listed files and deliver them again.",
-        )
-
-
-def _has_readable_compression(file: str) -> bool:
-    return infer_compression(file) in (None, "gzip", "bz2")
-
-
-def _header(fs: fsspec.AbstractFileSystem, file: str) -> tuple[str, ...]:
-    """Return the column names in lower case, as Spark compares them; () for an empty file."""
-    with fs.open(file, "rb", compression="infer") as opened:
-        line = opened.readline(MAX_HEADER_BYTES).decode("utf-8-sig", "replace")
-    return tuple(name.lower() for name in next(csv.reader([line.rstrip("\r\n")]), ()))
 
 
 def _check_delta(delivery: Delivery) -> None:
@@ -257,8 +210,7 @@ def _changed_attributes(lake: Lake, mapping: Mapping) -> list[str]:
         if name not in required
     }
     return [
-        f"attribute {name} is {lake_types[name.lower()]} in the lake and {ATTRIBUTE_TYPES[kind]} "
-        "in the mapping"
-        for name, kind in mapping.transactions.attributes.items()
-        if lake_types.get(name.lower(), ATTRIBUTE_TYPES[kind]) != ATTRIBUTE_TYPES[kind]
+        f"attribute {name} is {lake_types[name.lower()]} in the lake and {type_} in the mapping"
+        for name, type_ in mapping.attribute_types.items()
+        if lake_types.get(name.lower(), type_) != type_
     ]

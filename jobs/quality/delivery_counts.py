@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from feature_defs.sources import HAS_TIME_OF_DAY
 from jobs.lake.dates import Dates
 from jobs.quality.rows.columns import ACCEPTED, DROPPED, LABEL_REASONS, REASONS
 from jobs.quality.rows.rules import Reason
@@ -36,6 +37,8 @@ class NightCounts:
     rows_read: int = 0
     rows_accepted: int = 0
     rows_quarantined: int = 0
+    rows_without_time: int = 0
+    """Accepted rows of which only the date is known."""
     multiline_records: int = 0
     """Records, labels included, in which a stray quote may have joined several rows."""
     labels_read: int = 0
@@ -55,6 +58,7 @@ def count_nights(dates: Dates, staged: StagedDelivery) -> list[NightCounts]:
     of_transactions = _count_per_night(staged.transactions, {
         "accepted": F.count_if(ACCEPTED),
         "quarantined": F.count_if(F.size(REASONS) > 0),
+        "without_time": F.count_if(F.col(ACCEPTED) & ~F.col(HAS_TIME_OF_DAY)),
         "multiline": _count_reason(Reason.RECORD_OF_MANY_LINES),
         "labels_accepted": F.count_if(F.col(ACCEPTED) & F.col("is_fraud").isNotNull()
                                       & (F.size(LABEL_REASONS) == 0)),
@@ -90,6 +94,7 @@ def _night_counts(
         rows_read=staged.rows_read.get(day, 0),
         rows_accepted=of_transactions.get("accepted", 0),
         rows_quarantined=of_transactions.get("quarantined", 0),
+        rows_without_time=of_transactions.get("without_time", 0),
         multiline_records=of_transactions.get("multiline", 0) + of_labels.get("multiline", 0),
         labels_read=labels_read,
         labels_accepted=accepted,

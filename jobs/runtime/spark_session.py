@@ -29,6 +29,10 @@ def spark_settings(settings: Settings) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(2 * cores),
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # Otherwise Spark refuses a file with times in nanoseconds (jobs/deliveries/nanoseconds.py).
+        "spark.sql.legacy.parquet.nanosAsLong": "true",
+        # Otherwise Spark reads CSV in a few encodings only: not in cp1252, which Excel writes.
+        "spark.sql.legacy.javaCharsets": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # Delta's default of 50 tasks per log snapshot costs seconds per commit on few cores.
         "spark.databricks.delta.snapshotPartitions": "2",

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
 from jobs.deliveries.mapping import Mapping
-from jobs.deliveries.source import Delivery, read_source, transactions_of
+from jobs.deliveries.reading import read_source
+from jobs.deliveries.source import Delivery, transactions_of
 from jobs.lake.dates import Dates
 
 if TYPE_CHECKING:

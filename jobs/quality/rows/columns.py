@@ -1,7 +1,7 @@
 """Names of the columns that row validation adds, declared once: a misspelt name is a Python error.
 
 These columns exist within one run only: in its frames and in its staged files. The columns of the
-table `transactions` keep their own names beside them. `jobs/deliveries/source.py` declares the
+table `transactions` keep their own names beside them. `jobs/deliveries/reading.py` declares the
 columns that reading a source adds (`RAW`, `MALFORMED_RECORD`, `IS_MULTILINE`, `HAS_INVALID_UTF8`).
 """
 
@@ -21,6 +21,7 @@ HAS_VALID_BUSINESS_DATE = "has_valid_business_date"
 HAS_INVALID_ATTRIBUTE = "has_invalid_attribute"  # A numeric attribute is not a number.
 AMOUNT_IS_NUMBER = "amount_is_number"
 AMOUNT_IS_FINITE = "amount_is_finite"
+HAS_FOREIGN_CURRENCY = "has_foreign_currency"  # Neither declared nor with a rate.
 
 
 def presence_flag(name: str) -> str:

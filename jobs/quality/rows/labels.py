@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.deliveries.mapping import Mapping
-from jobs.deliveries.source import RAW, source_types
-from jobs.quality.rows import parsing
+from jobs.deliveries.reading import RAW, source_types
+from jobs.quality.rows import parsing, times
 from jobs.quality.rows.columns import (
     ACCEPTED,
     CONTENT_HASH,
@@ -79,17 +79,17 @@ def _with_label_columns(
     if columns.source is not None:
         source = parsing.parse_id(raw_column(columns.source), types[columns.source])
     if columns.label_time is not None:
-        label_time = parsing.parse_time(
-            raw_column(columns.label_time), types[columns.label_time], mapping.zone
-        )
+        name = columns.label_time
+        label_time = times.parse_time(raw_column(name), types[name], mapping)
     else:
         delay = F.make_dt_interval(days=F.lit(labels.label_delay_days))
         # The rules for transactions report an invalid event time; the label does not repeat it.
-        label_time = parsing.ParsedTime(F.col("event_time") + delay, F.lit(True), F.lit(True))
+        always = F.lit(True)
+        label_time = times.ParsedTime(F.col("event_time") + delay, always, always, always)
     flag = raw_column(columns.is_fraud)
     return rows.withColumns(
         {
-            "is_fraud": parsing.parse_flag(flag, types[columns.is_fraud]),
+            "is_fraud": parsing.parse_flag(flag, types[columns.is_fraud], labels.values),
             presence_flag("is_fraud"): parsing.is_present(flag, types[columns.is_fraud]),
             "label_time": label_time.value,
             presence_flag("label_time"): label_time.is_present,

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.deliveries.mapping import Mapping
-from jobs.deliveries.source import IS_MULTILINE, MALFORMED_RECORD, RAW
+from jobs.deliveries.reading import IS_MULTILINE, MALFORMED_RECORD, RAW
 from jobs.quality.rows.columns import LABEL_REASONS, REASONS
 from jobs.quality.rows.parsing import is_card_number
 from jobs.quality.rows.rules import Reason

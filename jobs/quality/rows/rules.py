@@ -16,16 +16,18 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from jobs.deliveries.mapping import Mapping
-from jobs.deliveries.source import HAS_INVALID_UTF8, IS_MULTILINE, MALFORMED_RECORD
+from jobs.deliveries.reading import HAS_INVALID_UTF8, IS_MULTILINE, MALFORMED_RECORD
 from jobs.quality.rows.columns import (
     AMOUNT_IS_FINITE,
     AMOUNT_IS_NUMBER,
+    HAS_FOREIGN_CURRENCY,
     HAS_INVALID_ATTRIBUTE,
     HAS_VALID_BUSINESS_DATE,
     local_time_flag,
     presence_flag,
 )
-from jobs.quality.rows.parsing import MAX_AMOUNT, is_card_number
+from jobs.quality.rows.numbers import MAX_AMOUNT
+from jobs.quality.rows.parsing import is_card_number
 
 MAX_ID_CHARACTERS = 256
 IDS = ("transaction_id", "card_id", "merchant_id")
@@ -47,15 +49,16 @@ class Reason(Enum):
     OVERSIZED_ID = f"An id is longer than {MAX_ID_CHARACTERS} characters."
     CARD_NUMBER_IN_ID = "An id looks like a card number and is not pseudonymised."
     MISSING_EVENT_TIME = "The event time is missing."
-    UNPARSABLE_EVENT_TIME = "The event time is not a valid ISO 8601 time."
+    UNPARSABLE_EVENT_TIME = "The event time is not a valid time as the mapping writes times."
     NONEXISTENT_LOCAL_TIME = "The local time does not exist (skipped by daylight saving)."
     EVENT_AFTER_DELIVERY = "The event is later than the business date (UTC)."
     TOO_LATE = "The event is more than late_days days before the business date."
     MISSING_AMOUNT = "The amount is missing."
-    UNPARSABLE_AMOUNT = "The amount is not a valid number."
+    UNPARSABLE_AMOUNT = "The amount is not a valid number as the mapping writes numbers."
     AMOUNT_NOT_FINITE = "The amount is infinite or NaN."
     AMOUNT_OUT_OF_RANGE = f"The amount has too many digits or exceeds {MAX_AMOUNT:,}."
     NEGATIVE_AMOUNT = "The amount is negative, and the mapping does not allow refunds."
+    FOREIGN_CURRENCY = "The currency is missing, or it is not the declared one and has no rate."
     UNPARSABLE_ATTRIBUTE = "A numeric attribute is not a valid number."
     IDENTICAL_DUPLICATE = "The delivery contains this row more than once; one copy was accepted."
     CONFLICTING_DUPLICATE = "Rows with this transaction id have conflicting values."
@@ -63,7 +66,7 @@ class Reason(Enum):
     MISSING_IS_FRAUD = "The fraud flag of the label is missing."
     UNPARSABLE_IS_FRAUD = "The fraud flag of the label is neither yes nor no."
     MISSING_LABEL_TIME = "The label time is missing."
-    UNPARSABLE_LABEL_TIME = "The label time is not a valid ISO 8601 time."
+    UNPARSABLE_LABEL_TIME = "The label time is not a valid time as the mapping writes times."
 
     @property
     def code(self) -> str:
@@ -162,6 +165,8 @@ def _amount_rules(mapping: Mapping) -> dict[Reason, Column]:
     }
     if mapping.refunds == "refused":
         rules[Reason.NEGATIVE_AMOUNT] = value < 0
+    if mapping.transactions.columns.currency is not None:
+        rules[Reason.FOREIGN_CURRENCY] = F.col(HAS_FOREIGN_CURRENCY)
     return rules
 
 

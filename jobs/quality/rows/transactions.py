@@ -12,12 +12,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from feature_defs.sources import TRANSACTIONS
-from jobs.deliveries.mapping import Mapping
+from feature_defs.sources import HAS_TIME_OF_DAY, TRANSACTIONS
+from jobs.deliveries.mapping import REFUSED, AttributeColumn, Mapping
 from jobs.deliveries.pseudonyms import pseudonym
-from jobs.deliveries.source import RAW, SourceTable, quoted, source_types
+from jobs.deliveries.reading import RAW, quoted, source_types
+from jobs.deliveries.source import SourceTable
 from jobs.lake.dates import Dates
-from jobs.quality.rows import parsing
+from jobs.quality.rows import numbers, parsing, times
 from jobs.quality.rows.columns import (
     ACCEPTED,
     AMOUNT_IS_FINITE,
@@ -35,6 +36,7 @@ from jobs.quality.rows.columns import (
     local_time_flag,
     presence_flag,
 )
+from jobs.quality.rows.conversion import in_declared_currency
 from jobs.quality.rows.duplicates import (
     CONFLICTING,
     CONFLICTS_WITH_ACCEPTED,
@@ -65,11 +67,12 @@ def rows_for_dates(raw: DataFrame, table: SourceTable, mapping: Mapping, dates: 
     """
     types = source_types(raw)
     if table.business_date is not None:
-        parsed = parsing.parse_date(raw_column(table.business_date), types[table.business_date])
+        name = table.business_date
+        parsed = times.parse_date(raw_column(name), types[name], mapping.format)
         is_valid = parsed.isNotNull()
     else:
         name = mapping.transactions.columns.event_time
-        parsed = F.to_date(parsing.parse_time(raw_column(name), types[name], mapping.zone).value)
+        parsed = F.to_date(times.parse_time(raw_column(name), types[name], mapping).value)
         # The rules for event times report an invalid time.
         is_valid = F.lit(True)
     is_in_dates = F.col("business_date").between(dates.first, dates.last)
@@ -106,7 +109,7 @@ def validated_transactions(
         late_days: maximum age of an event at its business date, in days.
     """
     types = source_types(rows)
-    attributes = tuple(mapping.transactions.attributes)
+    attributes = tuple(mapping.attribute_types)
     parsed = with_inline_label(_parsed(rows, mapping, types), mapping, types)
     checked = parsed.withColumn(REASONS, failed_reasons(transaction_rules(mapping, late_days)))
     label_hash = content_hash("is_fraud", "label_time")
@@ -125,7 +128,7 @@ def validated_transactions(
         marked.withColumn(REASONS, F.concat(REASONS, _duplicate_reasons()))
         .withColumn(ACCEPTED, F.size(REASONS) == 0)
         .withColumn(RAW, raw_for_quarantine(rows, mapping))
-        .select(*columns, *attributes, *label_columns, ACCEPTED, REASONS, RAW)
+        .select(*columns, *attributes, HAS_TIME_OF_DAY, *label_columns, ACCEPTED, REASONS, RAW)
     )
 
 
@@ -164,27 +167,29 @@ def _key_or_unique(name: str) -> Column:
 
 
 def _parsed(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> DataFrame:
-    columns = mapping.transactions.columns
-    event_time = parsing.parse_time(
-        raw_column(columns.event_time), types[columns.event_time], mapping.zone
+    part = mapping.transactions
+    columns = part.columns
+    event_time = times.parse_time(
+        raw_column(columns.event_time), types[columns.event_time], mapping
     )
-    amount = parsing.parse_amount(raw_column(columns.amount), types[columns.amount])
+    amount = numbers.parse_amount(
+        raw_column(columns.amount), types[columns.amount], mapping.format, mapping.currency
+    )
+    ids = {name: parsing.parse_id(raw_column(source), types[source])
+           for name in IDS for source in [getattr(columns, name)]}  # fmt: skip
+    if part.no_merchant != REFUSED:
+        ids["merchant_id"] = F.coalesce(ids["merchant_id"], F.lit(part.no_merchant))
     attributes = {
-        name: parsing.parse_number(raw_column(name), types[name])
-        if kind == "numeric"
-        else raw_column(name).cast("string")
-        for name, kind in mapping.transactions.attributes.items()
+        name: _attribute(attribute, mapping, types[attribute.column])
+        for name, attribute in part.attributes.items()
     }
-    return rows.withColumns(
+    parsed = rows.withColumns(
         {
-            **{
-                name: parsing.parse_id(raw_column(source), types[source])
-                for name in IDS
-                for source in [getattr(columns, name)]
-            },
+            **ids,
             "event_time": event_time.value,
             presence_flag("event_time"): event_time.is_present,
             local_time_flag("event_time"): event_time.local_time_exists,
+            HAS_TIME_OF_DAY: F.coalesce(event_time.has_time_of_day, F.lit(True)),
             "amount": amount.value,
             presence_flag("amount"): amount.is_present,
             AMOUNT_IS_NUMBER: amount.is_number,
@@ -193,6 +198,18 @@ def _parsed(rows: DataFrame, mapping: Mapping, types: dict[str, T.DataType]) -> 
             HAS_INVALID_ATTRIBUTE: _has_invalid_attribute(attributes, mapping, types),
         }
     )
+    return in_declared_currency(parsed, mapping)
+
+
+def _attribute(attribute: AttributeColumn, mapping: Mapping, type_: T.DataType) -> Column:
+    """Return the value of an attribute; a text loses blanks at its ends, an empty one is null."""
+    raw = raw_column(attribute.column)
+    if attribute.kind == "categorical":
+        return parsing.parse_id(raw, type_)
+    if attribute.kind == "money":
+        # Its own currency is not declared, so no sign of a currency is understood.
+        return numbers.parse_amount(raw, type_, mapping.format, currency=None).value
+    return numbers.parse_number(raw, type_, mapping.format)
 
 
 def _has_invalid_attribute(
@@ -203,8 +220,9 @@ def _has_invalid_attribute(
     NaN in a numeric source column counts as missing.
     """
     any_invalid = F.lit(False)
-    for name, kind in mapping.transactions.attributes.items():
-        if kind == "numeric" and isinstance(types[name], T.StringType):
-            present = parsing.is_present(raw_column(name), types[name])
+    for name, attribute in mapping.transactions.attributes.items():
+        type_ = types[attribute.column]
+        if attribute.kind != "categorical" and isinstance(type_, T.StringType):
+            present = parsing.is_present(raw_column(attribute.column), type_)
             any_invalid = any_invalid | (present & parsed[name].isNull())
     return any_invalid

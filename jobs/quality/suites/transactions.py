@@ -38,7 +38,7 @@ from jobs.quality.row_counts import (
     count_duplicates,
     rows_of_facts,
 )
-from jobs.quality.rows.parsing import MAX_AMOUNT
+from jobs.quality.rows.numbers import MAX_AMOUNT
 from jobs.quality.suites import labels
 
 GATE = GATES["ingest"]
@@ -78,6 +78,15 @@ def expectations(
             "nights outside this run: {nights_outside_run}",
         ),
         *_volume(),
+        as_warning(
+            must_be_zero(
+                "rows_without_time",
+                "times_of_day",
+                "Every payment has a time of day; otherwise features of the hour are missing.",
+                "range",
+                "{rows_without_time} of {rows_accepted} payments have only a date",
+            )
+        ),
         *labels.expectations(),
     ]
 

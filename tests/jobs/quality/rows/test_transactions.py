@@ -15,7 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.deliveries.mapping import Mapping
-from jobs.deliveries.source import Delivery, labels_of, read_source, transactions_of
+from jobs.deliveries.reading import read_source
+from jobs.deliveries.source import Delivery, labels_of, transactions_of
 from jobs.lake.dates import Dates
 from jobs.lake.tables import LABELS, TRANSACTIONS
 from jobs.quality.rows.labels import validated_labels
