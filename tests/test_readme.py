@@ -234,9 +234,14 @@ def test_gate_table_has_every_check_with_its_severity() -> None:
 
 
 def test_mapping_table_has_every_key() -> None:
-    from jobs.deliveries.mapping import Labels, Mapping, Readiness, Transactions
+    from jobs.deliveries.label_mapping import Labels
+    from jobs.deliveries.mapping import Mapping, Readiness, Transactions
+    from jobs.deliveries.text_format import TextFormat
 
-    parts = {"transactions": Transactions, "labels": Labels, "readiness": Readiness}
+    parts = {
+        "format": TextFormat, "transactions": Transactions, "labels": Labels,
+        "readiness": Readiness,
+    }  # fmt: skip
     keys = {key for key in Mapping.model_fields if key not in parts}
     keys |= {f"{part}.{key}" for part, model in parts.items() for key in model.model_fields}
     documented = [row[0].strip("`") for row in rows(section("jobs/README.md", "## Mapping"))]

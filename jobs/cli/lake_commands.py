@@ -54,6 +54,22 @@ def simulate(
 
 
 @with_settings
+def mapping(
+    settings: Settings,
+    source: Annotated[str, typer.Option(help="Folder, file or URI of the delivery.")],
+    format_: Annotated[str, typer.Option("--format", help="delta, parquet, csv or json.")],
+    name: Annotated[str, typer.Option(help="Name of the new mapping.")] = "bank",
+) -> None:
+    """Look at a delivery and print a commented mapping to begin with.
+
+    Example: fraud-scoring mapping --source bank --format csv > bank.toml
+    """
+    from jobs import mapping as job
+
+    typer.echo(job.run(source, format_, name), nl=False)
+
+
+@with_settings
 def explain(
     settings: Settings,
     transaction_id: Annotated[str, typer.Argument(help="Id of a scored transaction.")],

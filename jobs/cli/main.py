@@ -25,6 +25,7 @@ app = typer.Typer(
 for command in (
     lake_commands.demo,
     lake_commands.simulate,
+    lake_commands.mapping,
     night_commands.ingest,
     night_commands.features,
     model_commands.train,

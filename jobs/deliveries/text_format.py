@@ -64,7 +64,7 @@ class TextFormat(Section):
     @classmethod
     def _encoding_exists(cls, encoding: str) -> str:
         try:
-            b"".decode(encoding)
+            "a".encode(encoding)
         except LookupError:
             raise ValueError(
                 f"{encoding!r} is not an encoding; use utf-8, utf-16, latin-1 or cp1252"

@@ -310,7 +310,7 @@ def test_missing_or_incomplete_delivery_is_refused(lake: Lake, tmp_path: Path) -
     for hidden in ("_temporary/part.csv", ".part.csv.crc", "_SUCCESS"):
         (empty / "tx" / hidden).parent.mkdir(parents=True, exist_ok=True)
         (empty / "tx" / hidden).touch()
-    with pytest.raises(InputMissing, match="has no files"):
+    with pytest.raises(InputMissing, match="has no csv files"):
         run(lake, empty, Dates(DAY, DAY))
     (empty / "tx" / "day=2024-03-01").mkdir()
     (empty / "tx" / "day=2024-03-01" / "part.csv").write_text("id\n")
@@ -407,8 +407,71 @@ def test_delivery_in_another_encoding_is_refused(lake: Lake, tmp_path: Path, enc
     path = tmp_path / "tx" / f"{DAY}.csv"
     path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
     delivery = Delivery(str(tmp_path), "csv", mapping())
-    with pytest.raises(UsageError, match="missing columns"):
+    marked = encoding == "utf-32"  # Python writes a byte order mark.
+    with pytest.raises(UsageError, match="begin like UTF-32" if marked else "missing columns"):
         check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda text: text.replace(",", ";").encode(), 'set `delimiter = ";"`'),
+        (lambda text: text.replace(",", "\t").encode(), r'set `delimiter = "\t"`'),
+        (lambda text: text.encode("utf-16"), 'set `encoding = "utf-16"`'),
+        (lambda text: text.replace("card", "CARD ").encode(), "there is 'CARD '"),
+    ],
+    ids=["semicolon", "tab", "utf-16", "another case"],
+)
+def test_an_unreadable_delivery_names_the_key_of_the_mapping_that_helps(
+    lake: Lake, tmp_path: Path, change: Callable[[str], bytes], key: str
+) -> None:
+    deliver(tmp_path, DAY, num_rows=2, channel="x")
+    path = tmp_path / "tx" / f"{DAY}.csv"
+    path.write_bytes(change(path.read_text(encoding="utf-8")))
+    with pytest.raises(UsageError) as raised:
+        check_ready(lake, Delivery(str(tmp_path), "csv", mapping()), Dates(DAY, DAY))
+    assert key in str(raised.value)
+
+
+def test_numbers_as_times_name_the_key_of_the_mapping_that_helps(
+    lake: Lake, tmp_path: Path
+) -> None:
+    lake.spark.sql(
+        "select 'a' as id, 1709634600L as at, 'c' as card, 's' as shop, 1.5D as amount, 0D as risk,"
+        " 'x' as channel, 0 as fraud, current_date() as day"
+    ).write.parquet(str(tmp_path / "tx"))
+    delivery = Delivery(str(tmp_path), "parquet", mapping(readiness=None))
+    with pytest.raises(UsageError, match='set `times = "epoch_s"`'):
+        check_ready(lake, delivery, Dates(DAY, DAY))
+
+
+def test_files_of_another_format_are_named_not_read(
+    lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deliver(tmp_path, DAY, num_rows=2)
+    (tmp_path / "tx" / "checksums.md5").write_text("of another format")
+    with caplog.at_level("INFO"):
+        check_ready(lake, Delivery(str(tmp_path), "csv", mapping()), Dates(DAY, DAY))
+    assert "1 files of another format are not read" in caplog.text
+
+
+def test_dates_without_time_warn_and_are_marked_in_the_table(lake: Lake, tmp_path: Path) -> None:
+    deliver(tmp_path, DAY, num_rows=3, at=str(DAY))
+    deliver(tmp_path, NEXT, num_rows=2)
+    for day in (DAY, NEXT):
+        run(lake, tmp_path, Dates(day, day))
+    rows = lake.read(TRANSACTIONS).select("business_date", "has_time_of_day").collect()
+    marks = {(row["business_date"], row["has_time_of_day"]) for row in rows}
+    assert marks == {(DAY, False), (NEXT, None)}
+    records = lake.read(RUNS).where("job = 'ingest'").orderBy("first_date").collect()
+    of_night = [
+        check["status"]
+        for record in records
+        for gate in json.loads(record["gates"])
+        for check in gate["checks"]
+        if check["name"] == "times_of_day"
+    ]
+    assert of_night == ["failed", "passed"]
 
 
 def test_repeated_column_name_is_refused(lake: Lake, tmp_path: Path) -> None:

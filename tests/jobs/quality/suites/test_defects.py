@@ -23,7 +23,7 @@ from jobs.lake.tables import FEATURES_TABLE, LABELS, SCORES, TRANSACTIONS, Table
 from jobs.quality import row_counts
 from jobs.quality.delivery_counts import NightCounts, StagedDelivery, count_nights
 from jobs.quality.gate import Check, GateResult
-from jobs.quality.rows.parsing import MAX_AMOUNT
+from jobs.quality.rows.numbers import MAX_AMOUNT
 from jobs.quality.staged_rows import RowsToPublish, StagedSuite
 from jobs.quality.suites import features, labels, model, monitor, scores, transactions
 from jobs.quality.suites.catalogue import all_expectations
@@ -80,6 +80,7 @@ def valid_delivery(day: date) -> Night:
             "card_id": f"c{nth}",
             "merchant_id": "m",
             "amount": Decimal("1.250"),
+            "has_time_of_day": True,
             "accepted": True,
             "reasons": [],
             "label_reasons": [],
@@ -172,6 +173,12 @@ DELIVERY = [
         set_value("rows", "amount", Decimal(MAX_AMOUNT + 1)),
     ),
     Defect("a row of another night", "dates_in_range", move_to_other_night, also=("rows_read",)),
+    Defect(
+        "a payment has only a date",
+        "times_of_day",
+        set_value("rows", "has_time_of_day", False),
+        "warn",
+    ),
     Defect("three times the rows", "volume", multiply_rows(3), "warn"),
     Defect("six times the rows", "volume_plausible", multiply_rows(6), also=("volume",)),
     Defect("a label is accepted twice", "label_keys_unique", duplicate_row("labels")),
@@ -212,6 +219,7 @@ def check_deliveries(spark: SparkSession, nights: dict[date, Night]) -> GateResu
         **outcome,
         "raw": "string",
         "is_fraud": "boolean",
+        "has_time_of_day": "boolean",
         "label_reasons": "array<string>",
     }
     rows = frame(spark, [row for night in nights.values() for row in night["rows"]], types)
