@@ -2,9 +2,8 @@
 
 Spark generates the rows from a seed, at any size, without `collect` and without a join. Each of the
 three tables is shuffled once to have few files: one per date, more when a date has millions of
-rows. Payments are computed again for each table, which is cheaper than storing them: two cores
-generate 85,000 transactions per second, labels included. The same plan gives the same rows for any
-partitioning.
+rows. Payments are computed again for each table, which is cheaper than storing them. The same plan
+gives the same rows for any partitioning.
 
 Writes  OUT/transactions, OUT/labels (by business_date), OUT/truth, OUT/_complete/<date>
 Fails   when OUT contains other files, or another bank

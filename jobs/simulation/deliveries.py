@@ -12,6 +12,7 @@ from jobs.simulation.cards import card_id
 from jobs.simulation.frauds import incident_payments
 from jobs.simulation.merchants import CATEGORIES, by_category, merchant_id
 from jobs.simulation.payments import DAY_S, ordinary_payments
+from jobs.simulation.places import PLACE_COLUMNS, with_places
 from jobs.simulation.plan import SimulationPlan
 from jobs.simulation.randomness import Draws
 
@@ -51,7 +52,8 @@ def delivered_payments(spark: SparkSession, plan: SimulationPlan) -> DataFrame:
 
 def transactions(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
     """Return the transactions as delivered, including defects."""
-    return _with_defects(payments, plan).select(
+    placed = with_places(payments, Draws(plan.seed))
+    return _with_defects(placed, plan).select(
         "transaction_id",
         moment(plan, F.col("second")).alias("event_time"),
         F.when(~_has(Defect.MISSING_CARD), card_id(F.col("card"))).alias("card_id"),
@@ -59,6 +61,7 @@ def transactions(payments: DataFrame, plan: SimulationPlan) -> DataFrame:
         F.col("amount").cast("decimal(18,2)").alias("amount"),
         "channel",
         by_category([c.name for c in CATEGORIES], F.col("category")).alias("merchant_category"),
+        *PLACE_COLUMNS,
         day_of(plan, F.col("delivery")).alias("business_date"),
     )
 

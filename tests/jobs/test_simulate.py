@@ -100,6 +100,7 @@ def test_rows_do_not_depend_on_partitions_or_time_zone(
     spark: SparkSession, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobs.simulation import payments
+    from jobs.simulation.places import PLACE_COLUMNS
 
     written = [
         fingerprint(spark.read.parquet(f"{bank.plan.out}/{table}").select(*columns))
@@ -108,7 +109,7 @@ def test_rows_do_not_depend_on_partitions_or_time_zone(
                 "transactions",
                 [
                     *("transaction_id", "event_time", "card_id", "merchant_id", "amount"),
-                    *("channel", "merchant_category", "business_date"),
+                    *("channel", "merchant_category", *PLACE_COLUMNS, "business_date"),
                 ],
             ),
             (
@@ -206,6 +207,58 @@ def test_compromised_merchants_clone_payments_of_the_day_before(bank: Bank) -> N
     assert (frauds.amount / frauds.typical_amount).median() < 3
 
 
+def with_causes(bank: Bank) -> pd.DataFrame:
+    """Return every transaction once, with its cause; null for a payment of the card holder."""
+    rows = bank.transactions.drop_duplicates("transaction_id").dropna(subset=["card_id"])
+    return rows.merge(bank.truth, how="left", on="transaction_id")
+
+
+def test_travellers_pay_abroad_and_so_do_thieves(bank: Bank) -> None:
+    rows = with_causes(bank)
+    rows["abroad"] = rows.merchant_country != "DE"
+    shops = rows[rows.channel != "online"]
+    own = shops[shops.cause.isna()]
+    # Abroad alone is no fraud: most payments abroad in a shop are the card holder's own.
+    assert 0.005 < own.abroad.mean() < 0.06
+    assert shops[shops.abroad].cause.isna().mean() > 0.5
+    # A card travels to few countries.
+    assert own[own.abroad].groupby("card_id").merchant_country.nunique().max() <= 3
+
+
+def test_half_of_the_thieves_are_abroad(spark: SparkSession, bank: Bank) -> None:
+    from jobs.simulation.frauds import incident_payments
+    from jobs.simulation.places import with_places
+    from jobs.simulation.randomness import Draws
+
+    plan = replace(bank.plan, num_cards=10_000)
+    rows = with_places(incident_payments(spark, plan), Draws(plan.seed)).toPandas()
+    shares = (rows.merchant_country != "DE").groupby(rows.cause).mean()
+    assert shares["stolen_card"] == pytest.approx(0.5, abs=0.15)
+    assert shares["card_testing"] == pytest.approx(0.7, abs=0.15)
+    assert shares["takeover"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_places_are_near_home_unless_the_card_is_away(bank: Bank) -> None:
+    rows = with_causes(bank)
+    online = rows.channel == "online"
+    assert rows[online].merchant_latitude.isna().all()
+    assert rows[~online].merchant_latitude.notna().all()
+    assert (rows.groupby("card_id").card_latitude.nunique() == 1).all()
+    degrees = (rows.merchant_latitude - rows.card_latitude).abs()
+    at_home = ~online & (rows.merchant_country == "DE")
+    assert degrees[at_home & rows.cause.isna()].max() < 0.6
+    assert degrees[at_home & (rows.cause == "stolen_card")].median() > 0.6
+
+
+def test_stolen_cards_are_read_by_their_magnetic_stripe(bank: Bank) -> None:
+    rows = with_causes(bank)
+    by_stripe = rows.entry_mode == "magnetic_stripe"
+    assert by_stripe[rows.cause.isna()].mean() < 0.04
+    in_shops = (rows.cause == "stolen_card") & (rows.channel != "online")
+    assert by_stripe[in_shops].mean() > 0.4
+    assert ((rows.entry_mode == "ecommerce") == (rows.channel == "online")).all()
+
+
 def test_labels_arrive_after_the_event_on_their_own_date(bank: Bank) -> None:
     both = bank.labels.merge(bank.transactions, on="transaction_id", suffixes=("", "_event"))
     assert len(both) == len(bank.labels)
@@ -286,7 +339,8 @@ def test_mapping_simulated_fits_the_columns(bank: Bank) -> None:
     from jobs.deliveries.mapping import load_mapping
 
     mapping = load_mapping("simulated")
-    wanted = {*mapping.transactions.columns.model_dump().values(), *mapping.transactions.attributes}
+    columns = mapping.transactions.columns.model_dump(exclude_none=True)
+    wanted = {*columns.values(), *mapping.transactions.attributes}
     assert wanted | {mapping.transactions.business_date} <= set(bank.transactions.columns)
     assert mapping.labels is not None
     assert set(mapping.labels.columns.model_dump().values()) <= set(bank.labels.columns)
