@@ -85,13 +85,18 @@ def show(explanation: Explanation) -> None:
         )
     console.print(table)
     id_column = Column("transaction", overflow="fold")
-    recent = Table("time (UTC)", id_column, "merchant", "amount", title="Recent events")
+    shown = ("event_time", "transaction_id", "merchant_id", "amount")
+    recent = Table(
+        "time (UTC)", id_column, "merchant", "amount", "attributes", title="Recent events"
+    )
     for row in it.recent:
+        attributes = {name: value for name, value in row.asDict().items() if name not in shown}
         recent.add_row(
             f"{row['event_time'].astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             _plain(row["transaction_id"]),
             _plain(row["merchant_id"]),
             str(row["amount"]),
+            _plain(", ".join(f"{k} {v}" for k, v in attributes.items() if v is not None)),
         )
     console.print(recent)
 

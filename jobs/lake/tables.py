@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.errors import UsageError
-from feature_defs.sources import KEYS, MONEY, Column, Source
+from feature_defs.sources import HAS_TIME_OF_DAY, KEYS, MONEY, Column, Source
 from feature_defs.sources import LABELS as LABELS_SOURCE
 from feature_defs.sources import TRANSACTIONS as TRANSACTIONS_SOURCE
 
@@ -170,6 +170,12 @@ TABLES = {
         METRICS,
     )
 }
+
+
+def attribute_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return those columns of `transactions` that a mapping has added: the attributes."""
+    own = {*TRANSACTIONS.column_names, HAS_TIME_OF_DAY}
+    return tuple(name for name in columns if name not in own)
 
 
 def require_known_tables(names: Iterable[str]) -> None:

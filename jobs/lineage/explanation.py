@@ -12,9 +12,10 @@ from pyspark.sql import functions as F
 
 from feature_defs.errors import InputMissing
 from fraud_models.registry.mlflow_registry import ModelVersion
+from jobs.deliveries.reading import quoted
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
-from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS
+from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS, attribute_names
 from jobs.lineage.audit import Recomputed, same_error, same_ranking
 from jobs.lineage.provenance import Provenance, lake_as_recorded
 from jobs.models.contexts import context_stream, read_contexts
@@ -124,13 +125,14 @@ def _contributions(
 
 def _recent(lake: Lake, scored: Row, version: int) -> tuple[Row, ...]:
     """Return the last events of the card up to this one, the newest first."""
+    transactions = lake.read(TRANSACTIONS, version)
+    attributes = map(quoted, attribute_names(transactions.columns))
     rows = (
-        lake.read(TRANSACTIONS, version)
-        .where(F.col("card_id") == scored["card_id"])
+        transactions.where(F.col("card_id") == scored["card_id"])
         .where(F.col("business_date") <= F.lit(scored["business_date"]))
         .where(F.col("event_time") <= F.lit(scored["event_time"]))
         .orderBy(F.desc("event_time"), F.desc("transaction_id"))
-        .select("event_time", "transaction_id", "merchant_id", "amount")
+        .select("event_time", "transaction_id", "merchant_id", "amount", *attributes)
         .limit(NUM_RECENT_EVENTS)
         .collect()
     )

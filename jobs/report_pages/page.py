@@ -136,6 +136,7 @@ def render(data: PageData) -> str:
         metric=lambda value: "-" if value is None else f"{value:.3f}",
         coded=coded,
         long_date=_long_date,
+        spaced=lambda name: name.replace("_", " "),
         moment=lambda text, day: text.removeprefix(f"{day} "),
     )
     return environment.get_template("report.html").render(
@@ -207,10 +208,14 @@ def _charts(data: PageData) -> dict[str, Markup]:
 
 
 def alerts_csv(data: PageData) -> str:
-    """Return all alerts of the night as CSV, one line each (RFC 4180)."""
+    """Return all alerts of the night as CSV, one line each (RFC 4180).
+
+    The attributes of the alerted transactions are the last columns, `attribute_<name>` each.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
+    attributes = sorted({name for a in data.alerts if a.event for name in a.event.attributes})
+    writer.writerow((*CSV_COLUMNS, *(_cell(f"attribute_{name}") for name in attributes)))
     for alert in data.alerts:
         reasons = (*reasons_in_words(alert), "", "", "")[:3]
         writer.writerow(
@@ -226,6 +231,10 @@ def alerts_csv(data: PageData) -> str:
                 wording.rarity_text(alert.score),
                 alert.num_transactions,
                 *map(_cell, reasons),
+                *(
+                    _cell(alert.event.attributes.get(name, "") if alert.event else "")
+                    for name in attributes
+                ),
             )
         )
     return text.getvalue()

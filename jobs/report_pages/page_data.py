@@ -8,7 +8,7 @@ examples per quarantine reason. Tables whose version a night pins are read at th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -16,13 +16,14 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from jobs.deliveries.reading import quoted
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.local_rows import local_rows
 from jobs.lake.nights import PINNED
 from jobs.lake.run_history import night_records
 from jobs.lake.runs import Run
-from jobs.lake.tables import ALERTS, QUARANTINE, SCORES, TRANSACTIONS, Table
+from jobs.lake.tables import ALERTS, QUARANTINE, SCORES, TRANSACTIONS, Table, attribute_names
 
 HISTORY_NIGHTS = 28
 ALERTS_ON_PAGE = 100
@@ -82,6 +83,8 @@ class Event:
     merchant_id: str
     amount: Decimal
     score: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """The attributes of the mapping that this transaction has, as text."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,7 @@ def alerts(source: ReportSource) -> list[Alert]:
 def _events(source: ReportSource, alerted: DataFrame) -> dict[str, list[Event]]:
     """Return the recent events of each card up to the alerted one, newest first."""
     history = source.nights(TRANSACTIONS, HISTORY_NIGHTS)
+    attributes = attribute_names(history.columns)
     order = Window.partitionBy("card_id").orderBy(F.desc("event_time"), F.desc("transaction_id"))
     moment = F.struct("event_time", "transaction_id")
     keep = F.when(F.col("rank") <= ALERTS_ON_PAGE, EVENTS_PER_ALERT).otherwise(1)
@@ -228,6 +232,10 @@ def _events(source: ReportSource, alerted: DataFrame) -> dict[str, list[Event]]:
             "merchant_id",
             "amount",
             F.date_format("event_time", TIME_FORMAT).alias("moment"),
+            # A struct keeps them apart from our columns, whose names they may resemble.
+            F.struct(F.lit(0), *(F.col(quoted(name)).cast("string") for name in attributes)).alias(
+                "attributes"
+            ),
         )
         .collect()
     )
@@ -240,9 +248,17 @@ def _events(source: ReportSource, alerted: DataFrame) -> dict[str, list[Event]]:
             merchant_id=row["merchant_id"],
             amount=row["amount"],
             score=score_of.get(row["transaction_id"]),
+            attributes=_attributes(attributes, row["attributes"]),
         )
         events.setdefault(row["card_id"], []).append(event)
     return events
+
+
+def _attributes(names: Sequence[str], values: Sequence[object]) -> dict[str, str]:
+    """Return the attributes that a transaction has; the first of the values is a placeholder."""
+    return {
+        name: str(value) for name, value in zip(names, values[1:], strict=True) if value is not None
+    }
 
 
 def _scores(source: ReportSource, keys: list[tuple[date, str]]) -> dict[str, float]:

@@ -71,7 +71,9 @@ ALL_JOBS = ("ingest", "features", "score", "publish", "alerts")
 
 
 def alert(rank: int) -> Alert:
-    event = Event(f"t{rank}", "2018-08-08 03:12:00", HOSTILE, Decimal("412.00"), 0.99996)
+    attributes = {"merchant_category": HOSTILE, "entry_mode": "=chip"}
+    amount = Decimal("412.00")
+    event = Event(f"t{rank}", "2018-08-08 03:12:00", HOSTILE, amount, 0.99996, attributes)
     earlier = replace(event, transaction_id=f"e{rank}", score=None)
     reasons = (*((name, 3.0, 1.0) for name in list(FEATURES)[:2]), (HOSTILE, None, 2.0))
     return Alert(
@@ -137,6 +139,14 @@ def test_chart_ids_are_unique_on_the_page() -> None:
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
+
+
+def test_attributes_are_on_the_page_and_in_the_list() -> None:
+    night = page_data_of(night_of(*ALL_JOBS), num_alerts=2)
+    html = page.render(night)
+    assert "merchant category" in html and "=chip" in html
+    first, *_ = csv.DictReader(io.StringIO(page.alerts_csv(night), newline=""))
+    assert first["attribute_entry_mode"] == "'=chip"
 
 
 def test_csv_cells_that_look_like_formulas_are_escaped() -> None:
