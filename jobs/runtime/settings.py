@@ -42,7 +42,7 @@ class Settings(BaseSettings):
 
     source: str | None = None
     """Where `nightly` reads deliveries; default: the source that the first `ingest` recorded."""
-    source_format: Literal["delta", "parquet", "csv"] | None = None
+    source_format: Literal["delta", "parquet", "csv", "json"] | None = None
     """File format of `source`; default: the format that the first `ingest` recorded."""
     mapping: str | None = None
     """Column mapping of `source`; default: the mapping that the first `ingest` recorded."""
