@@ -37,7 +37,9 @@ def ingest(
         str | None,
         typer.Option("--source", help="Path or URI of the delivery; default: that of `nightly`."),
     ] = None,
-    source_format: Annotated[Any, typer.Option("--format", help="delta, parquet, csv or json.")] = None,
+    source_format: Annotated[
+        Any, typer.Option("--format", help="delta, parquet, csv or json.")
+    ] = None,
     mapping: Annotated[
         str | None,
         typer.Option("--mapping", help="handbook, simulated, or the path of a TOML file."),
