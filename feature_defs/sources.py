@@ -12,6 +12,9 @@ from dataclasses import dataclass
 MONEY_SCALE = 3
 # Digits before the decimal point: every amount is below 10**AMOUNT_DIGITS.
 AMOUNT_DIGITS = 15
+# Other numbers are summed in integer units of 10**-NUMBER_SCALE. Numbers from 10**NUMBER_DIGITS on,
+# NaN and infinity count as missing.
+NUMBER_SCALE, NUMBER_DIGITS = 6, 12
 MONEY = f"decimal({AMOUNT_DIGITS + MONEY_SCALE},{MONEY_SCALE})"
 
 
@@ -77,6 +80,10 @@ LABELS = Source(
     ),
 )
 
+
+# Optional column of `transactions`: false if the delivery gave a date without a time of day. The
+# hour of such a transaction is not known.
+HAS_TIME_OF_DAY = "has_time_of_day"
 
 # Columns that identify and describe a transaction in every table derived from `transactions`.
 KEYS = ("transaction_id", "event_time", "business_date", "card_id", "merchant_id", "amount")
