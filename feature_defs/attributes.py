@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from feature_defs.feature import Kind
-from feature_defs.sources import MONEY
+from feature_defs.sources import MONEY, Column
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,18 @@ class Attribute:
         """Return the Spark SQL type of the column when the mapping gives this kind."""
         return {Kind.CATEGORY: "string", Kind.AMOUNT: MONEY}.get(self.kind, "double")
 
+    @property
+    def column(self) -> Column:
+        """Return the column of `transactions`."""
+        return Column(self.name, self.type)
+
 
 # Written by `ingest` for payments that were converted to the declared currency.
 ORIGINAL_AMOUNT, ORIGINAL_CURRENCY = "original_amount", "original_currency"
+
+# Latitude and longitude of the merchant and of the cardholder's home.
+MERCHANT_PLACE = ("merchant_latitude", "merchant_longitude")
+HOME_PLACE = ("card_latitude", "card_longitude")
 
 _CATEGORY, _NUMBER = Kind.CATEGORY, Kind.NUMBER
 _STANDARD = (

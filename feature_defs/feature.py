@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 
 from feature_defs.errors import DefinitionError
-from feature_defs.sources import AMOUNT_DIGITS, MONEY_SCALE
+from feature_defs.sources import AMOUNT_DIGITS, MONEY_SCALE, TRANSACTIONS, Column
+from feature_defs.windows import Window as Window
 
 
 class Kind(Enum):
@@ -56,14 +57,28 @@ class Function(Enum):
     SECONDS_SINCE_LAST = "seconds_since_last"
     SECONDS_BETWEEN = "seconds_between"
     FIRST_TIME = "first_time"
+    # These compare this event with the earlier ones.
+    SAME_SHARE = "same_share"
+    DEVIATION = "deviation"
+    QUANTILE_RANK = "quantile_rank"
+    HOUR_SHARE = "hour_share"
+    KILOMETRES_SINCE_LAST = "kilometres_since_last"
+    SPEED_SINCE_LAST = "speed_since_last"
     # Derived from other features, not from events.
     RATIO = "over"
     SMOOTHED = "smoothed"
 
 
 LABEL_FUNCTIONS = frozenset({Function.FRAUD_RATE, Function.FRAUD_COUNT, Function.LABEL_COUNT})
-MONEY_FUNCTIONS = frozenset({Function.SUM, Function.MEAN, Function.MIN, Function.MAX, Function.STD})
-LAST_FUNCTIONS = frozenset({Function.SECONDS_SINCE_LAST, Function.FIRST_TIME})
+# Functions whose value has the kind of their measure: an amount, an age, another number.
+SAME_KIND_FUNCTIONS = frozenset(
+    {Function.SUM, Function.MEAN, Function.MIN, Function.MAX, Function.STD}
+)
+NUMBER_FUNCTIONS = SAME_KIND_FUNCTIONS | {Function.DEVIATION, Function.QUANTILE_RANK}
+TEXT_FUNCTIONS = frozenset({Function.DISTINCT, Function.SAME_SHARE})
+PLACE_FUNCTIONS = frozenset({Function.KILOMETRES_SINCE_LAST, Function.SPEED_SINCE_LAST})
+# Functions of the event just before this one.
+LAST_FUNCTIONS = frozenset({Function.SECONDS_SINCE_LAST, Function.FIRST_TIME}) | PLACE_FUNCTIONS
 
 
 def _is_name_part(name: str) -> bool:
@@ -90,42 +105,16 @@ class Entity:
                 f"{self.keys!r}"
             )
 
+    @property
+    def nullable_keys(self) -> tuple[str, ...]:
+        """Return the keys that are attributes: a transaction may lack them."""
+        always_there = {column.name for column in TRANSACTIONS.columns}
+        return tuple(key for key in self.keys if key not in always_there)
+
 
 CARD = Entity("card", ("card_id",))
 MERCHANT = Entity("merchant", ("merchant_id",))
 CARD_AT_MERCHANT = Entity("card_at_merchant", ("card_id", "merchant_id"))
-
-
-@dataclass(frozen=True)
-class Window:
-    """The window `(t - delay - length, t - delay]` of a transaction at `t`, in whole days."""
-
-    length_days: int
-    delay_days: int = 0
-
-    def __post_init__(self) -> None:
-        for value in (self.length_days, self.delay_days):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise DefinitionError(f"a window has whole days: {value!r} is not an integer")
-        if self.length_days < 1:
-            raise DefinitionError(f"a window must be at least 1 day long, not {self.length_days}")
-        if self.delay_days < 0:
-            raise DefinitionError(f"a delay must be 0 days or more, not {self.delay_days}")
-
-    @property
-    def suffix(self) -> str:
-        """Return the part of a feature's name that stands for this window.
-
-        >>> Window(7).suffix, Window(30, delay_days=7).suffix
-        ('7d', '30d_delay_7d')
-        """
-        delay = f"_delay_{self.delay_days}d" if self.delay_days else ""
-        return f"{self.length_days}d{delay}"
-
-    @property
-    def lookback_days(self) -> int:
-        """Return how many days before the transaction the window starts."""
-        return self.length_days + self.delay_days
 
 
 OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
@@ -204,6 +193,10 @@ class Feature:
     parts: tuple[Feature, ...] = ()
     # Prior of a smoothed rate: its rate, and its weight in transactions.
     prior: tuple[float, float] | None = None
+    # Digits after the decimal point with which the measure is summed.
+    scale: int = MONEY_SCALE
+    # Columns of `transactions` that the feature reads and that not every lake has.
+    attributes: tuple[Column, ...] = ()
 
     @property
     def type(self) -> str:
@@ -223,6 +216,23 @@ class Feature:
         return own or any(part.reads_labels for part in self.parts)
 
     @property
+    def needed_attributes(self) -> tuple[Column, ...]:
+        """Return the attributes that the feature and its parts read, by name."""
+        of_parts = (column for part in self.parts for column in part.needed_attributes)
+        needed = {column.name: column for column in (*self.attributes, *of_parts)}
+        return tuple(needed[name] for name in sorted(needed))
+
+    @property
+    def is_nullable_measure(self) -> bool:
+        """Return whether events may have no value of the measure."""
+        return any(column.name == self.measure for column in self.attributes)
+
+    @property
+    def has_nullable_key(self) -> bool:
+        """Return whether transactions may have no such entity; the feature is then null."""
+        return bool(self.entity and self.entity.nullable_keys)
+
+    @property
     def fingerprint(self) -> str:
         """Return a hash that changes when, and only when, the feature's values may change.
 
@@ -235,7 +245,7 @@ class Feature:
             "source": self.source,
             "function": self.function.value if self.function else None,
             "measure": self.measure,
-            "window": asdict(self.window) if self.window else None,
+            "window": self.window.identity if self.window else None,
             "empty": self.empty,
             "money_scale": MONEY_SCALE,
         }
@@ -247,6 +257,8 @@ class Feature:
             identity["parts"] = [part.fingerprint for part in self.parts]
         if self.prior:
             identity["prior"] = list(self.prior)
+        if self.scale != MONEY_SCALE:
+            identity["scale"] = self.scale
         text = json.dumps(identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -17,219 +17,85 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from feature_defs.aggregations import (
+    KIND_OF_FUNCTION,
+    Aggregation,
+    count,
+    deviation,
+    distinct,
+    first_time,
+    fraud_count,
+    fraud_rate,
+    hour_share,
+    kilometres_since_last,
+    label_count,
+    maximum,
+    mean,
+    minimum,
+    quantile_rank,
+    same_share,
+    seconds_between,
+    seconds_since_last,
+    share,
+    speed_since_last,
+    standard_deviation,
+    total,
+)
+from feature_defs.attributes import MERCHANT_PLACE, STANDARD_ATTRIBUTES, Attribute
 from feature_defs.errors import DefinitionError
 from feature_defs.feature import (
-    LABEL_FUNCTIONS,
-    LAST_FUNCTIONS,
-    MONEY_FUNCTIONS,
+    PLACE_FUNCTIONS,
+    TEXT_FUNCTIONS,
     Condition,
     Entity,
     Feature,
-    Function,
     Kind,
-    Window,
 )
-from feature_defs.sources import AMOUNT_DIGITS, TRANSACTIONS, Source
+from feature_defs.sources import MONEY_SCALE, NUMBER_SCALE, TRANSACTIONS, Column, Source
+from feature_defs.windows import Window, days, hours, minutes
 
-CONDITIONAL = frozenset({Function.COUNT, Function.SUM, Function.MEAN, Function.SHARE})
-# Functions whose value over an empty window may be chosen (`empty`).
-WITH_EMPTY_VALUE = frozenset({Function.SUM, Function.MEAN, Function.SHARE, Function.FRAUD_RATE})
-KIND_OF_FUNCTION = {
-    Function.COUNT: Kind.COUNT,
-    Function.SUM: Kind.AMOUNT,
-    Function.MEAN: Kind.AMOUNT,
-    Function.MIN: Kind.AMOUNT,
-    Function.MAX: Kind.AMOUNT,
-    Function.STD: Kind.AMOUNT,
-    Function.SHARE: Kind.RATE,
-    Function.DISTINCT: Kind.COUNT,
-    Function.FRAUD_RATE: Kind.RATE,
-    Function.FRAUD_COUNT: Kind.COUNT,
-    Function.LABEL_COUNT: Kind.COUNT,
-    Function.SECONDS_SINCE_LAST: Kind.DURATION_S,
-    Function.SECONDS_BETWEEN: Kind.DURATION_S,
-    Function.FIRST_TIME: Kind.RATE,
-}
-
-
-def days(*lengths: int, delay: int = 0) -> tuple[Window, ...]:
-    """Return windows of these lengths in days, all with the same delay in days.
-
-    >>> [window.suffix for window in days(1, 7, delay=7)]
-    ['1d_delay_7d', '7d_delay_7d']
-    """
-    return tuple(Window(length, delay) for length in lengths)
-
-
-@dataclass(frozen=True)
-class Aggregation:
-    """One function of one measure, over several windows.
-
-    `empty` is the value over an empty window; with `None` the value is null (never NaN).
-    """
-
-    function: Function
-    windows: tuple[Window, ...]
-    measure: str | None = None
-    empty: float | None = None
-    where: Condition | None = None
-
-    @property
-    def title(self) -> str:
-        """Return the function, its measure and its condition, for error messages."""
-        measure = f" of {self.measure}" if self.measure else ""
-        where = f" where {self.where.name}" if self.where else ""
-        return f"{self.function.value}{measure}{where}"
-
-    def __post_init__(self) -> None:
-        if self.where is not None and not isinstance(self.where, Condition):
-            raise DefinitionError(
-                f"{self.function.value} where {self.where!r}: this is not a condition; write "
-                'Condition("above_100", "amount", ">", 100)'
-            )
-        name = self.title
-        windows = self.windows
-        if not isinstance(windows, tuple) or not all(isinstance(w, Window) for w in windows):
-            raise DefinitionError(
-                f"{name}: {windows!r} is not a tuple of windows; write days(7) or days(1, 7)"
-            )
-        if self.function not in KIND_OF_FUNCTION:
-            raise DefinitionError(
-                f"{name} is derived from features, not from events; use Ratio or SmoothedRate"
-            )
-        if not self.windows:
-            raise DefinitionError(f"{name} needs at least one window, such as days(7)")
-        repeated = {window.suffix for window in windows if windows.count(window) > 1}
-        if repeated:
-            raise DefinitionError(
-                f"{name} has the same window more than once: {', '.join(sorted(repeated))}"
-            )
-        takes_measure = self.function in MONEY_FUNCTIONS | {Function.DISTINCT}
-        if takes_measure != (self.measure is not None):
-            wanted = "needs a measure" if takes_measure else "takes no measure"
-            raise DefinitionError(f"{self.function.value} {wanted}, but has {self.measure!r}")
-        if self.where and self.function not in CONDITIONAL:
-            allowed = ", ".join(sorted(function.value for function in CONDITIONAL))
-            raise DefinitionError(f"{name} cannot have a condition; these functions can: {allowed}")
-        if self.function is Function.SHARE and self.where is None:
-            raise DefinitionError("share needs a condition: which events does it count?")
-        self._check_delays()
-        if self.empty is not None:
-            self._check_empty(self.empty)
-
-    def _check_delays(self) -> None:
-        name = self.title
-        if self.function in LABEL_FUNCTIONS and any(w.delay_days == 0 for w in self.windows):
-            raise DefinitionError(
-                f"{name} needs a delay, because labels of the last days are not mature at the time "
-                "of the transaction; write days(..., delay=N)"
-            )
-        if self.function in LAST_FUNCTIONS and any(w.delay_days for w in self.windows):
-            raise DefinitionError(
-                f"{name} cannot have a delay: it uses the event just before the transaction"
-            )
-
-    def _check_empty(self, empty: float) -> None:
-        if self.function not in WITH_EMPTY_VALUE:
-            raise DefinitionError(f"{self.title}: the value over an empty window cannot be chosen")
-        highest = 1 if KIND_OF_FUNCTION[self.function] is Kind.RATE else 10**AMOUNT_DIGITS
-        if (
-            isinstance(empty, bool)
-            or not isinstance(empty, int | float)
-            or not 0 <= empty <= highest
-        ):
-            raise DefinitionError(
-                f"{self.title}: {empty!r} is not a valid value over an empty window; use a number "
-                f"from 0 to {highest:g}, or None"
-            )
-
-
-def count(windows: tuple[Window, ...], where: Condition | None = None) -> Aggregation:
-    """Count the events."""
-    return Aggregation(Function.COUNT, windows, where=where)
-
-
-def total(measure: str, windows: tuple[Window, ...], where: Condition | None = None) -> Aggregation:
-    """Sum an amount, exactly: in integer minor units; 0 over an empty window."""
-    return Aggregation(Function.SUM, windows, measure, 0.0, where)
-
-
-def mean(
-    measure: str,
-    windows: tuple[Window, ...],
-    empty: float | None = None,
-    where: Condition | None = None,
-) -> Aggregation:
-    """Average an amount, exactly: summed in integer minor units and divided once."""
-    return Aggregation(Function.MEAN, windows, measure, empty, where)
-
-
-def minimum(measure: str, windows: tuple[Window, ...]) -> Aggregation:
-    """Take the smallest amount; null over an empty window."""
-    return Aggregation(Function.MIN, windows, measure)
-
-
-def maximum(measure: str, windows: tuple[Window, ...]) -> Aggregation:
-    """Take the largest amount; null over an empty window."""
-    return Aggregation(Function.MAX, windows, measure)
-
-
-def standard_deviation(measure: str, windows: tuple[Window, ...]) -> Aggregation:
-    """Compute the sample standard deviation of an amount (by n - 1); null below two events."""
-    return Aggregation(Function.STD, windows, measure)
-
-
-def share(where: Condition, windows: tuple[Window, ...], empty: float | None = None) -> Aggregation:
-    """Compute the share of the events that match a condition."""
-    return Aggregation(Function.SHARE, windows, empty=empty, where=where)
-
-
-def distinct(column: str, windows: tuple[Window, ...]) -> Aggregation:
-    """Count the distinct values of a text column."""
-    return Aggregation(Function.DISTINCT, windows, column)
-
-
-def fraud_rate(windows: tuple[Window, ...], empty: float | None = None) -> Aggregation:
-    """Divide the known frauds by the labelled transactions; only mature labels count."""
-    return Aggregation(Function.FRAUD_RATE, windows, empty=empty)
-
-
-def fraud_count(windows: tuple[Window, ...]) -> Aggregation:
-    """Count the transactions whose latest mature label says fraud."""
-    return Aggregation(Function.FRAUD_COUNT, windows)
-
-
-def label_count(windows: tuple[Window, ...]) -> Aggregation:
-    """Count the transactions with a mature label, fraud or genuine."""
-    return Aggregation(Function.LABEL_COUNT, windows)
-
-
-def seconds_since_last(windows: tuple[Window, ...]) -> Aggregation:
-    """Compute the seconds since the entity's previous event in the window; null without one."""
-    return Aggregation(Function.SECONDS_SINCE_LAST, windows)
-
-
-def seconds_between(windows: tuple[Window, ...]) -> Aggregation:
-    """Compute the mean gap: the window's length in seconds over its number of events.
-
-    Null over an empty window.
-    """
-    return Aggregation(Function.SECONDS_BETWEEN, windows)
-
-
-def first_time(windows: tuple[Window, ...]) -> Aggregation:
-    """Return 1 when the window contains no earlier event of the entity, else 0."""
-    return Aggregation(Function.FIRST_TIME, windows)
+__all__ = [
+    "Aggregation",
+    "FeatureView",
+    "count",
+    "days",
+    "deviation",
+    "distinct",
+    "first_time",
+    "fraud_count",
+    "fraud_rate",
+    "hour_share",
+    "hours",
+    "kilometres_since_last",
+    "label_count",
+    "maximum",
+    "mean",
+    "minimum",
+    "minutes",
+    "quantile_rank",
+    "same_share",
+    "seconds_between",
+    "seconds_since_last",
+    "share",
+    "speed_since_last",
+    "standard_deviation",
+    "total",
+]
 
 
 @dataclass(frozen=True)
 class FeatureView:
-    """Aggregations of the events of one source, per entity; each window gives one feature."""
+    """Aggregations of the events of one source, per entity; each window gives one feature.
+
+    A view may also read the standard attributes of `attributes.py`, and those that it declares in
+    `attributes`: a bank's own.
+    """
 
     entity: Entity
     source: Source
     aggregations: tuple[Aggregation, ...]
     description: str
+    attributes: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
         items = self.aggregations
@@ -245,7 +111,8 @@ class FeatureView:
                 f"view of {self.entity.name}: its source must be {TRANSACTIONS.name}, not "
                 f"{self.source.name}; use fraud_rate, fraud_count or label_count to read labels"
             )
-        errors = [text for key in self.entity.keys for text in self._missing_column(key, "its key")]
+        errors = self._attribute_errors()
+        errors += [text for key in self.entity.keys for text in self._key_errors(key)]
         for aggregation in self.aggregations:
             errors += self._column_errors(aggregation)
             errors += [
@@ -258,13 +125,58 @@ class FeatureView:
         if errors:
             raise DefinitionError(f"view of {self.entity.name}: {'; '.join(errors)}")
 
+    def _attribute_errors(self) -> list[str]:
+        items = self.attributes
+        if not isinstance(items, tuple) or not all(isinstance(one, Attribute) for one in items):
+            return [
+                'attributes must be a tuple, such as (Attribute("tier", Kind.CATEGORY, "Tier."),)'
+            ]
+        errors = []
+        for one in items:
+            known = STANDARD_ATTRIBUTES.get(one.name)
+            if one.name in {column.name for column in self.source.columns}:
+                errors.append(f"attribute {one.name}: {self.source.name} has this column already")
+            elif known is not None and known.kind is not one.kind:
+                errors.append(
+                    f"attribute {one.name}: the standard attribute of this name is of kind "
+                    f"{known.kind.value}; use that kind, or another name"
+                )
+        return errors
+
+    def _attribute(self, name: str) -> Attribute | None:
+        """Return a standard attribute, or one that the view declares."""
+        own = {one.name: one for one in self.attributes}
+        return own.get(name) or STANDARD_ATTRIBUTES.get(name)
+
+    def _column(self, name: str) -> Column | None:
+        """Return a column of the source, or an attribute as a column."""
+        attribute = self._attribute(name)
+        if attribute is not None:
+            return attribute.column
+        by_name = {column.name: column for column in self.source.columns}
+        return by_name.get(name)
+
+    def _type(self, name: str) -> str:
+        column = self._column(name)
+        assert column is not None
+        return column.type
+
     def _missing_column(self, column: str, used_by: str) -> list[str]:
-        names = [declared.name for declared in self.source.columns]
-        if column in names:
+        if self._column(column) is not None:
             return []
+        names = [declared.name for declared in self.source.columns]
+        standard = ", ".join(STANDARD_ATTRIBUTES)
         return [
-            f"{used_by}: {self.source.name} has no column {column!r}; it has: {', '.join(names)}"
+            f"{used_by}: {self.source.name} has no column {column!r}; it has: {', '.join(names)}. "
+            f"Standard attributes are: {standard}. Declare another one in the view: "
+            f'attributes=(Attribute("{column}", Kind.CATEGORY, "…"),)'
         ]
+
+    def _key_errors(self, key: str) -> list[str]:
+        missing = self._missing_column(key, "its key")
+        if missing or self._type(key) == "string":
+            return missing
+        return [f"its key {key} ({self._type(key)}): use a text column"]
 
     def _column_errors(self, aggregation: Aggregation) -> list[str]:
         name, measure, where = aggregation.title, aggregation.measure, aggregation.where
@@ -278,26 +190,26 @@ class FeatureView:
         return errors
 
     def _type_errors(self, aggregation: Aggregation, measure: str) -> list[str]:
-        type_ = self.source.column(measure).type
-        if aggregation.function is Function.DISTINCT:
+        type_, name = self._type(measure), aggregation.function.value
+        if aggregation.function in TEXT_FUNCTIONS:
             if type_ == "string" and measure not in self.entity.keys:
                 return []
             return [
-                f"distinct {measure} ({type_}): use a text column that is not a key of the entity"
+                f"{name} {measure} ({type_}): use a text column that is not a key of the entity"
             ]
-        if type_.startswith("decimal"):
+        if type_.startswith("decimal") or type_ == "double":
             return []
-        name = aggregation.function.value
-        return [f"{name} of {measure} ({type_}) is not exact; use a decimal column"]
+        return [f"{name} of {measure} ({type_}) is not a number; use a decimal or double column"]
 
     def _comparison_errors(self, where: Condition) -> list[str]:
-        type_ = self.source.column(where.column).type
+        type_ = self._type(where.column)
+        is_number = type_.startswith("decimal") or type_ == "double"
         number = isinstance(where.value, int | Decimal)
-        if (type_.startswith("decimal") and number) or (type_ == "string" and not number):
+        if (is_number and number) or (type_ == "string" and not number):
             return []
         return [
             f"condition {where.name}: {where.column} is {type_} and cannot be compared with "
-            f"{where.value!r}; compare texts with texts and decimals with numbers"
+            f"{where.value!r}; compare texts with texts and numbers with numbers"
         ]
 
     @property
@@ -311,17 +223,33 @@ class FeatureView:
 
     def _feature(self, aggregation: Aggregation, window: Window) -> Feature:
         condition = aggregation.where.name if aggregation.where else None
-        function = aggregation.function
-        parts = [self.entity.name, aggregation.measure, function.value, condition, window.suffix]
+        function, measure = aggregation.function, aggregation.measure
+        parts = [self.entity.name, measure, function.value, condition, window.suffix]
+        is_double = measure is not None and self._type(measure) == "double"
         return Feature(
             name="_".join(part for part in parts if part),
-            kind=KIND_OF_FUNCTION[function],
+            kind=KIND_OF_FUNCTION.get(function) or self._kind(measure),
             description=self.description,
             entity=self.entity,
             source=self.source.name,
             function=function,
-            measure=aggregation.measure,
+            measure=measure,
             window=window,
             empty=aggregation.empty,
             where=aggregation.where,
+            scale=NUMBER_SCALE if is_double else MONEY_SCALE,
+            attributes=self._attributes_of(aggregation),
         )
+
+    def _kind(self, measure: str | None) -> Kind:
+        """Return the kind of a measure; the only number that is not an attribute is the amount."""
+        attribute = self._attribute(measure) if measure else None
+        return attribute.kind if attribute else Kind.AMOUNT
+
+    def _attributes_of(self, aggregation: Aggregation) -> tuple[Column, ...]:
+        """Return the attributes that a feature reads: keys, measure, condition, places."""
+        names = [*self.entity.keys, aggregation.measure]
+        names += [aggregation.where.column] if aggregation.where else []
+        names += MERCHANT_PLACE if aggregation.function in PLACE_FUNCTIONS else ()
+        found = (self._attribute(name) for name in dict.fromkeys(names) if name)
+        return tuple(one.column for one in found if one)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 MONEY_SCALE = 3
 # Digits before the decimal point: every amount is below 10**AMOUNT_DIGITS.
 AMOUNT_DIGITS = 15
+# Other numbers are summed in integer units of 10**-NUMBER_SCALE. Numbers from 10**NUMBER_DIGITS on,
+# NaN and infinity count as missing.
+NUMBER_SCALE, NUMBER_DIGITS = 6, 12
 MONEY = f"decimal({AMOUNT_DIGITS + MONEY_SCALE},{MONEY_SCALE})"
 
 # Optional column of `transactions`: false for a payment of which only the date is known. A lake

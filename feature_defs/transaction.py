@@ -6,6 +6,7 @@ a card are in `card.py`, those of a merchant in `merchant.py`.
 
 from __future__ import annotations
 
+from feature_defs.attributes import HOME_PLACE, MERCHANT_PLACE, STANDARD_ATTRIBUTES
 from feature_defs.feature import Feature, Kind
 
 TRANSACTION_AMOUNT = Feature(
@@ -27,4 +28,41 @@ TRANSACTION_DAY_OF_WEEK = Feature(
     measure="event_time",
 )
 
-EVENT_FEATURES = (TRANSACTION_AMOUNT, TRANSACTION_HOUR_OF_DAY, TRANSACTION_DAY_OF_WEEK)
+TRANSACTION_KILOMETRES_FROM_HOME = Feature(
+    name="transaction_kilometres_from_home",
+    kind=Kind.DISTANCE_KM,
+    description="Great-circle distance between the cardholder's home and the merchant.",
+    attributes=tuple(STANDARD_ATTRIBUTES[name].column for name in (*HOME_PLACE, *MERCHANT_PLACE)),
+)
+# Ids and coordinates are left out: a single value of them says nothing.
+MODELLED_ATTRIBUTES = (
+    "merchant_category",
+    "merchant_country",
+    "merchant_city",
+    "entry_mode",
+    "channel",
+    "card_present",
+    "original_currency",
+    "card_country",
+    "ip_country",
+    "home_country",
+    "cardholder_age",
+)
+ATTRIBUTE_FEATURES = tuple(
+    Feature(
+        name=f"transaction_{name}",
+        kind=STANDARD_ATTRIBUTES[name].kind,
+        description=STANDARD_ATTRIBUTES[name].description,
+        measure=name,
+        attributes=(STANDARD_ATTRIBUTES[name].column,),
+    )
+    for name in MODELLED_ATTRIBUTES
+)
+
+EVENT_FEATURES = (
+    TRANSACTION_AMOUNT,
+    TRANSACTION_HOUR_OF_DAY,
+    TRANSACTION_DAY_OF_WEEK,
+    *ATTRIBUTE_FEATURES,
+    TRANSACTION_KILOMETRES_FROM_HOME,
+)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from feature_defs.catalogue import require_available
 from feature_defs.errors import InputMissing, UsageError
 from fraud_models.registry.checkpoint import save_checkpoint
 from fraud_models.registry.mlflow_registry import CHALLENGER, EpochMetrics, Registration, Registry
@@ -97,6 +98,7 @@ def _registered_version(registry: Registry, training_id: str) -> int | None:
 def _pin(lake: Lake, plan: TrainingPlan) -> TrainingInputs:
     """Pin the newest table versions, and check that the context's days have the columns."""
     dates = context_dates(plan.targets, plan.config)
+    require_available(plan.config.columns, dict(lake.read(TRANSACTIONS).dtypes))
     available = feature_fingerprints(lake, dates)
     missing = [name for name in plan.config.columns if name not in available]
     if missing:

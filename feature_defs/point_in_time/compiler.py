@@ -25,18 +25,19 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from feature_defs.catalogue import FEATURES
-from feature_defs.feature import Entity, Feature, Function
-from feature_defs.point_in_time.entity_stream import EntityStream
-from feature_defs.point_in_time.hot_keys import HotKeys
+from feature_defs.attributes import HOME_PLACE, MERCHANT_PLACE
+from feature_defs.catalogue import FEATURES, available
+from feature_defs.feature import Entity, Feature, Function, Kind
+from feature_defs.point_in_time.earlier_events import EARTH_RADIUS_KM, METRES_PER_KM
+from feature_defs.point_in_time.entity_stream import EntityStream, has_time_of_day
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, MICROS_PER_SECOND
-from feature_defs.sources import KEYS
+from feature_defs.sources import HAS_TIME_OF_DAY, KEYS, NUMBER_DIGITS
 from feature_defs.transaction import (
-    EVENT_FEATURES,
     TRANSACTION_AMOUNT,
     TRANSACTION_DAY_OF_WEEK,
     TRANSACTION_HOUR_OF_DAY,
+    TRANSACTION_KILOMETRES_FROM_HOME,
 )
 
 
@@ -52,11 +53,12 @@ def compile_features(
     Both are business dates, included. A late-arriving row may have happened up to `late_days`
     before `first`; its windows are relative to its own `event_time`. The result has the columns
     `KEYS` and one column per feature, null (never NaN) where a definition leaves the value over an
-    empty window undefined.
+    empty window undefined. Features whose attributes the transactions do not have are left out.
     """
+    features = available(features, dict(inputs.transactions.dtypes))
     begin = _day_micros(first - timedelta(days=late_days))
     end = _day_micros(last) + MICROS_PER_DAY - 1
-    events = inputs.transactions.select(*KEYS, F.unix_micros("event_time").alias("_t"))
+    events = _events(inputs, features)
     is_output = F.col("business_date").between(F.lit(first), F.lit(last))
     output_rows, other_rows = events.where(is_output), events.where(~is_output)
     streams = [
@@ -68,15 +70,29 @@ def compile_features(
     # here.
     for stream in sorted(streams, key=lambda stream: not stream.reads_labels):
         # Counting before any stream is computed avoids computing a stream twice.
-        hot = HotKeys.find(
-            stream.within_lookback(events), stream.entity.keys, stream.plan.lookback_micros
-        )
+        hot = stream.find_hot_keys(events)
         rows = stream.add_features(rows, output_rows, other_rows, hot)
-    rows = rows.withColumns({f.name: _transaction_value(f) for f in EVENT_FEATURES})
+    of_transaction = [f for f in features.values() if f.window is None and not f.parts]
+    rows = rows.withColumns({f.name: _transaction_value(f, rows.columns) for f in of_transaction})
     for feature in features.values():
         if feature.parts:
             rows = rows.withColumn(feature.name, _derived_value(feature))
     return rows.select(*KEYS, *features)
+
+
+def _events(inputs: FeatureInputs, features: Mapping[str, Feature]) -> DataFrame:
+    """Return the transactions with their time in microseconds and the attributes that are read."""
+    attributes = {column for f in features.values() for column in f.needed_attributes}
+    columns = [
+        # NaN counts as missing; otherwise it would be larger than any number.
+        F.nanvl(column.name, F.lit(None).cast("double")).alias(column.name)
+        if column.type == "double"
+        else F.col(column.name)
+        for column in sorted(attributes, key=lambda column: column.name)
+    ]
+    if HAS_TIME_OF_DAY in inputs.transactions.columns:
+        columns.append(F.col(HAS_TIME_OF_DAY))
+    return inputs.transactions.select(*KEYS, *columns, F.unix_micros("event_time").alias("_t"))
 
 
 def _by_entity(features: Mapping[str, Feature]) -> dict[Entity, tuple[Feature, ...]]:
@@ -102,8 +118,8 @@ def _derived_value(feature: Feature) -> Column:
     return F.when(whole != 0, part / whole)
 
 
-def _transaction_value(feature: Feature) -> Column:
-    """Return the value of a feature of the transaction itself."""
+def _transaction_value(feature: Feature, columns: list[str]) -> Column:
+    """Return the value of a feature of the transaction itself; `columns` are those of the rows."""
     moment = F.col("event_time")
     if feature is TRANSACTION_AMOUNT:
         amount: Column = F.col("amount").cast("double")
@@ -111,6 +127,33 @@ def _transaction_value(feature: Feature) -> Column:
     if feature is TRANSACTION_HOUR_OF_DAY:
         seconds = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY)).cast("double") / MICROS_PER_SECOND
         hours: Column = seconds / 3600
-        return hours
-    assert feature is TRANSACTION_DAY_OF_WEEK
-    return F.weekday(moment).cast("double")
+        return F.when(has_time_of_day(), hours) if HAS_TIME_OF_DAY in columns else hours
+    if feature is TRANSACTION_DAY_OF_WEEK:
+        return F.weekday(moment).cast("double")
+    if feature is TRANSACTION_KILOMETRES_FROM_HOME:
+        return _kilometres_from_home()
+    assert feature.attributes and feature.measure
+    value = F.col(feature.measure).cast(feature.type)
+    if feature.kind is Kind.CATEGORY:
+        return value
+    return F.when(F.abs(value) < 10**NUMBER_DIGITS, value)
+
+
+def _kilometres_from_home() -> Column:
+    """Return the great-circle distance between home and merchant, in km, in whole metres.
+
+    The formula is that of `earlier_events.kilometres`.
+    """
+    latitudes, longitudes = zip(HOME_PLACE, MERCHANT_PLACE, strict=True)
+    here, there = (F.radians(name) for name in latitudes)
+    east, other_east = (F.radians(name) for name in longitudes)
+    square = F.pow(F.sin((here - there) / 2), 2) + F.cos(here) * F.cos(there) * F.pow(
+        F.sin((east - other_east) / 2), 2
+    )
+    distance = 2 * EARTH_RADIUS_KM * F.asin(F.sqrt(F.least(square, F.lit(1.0))))
+    are_places = (F.greatest(*map(F.abs, latitudes)) <= 90) & (
+        F.greatest(*map(F.abs, longitudes)) <= 180
+    )
+    # `greatest` and `least` skip nulls.
+    is_known = are_places & square.isNotNull()
+    return F.when(is_known, F.rint(distance * METRES_PER_KM) / METRES_PER_KM)

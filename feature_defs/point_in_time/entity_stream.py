@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -17,31 +18,37 @@ from pyspark.sql import Window as SparkWindow
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
+from feature_defs.attributes import MERCHANT_PLACE
 from feature_defs.feature import LABEL_FUNCTIONS, Condition, Entity, Feature
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.label_corrections import LabelCorrections
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import (
+    ABSENT,
     CORRECTED_WINDOW,
+    DEGREE_UNITS,
     GROUP_START,
     IS_OUTPUT,
     LAST_EVENT,
     LIMB_BITS,
     MICROS_PER_DAY,
-    MINOR_UNITS,
+    MICROS_PER_SECOND,
     NO_EVENT,
     NO_MAX,
     NO_MIN,
     NO_WINDOW,
+    ROW,
     TIME,
+    EventValue,
     StreamPlan,
     Sum,
     max_column,
     min_column,
 )
 from feature_defs.point_in_time.window_stream import WindowStream
+from feature_defs.sources import HAS_TIME_OF_DAY, MONEY_SCALE, NUMBER_DIGITS
 
-PHASE, SLICE, HASH, ROW, VALUES = "_phase", "_slice", "_hash", "_row", "_values"
+PHASE, SLICE, HASH, VALUES = "_phase", "_slice", "_hash", "_values"
 # If their times are equal, label corrections come before transactions.
 CHANGE, TRANSACTION = 0, 1
 
@@ -98,12 +105,35 @@ class EntityStream:
 
         stream = hot.split(events(outputs), events_without_features, self._stream, self.plan)
         values = _window_values(self.plan)(*self.plan.input_columns)
-        return (
-            self._sorted(stream)
+        computed = (
+            self._sorted(self._without_null_groups(stream))
             .select(*keys, F.col(TIME).alias("_t"), ROW, values.alias(VALUES))
             .where(F.col(ROW).isNotNull())
-            .select(*keys, "_t", f"{ROW}.*", f"{VALUES}.*")
         )
+        if self.entity.nullable_keys:
+            computed = computed.withColumn(VALUES, F.when(~self._has_null_key, F.col(VALUES)))
+        return computed.select(*keys, "_t", f"{ROW}.*", f"{VALUES}.*")
+
+    def find_hot_keys(self, events: DataFrame) -> HotKeys:
+        """Return the keys that are split; `events` has `_t`."""
+        if not self.plan.can_be_split:
+            return HotKeys(self.entity.keys, {})
+        known = self.within_lookback(events)
+        if self.entity.nullable_keys:
+            known = known.where(~self._has_null_key)
+        return HotKeys.find(known, self.entity.keys, self.plan.lookback_micros)
+
+    @property
+    def _has_null_key(self) -> Column:
+        """Return whether a row has no such entity; its features are null."""
+        return reduce(or_, (F.col(key).isNull() for key in self.entity.nullable_keys), F.lit(False))
+
+    def _without_null_groups(self, stream: DataFrame) -> DataFrame:
+        """Give each row without an entity a group of its own: there may be very many."""
+        if not self.entity.nullable_keys:
+            return stream
+        group = F.when(self._has_null_key, F.hash("transaction_id")).otherwise(F.col(SLICE))
+        return stream.withColumn(SLICE, group)
 
     def _sorted(self, stream: DataFrame) -> DataFrame:
         """Sort the stream by group and time, and mark the start of each group; one shuffle."""
@@ -121,10 +151,11 @@ class EntityStream:
 
         Distinct counts need both times. Each column takes one shuffle.
         """
+        groups: list[str | Column] = [*self.entity.keys]
+        if self.entity.nullable_keys:
+            groups.append(F.when(self._has_null_key, F.hash("transaction_id")))
         for name in self.plan.distinct_columns:
-            same_value = SparkWindow.partitionBy(*self.entity.keys, name).orderBy(
-                "_t", "transaction_id"
-            )
+            same_value = SparkWindow.partitionBy(*groups, name).orderBy("_t", "transaction_id")
             events = events.withColumns(
                 {
                     f"_since_{name}": F.col("_t") - F.lag("_t").over(same_value),
@@ -155,10 +186,14 @@ class EntityStream:
             if summed.quantity in ("labelled", "frauds"):
                 return labels.added(summed)
             counts = is_event & _matches(summed.where)
-            return F.when(counts, _event_value(summed)).otherwise(F.lit(0).cast("bigint"))
+            value = F.when(counts, self._event_value(summed))
+            return F.coalesce(value, F.lit(0).cast("bigint"))
 
         minima, maxima = (
-            {column(m): F.when(is_event, _minor_units(m)).otherwise(no_value) for m in measures}
+            {
+                column(m): F.coalesce(F.when(is_event, self._units(m)), F.lit(no_value))
+                for m in measures
+            }
             for column, measures, no_value in (
                 (min_column, self.plan.min_measures, NO_MIN),
                 (max_column, self.plan.max_measures, NO_MAX),
@@ -171,6 +206,10 @@ class EntityStream:
             **{summed.column: added(summed) for summed in self.plan.sums},
             **minima,
             **maxima,
+            **{
+                value.column: F.coalesce(F.when(is_event, self._single_value(value)), F.lit(ABSENT))
+                for value in self.plan.event_values
+            },
         }
         return (
             "transaction_id",
@@ -179,6 +218,49 @@ class EntityStream:
             F.when(is_event, TRANSACTION).otherwise(CHANGE).alias(PHASE),
             F.when(is_event, F.col(ROW)).alias(ROW),
         )
+
+    def _event_value(self, summed: Sum) -> Column:
+        """Return what an event adds to a sum; null adds nothing."""
+        if summed.quantity == "events":
+            return F.lit(1).cast("bigint")
+        assert summed.measure is not None
+        if summed.quantity in ("entering", "leaving"):
+            assert summed.seconds is not None
+            side = "since" if summed.quantity == "entering" else "until"
+            gap = F.col(f"_{side}_{summed.measure}")
+            counts = gap.isNull() | (gap >= summed.seconds * MICROS_PER_SECOND)
+            return (F.col(summed.measure).isNotNull() & counts).cast("bigint")
+        units = self._units(summed.measure)
+        if summed.quantity == "present":
+            return units.isNotNull().cast("bigint")
+        if summed.quantity == "number":
+            return units
+        return _square_parts(units)[summed.quantity]
+
+    def _single_value(self, value: EventValue) -> Column:
+        """Return a value of an event as an integer, or null."""
+        if value.quantity == "time_of_day":
+            time_of_day = F.pmod(F.col("_t"), F.lit(MICROS_PER_DAY))
+            if HAS_TIME_OF_DAY not in self.inputs.transactions.columns:
+                return time_of_day
+            return F.when(has_time_of_day(), time_of_day)
+        if value.quantity in ("latitude", "longitude"):
+            return _place_units(value.quantity)
+        assert value.measure is not None
+        if value.quantity == "hash":
+            text = F.col(value.measure)
+            return F.when(text.isNotNull(), F.xxhash64(text))
+        return self._units(value.measure)
+
+    def _units(self, measure: str) -> Column:
+        """Return a measure in integer units, exactly for amounts; null if it has no valid value."""
+        scale = self.plan.scales[measure]
+        units = F.col(measure) * 10**scale
+        if scale != MONEY_SCALE:
+            is_valid = F.abs(F.col(measure)) < 10**NUMBER_DIGITS
+            units = F.when(is_valid, F.rint(units))
+        integers: Column = units.cast("bigint")
+        return integers
 
 
 def _window_values(plan: StreamPlan) -> Callable[..., Column]:
@@ -195,32 +277,26 @@ def _window_values(plan: StreamPlan) -> Callable[..., Column]:
     return over_stream
 
 
-def _event_value(summed: Sum) -> Column:
-    """Return what an event adds to a sum."""
-    if summed.quantity == "events":
-        return F.lit(1).cast("bigint")
-    assert summed.measure is not None
-    if summed.quantity in ("entering", "leaving"):
-        assert summed.num_days is not None
-        side = "since" if summed.quantity == "entering" else "until"
-        gap = F.col(f"_{side}_{summed.measure}")
-        return (gap.isNull() | (gap >= summed.num_days * MICROS_PER_DAY)).cast("bigint")
-    amount = _minor_units(summed.measure)
-    high = F.shiftright(amount, LIMB_BITS)
-    low = amount.bitwiseAND(F.lit((1 << LIMB_BITS) - 1))
-    added: dict[str, Column] = {
-        "money": amount,
-        "square_high": high * high,
-        "square_middle": high * low * 2,
-        "square_low": low * low,
-    }
-    return added[summed.quantity]
+def _square_parts(units: Column) -> dict[str, Column]:
+    """Return the parts of a square by name; part `n` counts 2**(n * LIMB_BITS)."""
+    limb = F.lit((1 << LIMB_BITS) - 1)
+    high = F.shiftright(units, 2 * LIMB_BITS)
+    middle, low = F.shiftright(units, LIMB_BITS).bitwiseAND(limb), units.bitwiseAND(limb)
+    parts = (low * low, middle * low * 2, high * low * 2 + middle * middle, high * middle * 2)
+    return {f"square_{power}": part for power, part in enumerate((*parts, high * high))}
 
 
-def _minor_units(measure: str) -> Column:
-    """Return an amount in integer minor units; exact, as amounts have MONEY_SCALE decimals."""
-    minor: Column = (F.col(measure) * MINOR_UNITS).cast("bigint")
-    return minor
+def _place_units(coordinate: str) -> Column:
+    """Return a coordinate of the merchant in integer units; null if the place is not valid."""
+    latitude, longitude = map(F.col, MERCHANT_PLACE)
+    is_place = (F.abs(latitude) <= 90) & (F.abs(longitude) <= 180)
+    degrees = latitude if coordinate == "latitude" else longitude
+    return F.when(is_place, F.rint(degrees * DEGREE_UNITS).cast("bigint"))
+
+
+def has_time_of_day() -> Column:
+    """Return whether the hour of a transaction is known; `transactions` has the column."""
+    return F.coalesce(F.col(HAS_TIME_OF_DAY), F.lit(True))
 
 
 def _matches(where: Condition | None) -> Column:

@@ -1,11 +1,13 @@
 """Splits hot keys (keys with very many events) into slices that are processed separately, exactly.
 
-Both ends of every window are whole days before its transaction, so they have the transaction's time
-of day. A slice is therefore a part of the day: it has a key's events of those hours on all days,
-and both ends of each of their windows. Between two days of a slice, one row with sums, the gap,
-replaces the events of the other hours. No event is in two slices. A slice has at most about
-`slice_events` events (unless one minute of the day has more). Integer sums are the same for any
-split.
+Both ends of a window of whole days have the transaction's time of day. A slice is therefore a part
+of the day: it has a key's events of those hours on all days, and both ends of each of their
+windows. Between two days of a slice, one row with sums, the gap, replaces the events of the other
+hours. A slice has at most about `slice_events` events (unless one minute of the day has more).
+
+The ends of a window of minutes or hours can be earlier in the day. So each slice also reads the
+events of the minutes before it (`StreamPlan.overlap_minutes`), and only those are in two slices.
+Integer sums are the same for any split.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from feature_defs.point_in_time.stream_plan import (
     CORRECTED_WINDOW,
     LAST_EVENT,
     MICROS_PER_DAY,
+    ROW,
     TIME,
     StreamPlan,
     max_column,
@@ -42,7 +45,12 @@ MIN_SLICE_EVENTS, NUM_SLICES = 1 << 14, 48
 MAX_HOT_KEYS = 1000
 MINUTES_PER_DAY = 1440
 MICROS_PER_MINUTE = MICROS_PER_DAY // MINUTES_PER_DAY
-FIRST_MINUTES, SLICE_OF_MINUTE = "_first_minutes", "_slice_of_minute"
+# Columns by hot key: the first minute of each slice; by minute of the day, the slices that read it,
+# its own slice first; by minute, the first minute of its cell, the smallest part of any gap.
+FIRST_MINUTES, SLICES_OF_MINUTE = "_first_minutes", "_slices_of_minute"
+CELL_OF_MINUTE = "_cell_of_minute"
+# Column of the stream: whether a row is in its own slice.
+IN_OWN_SLICE = "_in_own_slice"
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,9 @@ class HotKeys:
         stream = stream_of(events)
         if not self.slices:
             return stream.withColumn(plan.slice, F.lit(0))
-        table = self._slice_table(events.sparkSession)
+        table = self._slice_table(events.sparkSession, plan.overlap_minutes)
         hot = stream_of(events_without_features().where(self._may_be_hot()))
-        gaps = self._gap_rows(self._with_slice(hot, table, plan), table, plan)
+        gaps = self._gap_rows(hot, table, plan)
         return self._with_slice(stream, table, plan).unionByName(gaps, allowMissingColumns=True)
 
     def _may_be_hot(self) -> Column:
@@ -110,26 +118,44 @@ class HotKeys:
         return reduce(and_, (F.col(key).isin(*set(values)) for key, values in by_column))
 
     def _with_slice(self, stream: DataFrame, table: DataFrame, plan: StreamPlan) -> DataFrame:
-        """Add the slice of each row; all rows of a key that is not split have slice 0."""
-        slices = F.broadcast(table.select(*self.keys, SLICE_OF_MINUTE))
-        minute = _minute_of_day(F.col(TIME)).cast("int")
-        with_slice = stream.join(slices, list(self.keys), "left").withColumn(
-            plan.slice, F.coalesce(F.get(F.col(SLICE_OF_MINUTE), minute), F.lit(0))
-        )
-        return with_slice.drop(SLICE_OF_MINUTE)
+        """Add the slice of each row; all rows of a key that is not split have slice 0.
 
-    def _slice_table(self, spark: SparkSession) -> DataFrame:
-        """Return the first minute of each slice and the slice of each minute, by key."""
+        A row that several slices read is repeated, and is an output row in its own slice only.
+        """
+        slices = F.broadcast(table.select(*self.keys, SLICES_OF_MINUTE))
+        minute = _minute_of_day(F.col(TIME)).cast("int")
+        joined = stream.join(slices, list(self.keys), "left")
+        of_row = F.get(F.col(SLICES_OF_MINUTE), minute)
+        if plan.overlap_minutes == 0:
+            number = F.coalesce(F.get(of_row, F.lit(0)), F.lit(0))
+            return joined.withColumn(plan.slice, number).drop(SLICES_OF_MINUTE)
+        read_by = F.coalesce(of_row, F.array(F.lit(0)))
+        repeated = joined.withColumns(
+            {IN_OWN_SLICE: F.get(read_by, F.lit(0)), plan.slice: F.explode(read_by)}
+        )
+        in_own = F.col(IN_OWN_SLICE) == F.col(plan.slice)
+        return repeated.withColumn(ROW, F.when(in_own, F.col(ROW))).drop(
+            SLICES_OF_MINUTE, IN_OWN_SLICE
+        )
+
+    def _slice_table(self, spark: SparkSession, overlap: int) -> DataFrame:
+        """Return by key what `FIRST_MINUTES`, `SLICES_OF_MINUTE` and `CELL_OF_MINUTE` describe."""
         names = [pa.array(column) for column in zip(*self.slices, strict=True)]
         firsts = [np.array(minutes, dtype=np.int32) for minutes in self.slices.values()]
-        minutes = np.arange(MINUTES_PER_DAY)
-        slices = [np.searchsorted(first, minutes, side="right") - 1 for first in firsts]
+        read_by = [slices_of_minutes(minutes, overlap) for minutes in self.slices.values()]
+        cells = [_cell_of_minute(minutes, overlap) for minutes in self.slices.values()]
+        lists = pa.list_(pa.int32())
         # Spark turns an Arrow table into a constant of the plan; for Python rows it would start a
         # job.
         return spark.createDataFrame(
             pa.table(
-                [*names, pa.array(firsts), pa.array(slices, pa.list_(pa.int32()))],
-                [*self.keys, FIRST_MINUTES, SLICE_OF_MINUTE],
+                [
+                    *names,
+                    pa.array(firsts),
+                    pa.array(read_by, pa.list_(lists)),
+                    pa.array(cells, lists),
+                ],
+                [*self.keys, FIRST_MINUTES, SLICES_OF_MINUTE, CELL_OF_MINUTE],
             )
         )
 
@@ -144,18 +170,30 @@ class HotKeys:
             ),
         ]
         day = F.floor(F.col(TIME) / MICROS_PER_DAY).alias("_day")
-        cells = hot.groupBy(*self.keys, plan.slice, CORRECTED_WINDOW, day).agg(*totals)
+        by_key = list(self.keys)
+        cell = F.get(F.col(CELL_OF_MINUTE), _minute_of_day(F.col(TIME)).cast("int"))
+        cells = (
+            hot.join(F.broadcast(table.select(*self.keys, CELL_OF_MINUTE)), by_key)
+            .groupBy(*self.keys, cell.alias("_cell"), CORRECTED_WINDOW, day)
+            .agg(*totals)
+        )
         firsts = F.broadcast(table.select(*self.keys, FIRST_MINUTES))
+        end = F.coalesce(F.get(FIRST_MINUTES, F.col("_other") + 1), F.lit(MINUTES_PER_DAY))
+        since_first_read = F.pmod(
+            F.col("_cell") - F.col("_first") + plan.overlap_minutes, F.lit(MINUTES_PER_DAY)
+        )
+        num_read = F.col("_end") - F.col("_first") + plan.overlap_minutes
+        # A gap has the cells that the other slice does not read itself.
         others = (
-            cells.join(firsts, list(self.keys))
+            cells.join(firsts, by_key)
             .select("*", F.posexplode(FIRST_MINUTES).alias("_other", "_first"))
-            .where(F.col("_other") != F.col(plan.slice))
+            .withColumn("_end", end)
+            .where(since_first_read >= num_read)
         )
         # Events that are earlier in the day than the other slice are in the gap that began the day
         # before.
-        first_day = F.col("_day") - (F.col(plan.slice) < F.col("_other")).cast("int")
-        ends = F.coalesce(F.get(FIRST_MINUTES, F.col("_other") + 1), F.lit(MINUTES_PER_DAY))
-        time = first_day * MICROS_PER_DAY + ends.cast("bigint") * MICROS_PER_MINUTE
+        first_day = F.col("_day") - (F.col("_cell") < F.col("_first")).cast("int")
+        time = first_day * MICROS_PER_DAY + F.col("_end").cast("bigint") * MICROS_PER_MINUTE
         return (
             others.withColumn(TIME, time)
             .groupBy(*self.keys, F.col("_other").alias(plan.slice), CORRECTED_WINDOW, TIME)
@@ -165,6 +203,30 @@ class HotKeys:
 
 def _minute_of_day(time: Column) -> Column:
     return F.floor(F.pmod(time, F.lit(MICROS_PER_DAY)) / MICROS_PER_MINUTE)
+
+
+def slices_of_minutes(firsts: tuple[int, ...], overlap: int) -> list[list[int]]:
+    """Return the slices that read each minute of the day, its own slice first.
+
+    A slice also reads the `overlap` minutes before it, which may be in the evening before.
+
+    >>> slices_of_minutes((0, 600), 10)[595], slices_of_minutes((0, 600), 10)[1435]
+    ([0, 1], [1, 0])
+    """
+    own = np.searchsorted(firsts, np.arange(MINUTES_PER_DAY), side="right") - 1
+    read_by = [[int(number)] for number in own]
+    for number, (first, end) in enumerate(zip(firsts, (*firsts[1:], MINUTES_PER_DAY), strict=True)):
+        for minute in range(first - min(overlap, MINUTES_PER_DAY - (end - first)), first):
+            read_by[minute % MINUTES_PER_DAY].append(number)
+    return read_by
+
+
+def _cell_of_minute(firsts: tuple[int, ...], overlap: int) -> list[int]:
+    """Return the first minute of the cell of each minute; each cell is read by the same slices."""
+    starts = sorted({0, *firsts, *((first - overlap) % MINUTES_PER_DAY for first in firsts)})
+    minutes = np.arange(MINUTES_PER_DAY)
+    cells = np.array(starts)[np.searchsorted(starts, minutes, side="right") - 1]
+    return [int(cell) for cell in cells]
 
 
 def _split_day(histogram: Mapping[int, int]) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from feature_defs.point_in_time.labels_as_of import (
     label_micros,
     with_labels,
 )
-from feature_defs.point_in_time.stream_plan import MICROS_PER_DAY, NO_WINDOW, Sum
+from feature_defs.point_in_time.stream_plan import MICROS_PER_SECOND, NO_WINDOW, Sum
 
 _CORRECTION = "_correction"
 
@@ -88,13 +88,13 @@ class LabelCorrections:
 
     def added(self, summed: Sum) -> Column:
         """Return what a row adds to a sum over labels."""
-        assert summed.num_days is not None
+        assert summed.seconds is not None
         at_event = reduce(
             lambda total, change: total + self._added_in_time(summed, change),
             self._label_changes,
             _bigint(0),
         )
-        indices = [i for i, w in enumerate(self.windows) if w.delay_days == summed.num_days]
+        indices = [i for i, w in enumerate(self.windows) if w.delay_s == summed.seconds]
         correction = F.col(f"{_CORRECTION}.{summed.quantity}")
         return (
             F.when(self.corrected_window == NO_WINDOW, at_event)
@@ -104,9 +104,9 @@ class LabelCorrections:
 
     def _added_in_time(self, summed: Sum, change: _LabelChange) -> Column:
         """Return what a change adds at the event's time: 0 if it comes after the delay."""
-        assert summed.num_days is not None
+        assert summed.seconds is not None
         adds = change.labelled if summed.quantity == "labelled" else change.fraud
-        in_time = change.moment <= _days_after_event(summed.num_days)
+        in_time = change.moment <= _after_event(summed.seconds)
         return F.when(in_time, adds).otherwise(_bigint(0))
 
     def _late_corrections(self, index: int) -> list[Column]:
@@ -115,12 +115,12 @@ class LabelCorrections:
         For other changes both are null.
         """
         window = self.windows[index]
-        leaves = _days_after_event(window.lookback_days)
+        leaves = _after_event(window.lookback_s)
         # A change has no effect after its event has left the window, or after the last output row.
         end = F.least(leaves, _bigint(self.last + 1))
         corrections = []
         for change in self._label_changes:
-            entered = change.moment > _days_after_event(window.delay_days)
+            entered = change.moment > _after_event(window.delay_s)
             late = entered & (change.moment < end)
             for time, sign in ((change.moment, 1), (leaves, -1)):
                 correction = _correction(time, index, change.labelled * sign, change.fraud * sign)
@@ -162,5 +162,5 @@ def _bigint(number: int) -> Column:
     return F.lit(number).cast("bigint")
 
 
-def _days_after_event(num_days: int) -> Column:
-    return F.col("_t") + num_days * MICROS_PER_DAY
+def _after_event(seconds: int) -> Column:
+    return F.col("_t") + seconds * MICROS_PER_SECOND

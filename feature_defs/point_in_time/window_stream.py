@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from feature_defs.point_in_time.earlier_events import Ints
 from feature_defs.point_in_time.stream_plan import (
     GROUP_START,
     IS_OUTPUT,
@@ -27,7 +28,7 @@ from feature_defs.point_in_time.stream_plan import (
     TIME,
     StreamPlan,
 )
-from feature_defs.point_in_time.window_values import Ints, Rows, Values, WindowValues
+from feature_defs.point_in_time.window_values import Rows, Values, WindowValues
 
 Columns = Mapping[str, npt.NDArray[Any]]
 

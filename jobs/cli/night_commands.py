@@ -83,7 +83,12 @@ def features(
     accept: Accept = None,
     reason: Reason = None,
     describe: Annotated[
-        bool, typer.Option("--describe", help="Only list the features: meaning, clock, window.")
+        bool,
+        typer.Option(
+            "--describe",
+            help="Only list the features: meaning, clock, window, and with --lake which are not "
+            "available.",
+        ),
     ] = False,
 ) -> None:
     """Compute point-in-time features for the transactions of the nights.
@@ -99,12 +104,22 @@ def features(
             )
         from jobs.report_pages.feature_table import show
 
-        show()
+        show(_transaction_columns(settings))
         return
     dates = parse_dates(day, first, last)
     _run_night_job(
         "features", settings, dates, override=override_from_options("features", accept, reason)
     )
+
+
+def _transaction_columns(settings: Settings) -> dict[str, str] | None:
+    """Return the columns of the lake's `transactions` by type; None if no lake is given."""
+    if not settings.lake:
+        return None
+    from jobs.lake.tables import TRANSACTIONS
+
+    with open_lake(settings) as opened:
+        return dict(opened.read(TRANSACTIONS).dtypes)
 
 
 @with_settings

@@ -5,11 +5,12 @@ The columns of sources and features come from `feature_defs`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from feature_defs.catalogue import FEATURES
+from feature_defs.catalogue import FEATURES, available
 from feature_defs.errors import UsageError
+from feature_defs.feature import Feature
 from feature_defs.sources import HAS_TIME_OF_DAY, KEYS, MONEY, Column, Source
 from feature_defs.sources import LABELS as LABELS_SOURCE
 from feature_defs.sources import TRANSACTIONS as TRANSACTIONS_SOURCE
@@ -56,13 +57,15 @@ QUARANTINE = Table(
     ),
 )
 
-FEATURES_TABLE = Table(
-    "features",
-    (
-        *(TRANSACTIONS_SOURCE.column(name) for name in KEYS),
-        *(Column(feature.name, feature.type) for feature in FEATURES.values()),
-    ),
-)
+
+def features_table(features: Mapping[str, Feature]) -> Table:
+    """Return the table `features` of a lake that has these features."""
+    columns = (Column(feature.name, feature.type) for feature in features.values())
+    return Table("features", (*(TRANSACTIONS_SOURCE.column(name) for name in KEYS), *columns))
+
+
+# The features that every lake has. A lake with attributes has more columns (`features_table`).
+FEATURES_TABLE = features_table(available(FEATURES))
 
 SCORES = Table(
     "scores",

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from feature_defs.catalogue import fingerprints
+from feature_defs.catalogue import FEATURES, available, fingerprints
 from feature_defs.errors import InputMissing
 from feature_defs.point_in_time.compiler import compile_features
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
@@ -222,9 +224,9 @@ def _feature_checks(lake: Lake, scored: Row, runs: Provenance) -> tuple[Check, C
 
 
 def _rebuilt(lake: Lake, scored: Row, runs: Provenance) -> DataFrame:
-    """Rebuild the features of this card's and this merchant's transactions of the night.
+    """Rebuild the features of the night's transactions that share an entity with this one.
 
-    No other transaction has an influence on them.
+    No other transaction has an influence on this one's features.
     """
     day = scored["business_date"]
     built = runs.features.run
@@ -232,8 +234,16 @@ def _rebuilt(lake: Lake, scored: Row, runs: Provenance) -> DataFrame:
     lake = lake_as_recorded(lake, built)
     # Use all dates of the run: a run over a range also reads late rows of its later deliveries.
     inputs = read_feature_inputs(lake, built.dates or Dates(day, day), built.versions_in, policy)
-    card = F.col("card_id") == scored["card_id"]
-    related = inputs.transactions.where(card | (F.col("merchant_id") == scored["merchant_id"]))
+    features = available(FEATURES, dict(inputs.transactions.dtypes))
+    entities = {feature.entity for feature in features.values() if feature.entity}
+    values = _one(inputs.transactions, scored)
+    # An entity that the transaction does not have shares no transaction with it.
+    shares = (
+        reduce(and_, (F.col(key) == values[key] for key in entity.keys))
+        for entity in entities
+        if all(values[key] is not None for key in entity.keys)
+    )
+    related = inputs.transactions.where(reduce(or_, shares))
     inputs = FeatureInputs(related, inputs.labels, policy)
     return compile_features(inputs, day, day, lake.settings.late_days)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.markup import escape
 from rich.table import Table
 
-from feature_defs.catalogue import FEATURES
+from feature_defs.catalogue import FEATURES, missing_attributes
 from feature_defs.feature import LABEL_FUNCTIONS, Feature
+from feature_defs.windows import in_whole_units
 from jobs.report_pages.wording import label
 from jobs.runtime.logs import wide_console
 
 # Width without a terminal: wider than any line, so that no line is wrapped.
 WIDE = 10_000
-HEADINGS = ("feature", "meaning", "purpose", "clock", "window", "lookback, days")
+HEADINGS = ("feature", "meaning", "purpose", "clock", "window", "lookback, days", "attributes")
 
 
 def time_columns(feature: Feature) -> tuple[str, ...]:
@@ -36,12 +39,37 @@ def window(feature: Feature) -> str:
         return f"of {' and '.join(part.name for part in feature.parts)}"
     if feature.window is None:
         return "the transaction itself"
-    end = f"t - {feature.window.delay_days} d" if feature.window.delay_days else "t"
-    return f"(t - {feature.window.lookback_days} d, {end}]"
+    end = f"t - {_short(feature.window.delay_s)}" if feature.window.delay_s else "t"
+    return f"(t - {_short(feature.window.lookback_s)}, {end}]"
 
 
-def rows() -> list[tuple[str, ...]]:
-    """Return one row per feature, with the columns `HEADINGS`."""
+def _short(seconds: int) -> str:
+    number, unit = in_whole_units(seconds)
+    return f"{number} {'min' if unit == 'minute' else unit[0]}"
+
+
+def attributes(feature: Feature, columns: Mapping[str, str] | None) -> str:
+    """Return the attributes that a feature reads, and which of them a lake does not have.
+
+    `columns` are those of the lake's `transactions`, or None without a lake.
+
+    >>> from feature_defs.catalogue import feature
+    >>> attributes(feature("transaction_channel"), None)
+    'channel'
+    >>> attributes(feature("transaction_channel"), {})
+    'not available: no channel'
+    """
+    missing = [] if columns is None else missing_attributes(feature, columns)
+    if missing:
+        return f"not available: no {', '.join(missing)}"
+    return ", ".join(column.name for column in feature.needed_attributes)
+
+
+def rows(columns: Mapping[str, str] | None = None) -> list[tuple[str, ...]]:
+    """Return one row per feature, with the columns `HEADINGS`.
+
+    `columns` are those of a lake's `transactions`, or None without a lake.
+    """
     return [
         (
             feature.name,
@@ -50,14 +78,18 @@ def rows() -> list[tuple[str, ...]]:
             ", ".join(time_columns(feature)),
             window(feature),
             str(feature.lookback_days),
+            attributes(feature, columns),
         )
         for feature in FEATURES.values()
     ]
 
 
-def show() -> None:
-    """Print the table; without a terminal, each feature stays on one line."""
+def show(columns: Mapping[str, str] | None = None) -> None:
+    """Print the table; without a terminal, each feature stays on one line.
+
+    `columns` are those of a lake's `transactions`, or None without a lake.
+    """
     table = Table(*HEADINGS)
-    for row in rows():
+    for row in rows(columns):
         table.add_row(*map(escape, row))
     wide_console(WIDE).print(table)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from feature_defs.catalogue import FEATURES
-from feature_defs.feature import Feature, Function, Kind, Window
+from feature_defs.feature import Feature, Function, Kind
+from feature_defs.windows import Window, in_whole_units
 from fraud_models.scoring.reasons import CARD_HISTORY
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -103,12 +104,14 @@ def _window_text(window: Window | None) -> str:
     """Return the window as text, such as ` over 7 days (delayed by 7 days)`."""
     if window is None:
         return ""
-    delayed = f" (delayed by {_days(window.delay_days)})" if window.delay_days else ""
-    return f" over {_days(window.length_days)}{delayed}"
+    delayed = f" (delayed by {_span(window.delay_s)})" if window.delay_s else ""
+    return f" over {_span(window.length_s)}{delayed}"
 
 
-def _days(number_of_days: int) -> str:
-    return "1 day" if number_of_days == 1 else f"{number_of_days} days"
+def _span(seconds: int) -> str:
+    """Return a length of whole minutes: `1 day`, `6 hours`, `10 minutes`."""
+    count, unit = in_whole_units(seconds)
+    return f"1 {unit}" if count == 1 else f"{count} {unit}s"
 
 
 def _measure_text(feature: Feature) -> str:
@@ -129,6 +132,12 @@ def _measure_text(feature: Feature) -> str:
         Function.SECONDS_SINCE_LAST: "quiet before the transaction",
         Function.SECONDS_BETWEEN: "usual gap between transactions",
         Function.FIRST_TIME: "first transaction",
+        Function.SAME_SHARE: f"share of earlier transactions with this {measure}",
+        Function.DEVIATION: f"distance of the {measure} from its mean, in standard deviations,",
+        Function.QUANTILE_RANK: f"share of earlier transactions with a smaller {measure}",
+        Function.HOUR_SHARE: "share of earlier transactions near this hour",
+        Function.KILOMETRES_SINCE_LAST: "distance from the previous transaction",
+        Function.SPEED_SINCE_LAST: "speed since the previous transaction",
     }
     assert feature.function is not None
     condition = f" ({feature.where.name.replace('_', ' ')})" if feature.where else ""
@@ -194,7 +203,7 @@ def _duration(feature: Feature, observed: float | None, expected: float | None) 
         was = "is not known" if observed is None else f"was {duration(observed)}"
         return f"{_subject(feature)} {was}{about}"
     if observed is None:
-        within = f" within {feature.window.length_days} days" if feature.window else ""
+        within = f" within {_span(feature.window.length_s)}" if feature.window else ""
         return f"no earlier transaction{within}{about}"
     return f"{duration(observed)} after the last transaction{about}"
 
@@ -209,6 +218,22 @@ def _weekday(feature: Feature, observed: float | None, expected: float | None) -
     return on if expected is None else f"{on}, expected a {WEEKDAYS[round(expected) % 7]}"
 
 
+def _in_unit(unit: str) -> Callable[[Feature, float | None, float | None], str]:
+    """Return a function that writes a value with its unit."""
+
+    def text(feature: Feature, observed: float | None, expected: float | None) -> str:
+        was = "is not known" if observed is None else f"was {observed:,.4g}{unit}"
+        about = "" if expected is None else f", expected about {expected:,.4g}{unit}"
+        return f"{_subject(feature)} {was}{about}"
+
+    return text
+
+
+def _category(feature: Feature, observed: str | float | None, expected: str | float | None) -> str:
+    was = "is not known" if observed is None else f"was {observed}"
+    return f"{_subject(feature)} {was}" + ("" if expected is None else f", expected {expected}")
+
+
 SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.AMOUNT: _amount,
     Kind.COUNT: _count,
@@ -218,6 +243,11 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.DURATION_S: _duration,
     Kind.HOUR_OF_DAY: _hour,
     Kind.DAY_OF_WEEK: _weekday,
+    Kind.NUMBER: _in_unit(""),
+    Kind.DISTANCE_KM: _in_unit(" km"),
+    Kind.SPEED_KMH: _in_unit(" km/h"),
+    Kind.AGE_YEARS: _in_unit(" years"),
+    Kind.CATEGORY: _category,
 }
 
 

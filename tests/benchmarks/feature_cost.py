@@ -9,6 +9,7 @@ object:
 - `hot_key_speedup`: the same, with one card that has 50,000 rows in a day, as in automated card
   testing; `spread_card_speedup`: with these rows spread over the lookback of a night's features;
   `hot_merchant_speedup`: with one merchant that has as many rows in these days;
+- `minutes_ratio`: the whole catalogue, over the same without windows of minutes and hours;
 - `skew_ratio`: 60 % of the rows at one merchant, over even keys, on two one-core workers, over 90
   days; `short_skew_ratio`: the same in 30 days, which the longest windows contain entirely;
   `cut_skew_ratio`: the same with twice the rows, so many that the merchant is cut into slices;
@@ -48,8 +49,9 @@ from feature_timing import (
     write_and_read,
 )
 
-from feature_defs.catalogue import LOOKBACK_DAYS
-from feature_defs.point_in_time import compiler, entity_stream
+from feature_defs.catalogue import FEATURES, LOOKBACK_DAYS
+from feature_defs.feature import Feature
+from feature_defs.point_in_time import entity_stream
 from feature_defs.point_in_time.hot_keys import HotKeys
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 from feature_defs.point_in_time.stream_plan import StreamPlan
@@ -80,7 +82,7 @@ class PassThrough:
             )
 
 
-class NoHotKeys:
+class NoHotKeys(HotKeys):
     """The floor does not look for hot keys."""
 
     @staticmethod
@@ -92,7 +94,7 @@ def floor(inputs: FeatureInputs, bank: Bank) -> None:
     """Run the same shuffles and sorts, computing nothing."""
     with (
         replaced(entity_stream, "WindowStream", PassThrough),
-        replaced(compiler, "HotKeys", NoHotKeys),
+        replaced(entity_stream, "HotKeys", NoHotKeys),
     ):
         all_rows(inputs, bank)()
 
@@ -126,8 +128,29 @@ def throughput(spark: SparkSession, folder: Path, num_rows: int) -> dict[str, fl
     }
 
 
+def _has_minutes(feature: Feature) -> bool:
+    """Return whether a window of the feature is not of whole days."""
+    own = feature.window is not None and bool(feature.window.length_minutes)
+    return own or any(_has_minutes(part) for part in feature.parts)
+
+
+def minutes(spark: SparkSession, folder: Path, num_rows: int) -> dict[str, float]:
+    """Compare the catalogue with the same catalogue without windows of minutes and hours."""
+    bank = Bank(num_rows, NUM_DAYS)
+    inputs = write_and_read(spark, folder / "even", bank)
+    whole_days = {name: f for name, f in FEATURES.items() if not _has_minutes(f)}
+    seconds = medians(
+        {
+            "the whole catalogue": all_rows(inputs, bank),
+            "windows of whole days": all_rows(inputs, bank, whole_days),
+        }
+    )
+    return {"minutes_ratio": seconds["the whole catalogue"] / seconds["windows of whole days"]}
+
+
 PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "throughput": in_a_session(throughput),
+    "minutes": in_a_session(minutes),
     "nights": in_a_session(nights),
     "skew": skew,
     "memory": memory,

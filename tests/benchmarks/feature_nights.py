@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_lakes import fill_lake, inputs_of_nights
-from feature_rows import LABEL_DELAY_DAYS, Bank, read_bank
+from feature_rows import LABEL_DELAY_DAYS, SECONDS_PER_DAY, Bank, read_bank
 from feature_timing import medians, run
 
 from feature_defs.catalogue import FEATURES
@@ -69,7 +69,7 @@ def nights(spark: SparkSession, folder: Path, num_rows: int) -> dict[str, float]
 
     def window_ends(inputs: FeatureInputs) -> FeatureInputs:
         windows = [feature.window for feature in FEATURES.values() if feature.window]
-        ends = {days for w in windows for days in (w.delay_days, w.lookback_days)}
+        ends = {days for w in windows for days in (w.delay_s // SECONDS_PER_DAY, w.lookback_days)}
         return only(inputs, sorted({0, *ends}))
 
     def only(inputs: FeatureInputs, days_before: list[int]) -> FeatureInputs:

@@ -108,31 +108,33 @@ def read_bank(spark: SparkSession, folder: str) -> FeatureInputs:
 def by_range_between(inputs: FeatureInputs) -> DataFrame:
     """Compute the catalogue's windows with Spark SQL, for labels that arrive after a week.
 
-    Events of one instant have no defined order here, and derived features are left out; neither
-    matters for the time. The library `dbl-tempo` is not measured separately: it compiles a window
+    Events of one instant have no defined order here, which does not matter for the time. Derived
+    features, and functions that no frame computes (`distinct`, `quantile_rank`), are left out. The
+    library `dbl-tempo` is not measured separately: it compiles a window
     to this `rangeBetween`, in seconds and without a delay, and its version 0.1.30 raises an
     UnboundLocalError on Spark 4.0 when columns are named.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    from feature_defs.catalogue import FEATURES
+    from feature_defs.catalogue import FEATURES, available
     from feature_defs.feature import Function
 
-    micros = 1_000_000 * SECONDS_PER_DAY
+    micros = 1_000_000
     labels = inputs.labels.select("transaction_id", F.col("is_fraud").cast("long").alias("_fraud"))
     rows = inputs.transactions.join(labels, "transaction_id", "left").withColumn(
         "_t", F.unix_micros("event_time")
     )
     minor = (F.col("amount") * 1000).cast("long")
-    for feature in FEATURES.values():
+    for feature in available(FEATURES).values():
         window, entity = feature.window, feature.entity
         if window is None or entity is None:
             continue
         key = Window.partitionBy(*entity.keys).orderBy("_t")
-        frame = key.rangeBetween(-window.lookback_days * micros + 1, -window.delay_days * micros)
+        frame = key.rangeBetween(-window.lookback_s * micros + 1, -window.delay_s * micros)
         value = {
             Function.COUNT: lambda frame=frame: F.count("*").over(frame),
+            Function.SUM: lambda frame=frame: F.sum(minor).over(frame) / 1000,
             Function.MEAN: lambda frame=frame: (
                 F.sum(minor).over(frame) / F.count("*").over(frame) / 1000
             ),
@@ -146,6 +148,7 @@ def by_range_between(inputs: FeatureInputs) -> DataFrame:
             Function.SECONDS_SINCE_LAST: lambda key=key: (
                 (F.col("_t") - F.lag("_t").over(key)) / 1_000_000
             ),
-        }[feature.function]()
-        rows = rows.withColumn(feature.name, value)
+        }.get(feature.function)
+        if value is not None:
+            rows = rows.withColumn(feature.name, value())
     return rows

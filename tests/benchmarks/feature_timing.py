@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from benchmark_lake import open_lake
 from feature_rows import FIRST, Bank, read_bank
 from pyspark import SparkContext
 
+from feature_defs.catalogue import FEATURES
+from feature_defs.feature import Feature
 from feature_defs.point_in_time.compiler import compile_features
 from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
@@ -89,9 +91,11 @@ def medians(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
     return result
 
 
-def all_rows(inputs: FeatureInputs, bank: Bank) -> Callable[[], None]:
+def all_rows(
+    inputs: FeatureInputs, bank: Bank, features: Mapping[str, Feature] = FEATURES
+) -> Callable[[], None]:
     """Return a run that computes the features of all rows of a bank."""
-    return lambda: run(compile_features(inputs, FIRST, bank.last, late_days=7))
+    return lambda: run(compile_features(inputs, FIRST, bank.last, 7, features))
 
 
 def write_and_read(spark: SparkSession, folder: Path, bank: Bank) -> FeatureInputs:

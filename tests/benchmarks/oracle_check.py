@@ -23,7 +23,7 @@ def main(lake: LakeFolder, first: FirstNight, last: LastNight) -> None:
     """Print how many rows and features were compared, and which features differ."""
     from oracle import by_definition, differing
 
-    from feature_defs.catalogue import FEATURES
+    from feature_defs.catalogue import FEATURES, available
     from jobs.deliveries.delivery_history import label_policy
     from jobs.lake.tables import FEATURES_TABLE, LABELS, TRANSACTIONS
     from jobs.models.feature_inputs import read_feature_inputs
@@ -38,11 +38,12 @@ def main(lake: LakeFolder, first: FirstNight, last: LastNight) -> None:
         versions = opened.versions((TRANSACTIONS, LABELS))
         inputs = read_feature_inputs(opened, dates, versions, policy)
         ours = opened.read(FEATURES_TABLE).where(dates.sql)
-        expected = by_definition(inputs, dates.first, dates.last, FEATURES)
-        different = differing(ours, expected, FEATURES)
+        features = available(FEATURES, dict(inputs.transactions.dtypes))
+        expected = by_definition(inputs, dates.first, dates.last, features)
+        different = differing(ours, expected, features)
         num_rows = ours.count()
     equal = num_rows > 0 and not different
-    result = {"num_rows": num_rows, "num_features": len(FEATURES), "differing": different}
+    result = {"num_rows": num_rows, "num_features": len(features), "differing": different}
     sys.stdout.write(json.dumps({**result, "holds": equal}) + "\n")
     raise typer.Exit(0 if equal else 1)
 

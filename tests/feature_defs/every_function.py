@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from feature_defs.attributes import Attribute
 from feature_defs.catalogue import collect
 from feature_defs.derived import Ratio, SmoothedRate
-from feature_defs.feature import CARD, CARD_AT_MERCHANT, MERCHANT, Condition
+from feature_defs.feature import CARD, CARD_AT_MERCHANT, MERCHANT, Condition, Entity, Kind
 from feature_defs.language import (
     FeatureView,
     count,
     days,
+    deviation,
     distinct,
     first_time,
     fraud_count,
     fraud_rate,
+    hour_share,
+    hours,
+    kilometres_since_last,
     label_count,
     maximum,
     mean,
     minimum,
+    minutes,
+    quantile_rank,
+    same_share,
     seconds_between,
     seconds_since_last,
     share,
+    speed_since_last,
     standard_deviation,
     total,
 )
@@ -30,6 +39,10 @@ from feature_defs.sources import TRANSACTIONS
 LARGE = Condition("large", "amount", ">=", 50_000)
 SMALL = Condition("small", "amount", "<", Decimal("20000.5"))
 ELSEWHERE = Condition("elsewhere", "merchant_id", "!=", "m1")
+ABROAD = Condition("abroad", "merchant_country", "!=", "FR")
+OLD = Condition("old", "cardholder_age", ">=", Decimal("40.5"))
+# An attribute of a bank's own.
+POINTS = Attribute("loyalty_points", Kind.NUMBER, "Points of the cardholder.")
 
 CARD_VIEW = FeatureView(
     CARD,
@@ -48,6 +61,14 @@ CARD_VIEW = FeatureView(
         distinct("merchant_id", days(8, delay=2)),
         seconds_since_last(days(1, 30)),
         seconds_between(days(30)),
+        count(hours(1, 6)),
+        count(minutes(37, delay=37)),
+        total("amount", hours(6, delay=1), where=ELSEWHERE),
+        maximum("amount", hours(6)),
+        distinct("merchant_id", minutes(37)),
+        seconds_since_last(hours(1)),
+        seconds_between(hours(6)),
+        first_time(minutes(37)),
     ),
     "every function of a card",
 )
@@ -63,6 +84,11 @@ MERCHANT_VIEW = FeatureView(
         mean("amount", days(30, delay=7)),
         minimum("amount", days(30)),
         standard_deviation("amount", days(30, delay=1)),
+        distinct("card_id", minutes(37)),
+        distinct("card_id", hours(6, delay=2)),
+        fraud_count(hours(33, delay=168)),
+        label_count(minutes(61, delay=60)),
+        minimum("amount", hours(30)),
     ),
     "every function of a merchant",
 )
@@ -73,8 +99,63 @@ PAIR_VIEW = FeatureView(
     "functions of a card at a merchant",
 )
 
+# Features of attributes that need only sums, so that hot keys are split.
+MERCHANT_ATTRIBUTES = FeatureView(
+    MERCHANT,
+    TRANSACTIONS,
+    (
+        distinct("merchant_category", days(7)),
+        mean("cardholder_age", (*days(30), *hours(6))),
+        mean("loyalty_points", days(7), where=ABROAD),
+        total("original_amount", days(7)),
+        standard_deviation("cardholder_age", days(30)),
+        minimum("loyalty_points", hours(6)),
+        maximum("cardholder_age", days(7)),
+        deviation("amount", (*days(30, delay=7), *hours(30))),
+        deviation("cardholder_age", days(30)),
+        count(days(7), where=OLD),
+        share(ABROAD, days(30)),
+    ),
+    "attributes of a merchant's payments",
+    attributes=(POINTS,),
+)
+ACCOUNT = Entity("account", ("account_id",))
+ACCOUNT_VIEW = FeatureView(
+    ACCOUNT,
+    TRANSACTIONS,
+    (
+        count((*days(30), *hours(6))),
+        first_time(days(30)),
+        seconds_since_last(days(30)),
+        distinct("merchant_id", days(30)),
+        same_share("merchant_category", (*days(7, 30), *minutes(37))),
+        same_share("merchant_category", hours(30, delay=1)),
+        quantile_rank("amount", (*days(30), *hours(6))),
+        quantile_rank("loyalty_points", days(30, delay=1)),
+        hour_share((*days(30), *hours(25))),
+        kilometres_since_last((*days(30), *hours(1))),
+        speed_since_last(days(30)),
+    ),
+    "every function of earlier events, of an entity that not every payment has",
+    attributes=(POINTS,),
+)
+CARD_CATEGORY = Entity("card_category", ("card_id", "merchant_category"))
+CARD_CATEGORY_VIEW = FeatureView(
+    CARD_CATEGORY,
+    TRANSACTIONS,
+    (first_time(days(30)), count(hours(25))),
+    "functions of a pair with an attribute",
+)
+
 EVERY_FUNCTION = collect(
-    (CARD_VIEW, MERCHANT_VIEW, PAIR_VIEW),
+    (
+        CARD_VIEW,
+        MERCHANT_VIEW,
+        PAIR_VIEW,
+        MERCHANT_ATTRIBUTES,
+        ACCOUNT_VIEW,
+        CARD_CATEGORY_VIEW,
+    ),
     (
         Ratio("transaction_amount", "card_amount_std_7d", "amount over its standard deviation"),
         Ratio("card_seconds_since_last_30d", "card_seconds_between_30d", "gap over the mean gap"),

@@ -22,8 +22,10 @@ from feature_defs.language import (
     first_time,
     fraud_count,
     fraud_rate,
+    hours,
     label_count,
     mean,
+    minutes,
     seconds_since_last,
 )
 from feature_defs.sequences import SequenceView
@@ -67,6 +69,17 @@ def view(*aggregations: Aggregation, entity: Entity = CARD) -> FeatureView:
     [
         (lambda: Window(0), "at least 1 day"),
         (lambda: Window(1, delay_days=-1), "0 days or more"),
+        (lambda: minutes(0), "at least 1 day or 1 minute long"),
+        (lambda: hours(-1), "at least 1 day or 1 minute long"),
+        (lambda: hours(1, delay=-1), "0 days or more"),
+        (lambda: hours(1.5), "whole hours: 1.5 is not an integer"),  # type: ignore[arg-type]
+        (lambda: minutes(True), "whole minutes: True is not an integer"),
+        (lambda: Window(1, length_minutes=10), "write whole days as days"),
+        (lambda: Window(length_minutes=1440), "write whole days as days"),
+        (lambda: count((*hours(1), *minutes(60))), "same window more than once: 1h"),
+        (lambda: fraud_count(hours(1)), "needs a delay"),
+        (lambda: first_time(minutes(10, delay=1)), "cannot have a delay"),
+        (lambda: view(count(hours(2161))), "the window 2161h starts 91 days .* is 90 days"),
         (lambda: count(()), "at least one window"),
         (lambda: count((Window(1), Window(1))), "same window more than once: 1d"),
         (lambda: days(7.5), "7.5 is not an integer"),  # type: ignore[arg-type]
@@ -228,9 +241,61 @@ def test_fingerprint_depends_on_values_and_not_on_texts() -> None:
     assert len(changed | {feature.fingerprint}) == len(changes) + 1 + 3
 
 
+RELEASED = {
+    "transaction_amount": "5a98dfd2f0ed5b9a",
+    "transaction_hour_of_day": "6b344a9d358bce8f",
+    "transaction_day_of_week": "80eb3a6f84717ec4",
+    "card_count_1d": "ed163384b729fc26",
+    "card_count_7d": "5f103c29499f70c9",
+    "card_count_30d": "4529e6baa5f79dd4",
+    "card_amount_mean_1d": "427f6d16d87ec321",
+    "card_amount_mean_7d": "2f2835995fb7cca6",
+    "card_amount_mean_30d": "fcaa1b038a832596",
+    "card_amount_mean_30d_delay_14d": "e3d64fbbb119880c",
+    "card_seconds_since_last_30d": "a96e92e71803e162",
+    "merchant_count_1d_delay_7d": "b0b0feb02b537cf9",
+    "merchant_count_7d_delay_7d": "1f0aa70c1c4ce543",
+    "merchant_count_30d_delay_7d": "9726ad0a99c611cd",
+    "merchant_fraud_rate_1d_delay_7d": "c44e33a64351acfd",
+    "merchant_fraud_rate_7d_delay_7d": "69b2c68b059e1ff7",
+    "merchant_fraud_rate_30d_delay_7d": "b9614af38d2fe1c1",
+    "merchant_fraud_count_1d_delay_7d": "185856e3216be6a8",
+    "merchant_fraud_count_3d_delay_7d": "657b069850b75487",
+    "merchant_fraud_count_7d_delay_7d": "940ce058ffcd9eb0",
+    "merchant_fraud_count_30d_delay_7d": "c857613c907fd68d",
+    "merchant_label_count_1d_delay_7d": "38b25bb73b56205b",
+    "merchant_label_count_3d_delay_7d": "d4520b01751b3840",
+    "merchant_label_count_7d_delay_7d": "98fd33a3c58dfe8a",
+    "merchant_label_count_30d_delay_7d": "222f9411a737ddc3",
+    "merchant_fraud_count_10d_delay_28d": "e5a07ed14aded8cf",
+    "merchant_label_count_10d_delay_28d": "baa823fbc14f42c5",
+    "transaction_amount_over_card_amount_mean_30d_delay_14d": "d1631f0510890ee3",
+    "card_amount_mean_7d_over_card_amount_mean_30d_delay_14d": "a8d464f54d20bafa",
+    "merchant_fraud_count_1d_delay_7d_smoothed": "02c18ddf4c85058b",
+    "merchant_fraud_count_3d_delay_7d_smoothed": "9d935963c2fc7f16",
+    "merchant_fraud_count_7d_delay_7d_smoothed": "7acd31c169747ac0",
+    "merchant_fraud_count_30d_delay_7d_smoothed": "e9659ba9236f2c81",
+    "merchant_fraud_count_10d_delay_28d_smoothed": "f338e74f3596a08e",
+    "merchant_fraud_count_3d_delay_7d_smoothed_over_"
+    "merchant_fraud_count_10d_delay_28d_smoothed": "45a4f2251bbe933b",
+    "merchant_fraud_count_7d_delay_7d_smoothed_over_"
+    "merchant_fraud_count_10d_delay_28d_smoothed": "65c65ad79421f15f",
+}
+
+
 def test_fingerprints_of_released_features_are_unchanged() -> None:
     """Models in service were trained on columns with these fingerprints."""
-    assert catalogue.feature("card_count_7d").fingerprint == "5f103c29499f70c9"
-    assert catalogue.feature("card_amount_mean_30d").fingerprint == "fcaa1b038a832596"
-    assert catalogue.feature("card_seconds_since_last_30d").fingerprint == "a96e92e71803e162"
-    assert catalogue.feature("merchant_fraud_rate_7d_delay_7d").fingerprint == "69b2c68b059e1ff7"
+    current = catalogue.fingerprints()
+    assert {name: current.get(name) for name in RELEASED} == RELEASED
+
+
+def test_windows_of_minutes_and_hours_have_names_and_lookbacks() -> None:
+    names = [feature.name for feature in view(count((*minutes(10, 90), *hours(1, 6)))).features]
+    assert names == ["card_count_10m", "card_count_90m", "card_count_1h", "card_count_6h"]
+    (delayed,) = view(count(hours(6, delay=1))).features
+    assert delayed.name == "card_count_6h_delay_1h"
+    assert (delayed.window.lookback_s, delayed.lookback_days) == (7 * 3600, 1)  # type: ignore[union-attr]
+    assert hours(24, 48, delay=24) == days(1, 2, delay=1)
+    assert hours(25)[0].lookback_days == 2
+    different = view(count((*hours(1), *days(1), *minutes(1)))).features
+    assert len({feature.fingerprint for feature in different}) == 3

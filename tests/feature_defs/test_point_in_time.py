@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from exact_money import money_functions
+from plain_comparisons import (
+    deviation,
+    hour_share,
+    kilometres,
+    quantile_rank,
+    same_share,
+    speed,
+)
 
-from feature_defs.catalogue import FEATURES
-from feature_defs.feature import LABEL_FUNCTIONS, Condition, Feature, Function
+from feature_defs.catalogue import FEATURES, available
+from feature_defs.feature import LABEL_FUNCTIONS, TEXT_FUNCTIONS, Condition, Feature, Function, Kind
 from feature_defs.labels import LabelPolicy
 
 if TYPE_CHECKING:
@@ -33,6 +41,19 @@ TRANSACTION_SCHEMA = (
     "transaction_id string, event_time timestamp, business_date date, card_id string, "
     "merchant_id string, amount decimal(18,3)"
 )
+ATTRIBUTES = {
+    "merchant_category": "string",
+    "merchant_country": "string",
+    "account_id": "string",
+    "cardholder_age": "double",
+    "loyalty_points": "double",
+    "original_amount": "decimal(18,3)",
+    "merchant_latitude": "double",
+    "merchant_longitude": "double",
+    "card_latitude": "double",
+    "card_longitude": "double",
+    "has_time_of_day": "boolean",
+}
 LABEL_SCHEMA = "transaction_id string, is_fraud boolean, label_time timestamp"
 
 
@@ -44,6 +65,28 @@ class Event:
     merchant_id: str = "merchant"
     amount: str = "10.000"
     business_date: date | None = None
+    # Values of `ATTRIBUTES`; a bank without attributes has none of these columns.
+    attributes: dict[str, Any] | None = None
+
+    def value(self, name: str) -> Any:
+        """Return a column or an attribute; NaN is no value."""
+        if self.attributes is not None and name in ATTRIBUTES:
+            found = self.attributes.get(name)
+            return None if found != found else found
+        return getattr(self, name)
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Return the merchant's latitude and longitude."""
+        place = (self.value("merchant_latitude"), self.value("merchant_longitude"))
+        return None if None in place else place
+
+    @property
+    def time_of_day(self) -> int | None:
+        """Return the microseconds since midnight, if the time of day is known."""
+        if self.attributes is not None and self.attributes.get("has_time_of_day") is False:
+            return None
+        return micros(self) % 86_400_000_000
 
     @property
     def row(self) -> tuple[Any, ...]:
@@ -55,6 +98,7 @@ class Event:
             self.card_id,
             self.merchant_id,
             Decimal(self.amount),
+            *(self.attributes.get(name) for name in ATTRIBUTES if self.attributes is not None),
         )
 
 
@@ -70,9 +114,12 @@ def feature_inputs(
 ) -> FeatureInputs:
     from feature_defs.point_in_time.labels_as_of import FeatureInputs
 
+    schema = TRANSACTION_SCHEMA
+    if any(event.attributes is not None for event in events):
+        schema += "".join(f", {name} {type_}" for name, type_ in ATTRIBUTES.items())
     label_rows = [(label.transaction_id, label.is_fraud, label.label_time) for label in labels]
     return FeatureInputs(
-        spark.createDataFrame([event.row for event in events], TRANSACTION_SCHEMA),
+        spark.createDataFrame([event.row for event in events], schema),
         spark.createDataFrame(label_rows, LABEL_SCHEMA),
         policy,
     )
@@ -90,7 +137,8 @@ def computed(
 
     inputs = feature_inputs(spark, events, labels, policy)
     rows: DataFrame = compile_features(inputs, NIGHT, NIGHT, 7, features)
-    return {row["transaction_id"]: {name: row[name] for name in features} for row in rows.collect()}
+    names = available(features, dict(inputs.transactions.dtypes))
+    return {row["transaction_id"]: {name: row[name] for name in names} for row in rows.collect()}
 
 
 def label_at(event: Event, labels: list[Label], moment: datetime, policy: LabelPolicy) -> Any:
@@ -119,22 +167,18 @@ def expected(
             return (part + rate * weight) / (whole + weight)
         return part / whole if part is not None and whole else None
     if feature.window is None or feature.entity is None:
-        return {
-            "transaction_amount": float(event.amount),
-            "transaction_hour_of_day": moment.hour
-            + moment.minute / 60
-            + (moment.second + moment.microsecond / 1e6) / 3600,
-            "transaction_day_of_week": float(moment.weekday()),
-        }[feature.name]
-    end = moment - feature.window.delay_days * DAY
-    start = end - feature.window.length_days * DAY
+        return transaction_value(feature, event)
+    if any(event.value(key) is None for key in feature.entity.keys):
+        return None
+    end = moment - timedelta(seconds=feature.window.delay_s)
+    start = end - timedelta(seconds=feature.window.length_s)
 
     def same_entity(other: Event) -> bool:
         assert feature.entity is not None
-        return all(getattr(other, key) == getattr(event, key) for key in feature.entity.keys)
+        return all(other.value(key) == event.value(key) for key in feature.entity.keys)
 
     def not_after(other: Event) -> bool:
-        if feature.window is not None and feature.window.delay_days:
+        if feature.window is not None and feature.window.delay_s:
             return other.event_time <= end
         return (other.event_time, other.transaction_id) <= (moment, event.transaction_id)
 
@@ -142,6 +186,21 @@ def expected(
     if feature.function in LABEL_FUNCTIONS:
         return label_value(feature, [label_at(e, labels, moment, policy) for e in inside])
     return event_value(feature, event, inside)
+
+
+def transaction_value(feature: Feature, event: Event) -> Any:
+    """Return the value of a feature of the transaction itself."""
+    if feature.name == "transaction_kilometres_from_home":
+        home = (event.value("card_latitude"), event.value("card_longitude"))
+        return kilometres(None if None in home else home, event.place)
+    if feature.attributes:
+        return event.value(str(feature.measure))
+    hour = None if event.time_of_day is None else event.time_of_day / 3_600_000_000
+    return {
+        "transaction_amount": float(event.amount),
+        "transaction_hour_of_day": hour,
+        "transaction_day_of_week": float(event.event_time.weekday()),
+    }[feature.name]
 
 
 def label_value(feature: Feature, labels: list[Any]) -> Any:
@@ -157,16 +216,34 @@ def label_value(feature: Feature, labels: list[Any]) -> Any:
 def event_value(feature: Feature, event: Event, inside: list[Event]) -> Any:
     """Return the value of a function of the events in a window, in exact arithmetic."""
     counted = [e for e in inside if matches(e, feature.where)]
-    amounts = [Fraction(e.amount) for e in counted]
-    earlier = [e.event_time for e in inside if e is not event]
+    numbers = [] if feature.function in TEXT_FUNCTIONS else [measured(e, feature) for e in counted]
+    amounts = [amount for amount in numbers if amount is not None]
+    before = [e for e in inside if e is not event]
+    earlier = [e.event_time for e in before]
+    last = max(before, key=lambda e: (e.event_time, e.transaction_id), default=None)
+    way = kilometres(event.place, last.place) if last else None
     assert feature.window is not None
     number = len(counted)
     functions: dict[Function, Callable[[], Any]] = {
         **money_functions(feature, amounts),
         Function.SHARE: lambda: number / len(inside) if inside else feature.empty,
-        Function.DISTINCT: lambda: len({getattr(e, str(feature.measure)) for e in inside}),
+        Function.DISTINCT: lambda: len({e.value(str(feature.measure)) for e in inside} - {None}),
+        Function.SAME_SHARE: lambda: same_share(
+            event.value(str(feature.measure)), [e.value(str(feature.measure)) for e in before]
+        ),
+        Function.DEVIATION: lambda: deviation(
+            measured(event, feature), [measured(e, feature) for e in before]
+        ),
+        Function.QUANTILE_RANK: lambda: quantile_rank(
+            measured(event, feature), [measured(e, feature) for e in before]
+        ),
+        Function.HOUR_SHARE: lambda: hour_share(event.time_of_day, [e.time_of_day for e in before]),
+        Function.KILOMETRES_SINCE_LAST: lambda: way,
+        Function.SPEED_SINCE_LAST: lambda: (
+            speed(way, (event.event_time - last.event_time).total_seconds()) if last else None
+        ),
         Function.SECONDS_BETWEEN: lambda: (
-            feature.window.length_days * 86_400 / number if number and feature.window else None
+            feature.window.length_s / number if number and feature.window else None
         ),
         Function.FIRST_TIME: lambda: float(not earlier),
         Function.SECONDS_SINCE_LAST: lambda: (
@@ -177,10 +254,18 @@ def event_value(feature: Feature, event: Event, inside: list[Event]) -> Any:
     return functions[feature.function]()
 
 
+def measured(event: Event, feature: Feature) -> Fraction | None:
+    """Return the exact value of a feature's measure; every event has an amount."""
+    value = event.value(feature.measure or "amount")
+    return None if value is None else Fraction(str(value))
+
+
 def matches(event: Event, where: Condition | None) -> bool:
     if where is None:
         return True
-    value, limit = getattr(event, where.column), where.value
+    value, limit = event.value(where.column), where.value
+    if value is None:
+        return False
     if not isinstance(limit, str):
         value, limit = Fraction(value), Fraction(limit)
     return bool(COMPARE[where.operator](value, limit))
@@ -204,7 +289,8 @@ def check(
     of_night = [event for event in events if event.row[2] == NIGHT]
     assert set(actual) == {event.transaction_id for event in of_night}
     for event in of_night:
-        for name, feature in features.items():
+        for name in actual[event.transaction_id]:
+            feature = features[name]
             wanted = expected(feature, event, events, labels, policy)
             value = actual[event.transaction_id][name]
             if isinstance(wanted, float) and value is not None:
@@ -328,13 +414,37 @@ def test_late_arriving_row_has_windows_at_its_event_time(spark: SparkSession) ->
     check(spark, events, [])
 
 
-def random_bank(seed: int) -> tuple[list[Event], list[Label]]:
+PLACES = ((48.85, 2.35), (48.85, 2.35), (51.5074, -0.1278), (-33.9, 151.2), (0.0, 179.999))
+
+
+def random_attributes(rng: random.Random) -> dict[str, Any]:
+    """Return attributes of which each may be missing."""
+    latitude, longitude = rng.choice(PLACES)
+    home = rng.choice(PLACES)
+    values = {
+        "merchant_category": rng.choice("abc"),
+        "merchant_country": rng.choice(("FR", "FR", "DE")),
+        "account_id": f"a{rng.randrange(3)}",
+        "cardholder_age": rng.choice((18.0, 40.5, 40.5, 71.25)),
+        "loyalty_points": rng.choice((0.1, 0.2, -3.000001, 250_000.5, float("nan"))),
+        "original_amount": Decimal(rng.randrange(1, 9999)) / 100,
+        "merchant_latitude": latitude,
+        "merchant_longitude": longitude,
+        "card_latitude": home[0],
+        "card_longitude": home[1],
+        "has_time_of_day": rng.random() < 0.8,
+    }
+    return {name: None if rng.random() < 0.2 else value for name, value in values.items()}
+
+
+def random_bank(seed: int, *, with_attributes: bool = False) -> tuple[list[Event], list[Label]]:
     """Return a bank with few keys and instants: ties, empty windows and late labels all occur."""
     rng = random.Random(seed)
+    of_attributes = random.Random(seed)
     events = []
     for number in range(120):
         hours = rng.choice((0, 0, 1, 6, 24, 48, 168, 200, 400, 800))
-        moment = NOON - timedelta(hours=hours, minutes=rng.choice((0, 0, 0, 37)))
+        moment = NOON - timedelta(hours=hours, minutes=rng.choice((0, 0, 0, 36, 37)))
         late = rng.random() < 0.1 and NOON - moment < 7 * DAY
         events.append(
             Event(
@@ -344,6 +454,7 @@ def random_bank(seed: int) -> tuple[list[Event], list[Label]]:
                 merchant_id=f"m{rng.randrange(4)}",
                 amount=f"{rng.randrange(1, 99999)}.{rng.randrange(1000):03d}",
                 business_date=NIGHT if late else None,
+                attributes=random_attributes(of_attributes) if with_attributes else None,
             )
         )
     labels = [
@@ -371,7 +482,7 @@ def test_every_function_equals_its_definition(
 
     from feature_defs.point_in_time import hot_keys
 
-    events, labels = random_bank(4)
+    events, labels = random_bank(4, with_attributes=True)
     if hot_events:
         monkeypatch.setattr(hot_keys, "HOT_EVENTS", hot_events)
         times = [(e.merchant_id, micros(e)) for e in events]
@@ -380,10 +491,8 @@ def test_every_function_equals_its_definition(
         assert len(hot.slices) == 4
         assert min(len(firsts) for firsts in hot.slices.values()) >= 3
     values = check(spark, events, labels, LabelPolicy(maturity_days=9), EVERY_FUNCTION)
-    for name in EVERY_FUNCTION:
-        assert len({row[name] for row in values.values()}) > 1, (
-            f"{name} has the same value in every row"
-        )
+    rows = list(values.values())
+    assert [name for name in rows[0] if len({row[name] for row in rows}) == 1] == []
     assert [error for row in values.values() for error in gate_errors(row)] == []
 
 
@@ -410,15 +519,17 @@ def test_features_equal_the_spark_sql_oracle(spark: SparkSession, seed: int) -> 
 
     from feature_defs.point_in_time.compiler import compile_features
 
-    inputs = feature_inputs(spark, *random_bank(seed), LabelPolicy())
+    inputs = feature_inputs(spark, *random_bank(seed, with_attributes=True), LabelPolicy())
+    features = available(EVERY_FUNCTION, dict(inputs.transactions.dtypes))
+    assert len(features) > 60
     ours = compile_features(inputs, NIGHT, NIGHT, 7, EVERY_FUNCTION)
-    theirs = by_definition(inputs, NIGHT, NIGHT, EVERY_FUNCTION)
-    assert differing(ours, theirs, EVERY_FUNCTION) == {}
+    theirs = by_definition(inputs, NIGHT, NIGHT, features)
+    assert differing(ours, theirs, features) == {}
     moved = theirs.withColumn("card_count_1d", theirs["card_count_1d"] + 1)
-    assert set(differing(ours, moved, EVERY_FUNCTION)) == {"card_count_1d"}
+    assert set(differing(ours, moved, features)) == {"card_count_1d"}
     odd = theirs.withColumn("transaction_amount", theirs["transaction_amount"] * (1 + 1e-13))
-    assert set(differing(ours, odd, EVERY_FUNCTION)) == {"transaction_amount"}
-    assert set(differing(ours, theirs.limit(3), EVERY_FUNCTION)) >= {"rows"}
+    assert set(differing(ours, odd, features)) == {"transaction_amount"}
+    assert set(differing(ours, theirs.limit(3), features)) >= {"rows"}
 
 
 def gate_errors(row: dict[str, Any]) -> list[str]:
@@ -428,10 +539,15 @@ def gate_errors(row: dict[str, Any]) -> list[str]:
     from jobs.quality.suites.features import _never_null, _range
 
     errors = []
-    for name, feature in EVERY_FUNCTION.items():
+    for name in row:
+        feature = EVERY_FUNCTION[name]
         low, high = _range(feature)
         if row[name] is None:
-            errors += [f"{name} is null"] if _never_null(feature) else []
+            # Some rows of the bank have no time of day.
+            required = _never_null(feature) and feature.kind is not Kind.HOUR_OF_DAY
+            errors += [f"{name} is null"] if required else []
+        elif feature.type == "string":
+            continue
         elif row[name] < low or (high is not None and row[name] > high):
             errors.append(f"{name} is {row[name]}")
     return errors
@@ -442,12 +558,14 @@ def micros(event: Event) -> int:
 
 
 def test_input_order_and_partitions_do_not_change_a_bit(spark: SparkSession) -> None:
-    events, labels = random_bank(4)
+    from every_function import EVERY_FUNCTION
+
+    events, labels = random_bank(4, with_attributes=True)
     shuffled = random.Random(5).sample(events, len(events))
-    first = computed(spark, events, labels)
+    first = computed(spark, events, labels, features=EVERY_FUNCTION)
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     try:
-        assert computed(spark, shuffled, labels) == first
+        assert computed(spark, shuffled, labels, features=EVERY_FUNCTION) == first
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", "2")
 

@@ -11,25 +11,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from every_function import EVERY_FUNCTION
+from every_function import ACCOUNT, EVERY_FUNCTION
 from exact_money import money_functions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_comparisons import (
+    deviation,
+    hour_share,
+    kilometres,
+    quantile_rank,
+    same_share,
+    speed,
+)
 
 from feature_defs.feature import CARD, MERCHANT, Entity, Feature, Function
 from feature_defs.point_in_time import window_stream
 from feature_defs.point_in_time.stream_plan import (
+    ABSENT,
     CORRECTED_WINDOW,
+    DEGREE_UNITS,
     GROUP_START,
     IS_OUTPUT,
     LAST_EVENT,
     LIMB_BITS,
     MICROS_PER_DAY,
+    MICROS_PER_SECOND,
     NO_EVENT,
     NO_MAX,
     NO_MIN,
     NO_WINDOW,
     TIME,
+    EventValue,
     StreamPlan,
     Sum,
 )
@@ -37,6 +49,8 @@ from feature_defs.point_in_time.window_stream import WindowStream
 
 Batch = tuple["pd.Series[Any]", ...]
 HOUR = MICROS_PER_DAY // 24
+MINUTE = HOUR // 60
+NULLABLE = ("merchant_category", "cardholder_age", "loyalty_points", "original_amount")
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,9 @@ class Row:
     is_output: bool
     corrected_window: int = NO_WINDOW
     value: str = "x"
+    # Whether it has no attributes: no text, no number but the amount, no place, no hour.
+    is_bare: bool = False
+    place: tuple[int, int] = (0, 0)
 
     @property
     def is_event(self) -> bool:
@@ -65,29 +82,53 @@ def plan_of(entity: Entity) -> StreamPlan:
 def added(summed: Sum, row: Row, rows: list[Row], plan: StreamPlan) -> int:
     """Return what a row adds to a sum; here every condition is "the amount is even"."""
     if summed.quantity in ("labelled", "frauds"):
-        adds = (
-            row.is_event or plan.label_windows[row.corrected_window].delay_days == summed.num_days
-        )
+        adds = row.is_event or plan.label_windows[row.corrected_window].delay_s == summed.seconds
         return (row.labelled if summed.quantity == "labelled" else row.fraud) if adds else 0
     if not row.is_event or not matches(row, summed):
         return 0
+    if summed.measure in NULLABLE and row.is_bare:
+        return 0
     if summed.quantity in ("entering", "leaving"):
         same = [r for r in rows if r.is_event and (r.key, r.value) == (row.key, row.value)]
+        if summed.measure in NULLABLE:
+            same = [r for r in same if not r.is_bare]
         position = next(n for n, r in enumerate(same) if r is row)
         other = position + (1 if summed.quantity == "leaving" else -1)
-        assert summed.num_days is not None
+        assert summed.seconds is not None
         near = 0 <= other < len(same) and (
-            abs(same[other].time - row.time) < summed.num_days * MICROS_PER_DAY
+            abs(same[other].time - row.time) < summed.seconds * MICROS_PER_SECOND
         )
         return int(not near)
-    high, low = row.money >> LIMB_BITS, row.money & ((1 << LIMB_BITS) - 1)
+    limb = (1 << LIMB_BITS) - 1
+    high, middle, low = row.money >> 2 * LIMB_BITS, row.money >> LIMB_BITS & limb, row.money & limb
     return {
         "events": 1,
-        "money": row.money,
-        "square_high": high * high,
-        "square_middle": 2 * high * low,
-        "square_low": low * low,
+        "present": 1,
+        "number": row.money,
+        "square_4": high * high,
+        "square_3": 2 * high * middle,
+        "square_2": 2 * high * low + middle * middle,
+        "square_1": 2 * middle * low,
+        "square_0": low * low,
     }[summed.quantity]
+
+
+def event_value(value: EventValue, row: Row) -> int:
+    """Return the value of a row in a column of single values."""
+    if not row.is_event or (row.is_bare and value.measure != "amount"):
+        return ABSENT
+    return {
+        "hash": ord(row.value),
+        "number": row.money,
+        "time_of_day": row.time % MICROS_PER_DAY,
+        "latitude": row.place[0],
+        "longitude": row.place[1],
+    }[value.quantity]
+
+
+def attribute(row: Row, value: Any) -> Any:
+    """Return what the row knows of an attribute."""
+    return None if row.is_bare else value
 
 
 def matches(row: Row, summed: Sum | Feature) -> bool:
@@ -104,9 +145,18 @@ def batch_of(part: list[Row], starts: list[bool], rows: list[Row], plan: StreamP
         TIME: integers(lambda row: row.time),
         CORRECTED_WINDOW: integers(lambda row: row.corrected_window).astype("int32"),
         LAST_EVENT: integers(lambda row: row.time if row.is_event else NO_EVENT),
-        "_min_amount": integers(lambda row: row.money if row.is_event else NO_MIN),
-        "_max_amount": integers(lambda row: row.money if row.is_event else NO_MAX),
+        **{
+            name: integers(
+                lambda row, m=measure, empty=empty: (  # type: ignore[misc]
+                    row.money if row.is_event and not (row.is_bare and m in NULLABLE) else empty
+                )
+            )
+            for measure in ("amount", *NULLABLE)
+            for name, empty in ((f"_min_{measure}", NO_MIN), (f"_max_{measure}", NO_MAX))
+        },
     }
+    for value in plan.event_values:
+        columns[value.column] = integers(lambda row, v=value: event_value(v, row))  # type: ignore[misc]
     for summed in plan.sums:
         columns[summed.column] = integers(lambda row, s=summed: added(s, row, rows, plan))  # type: ignore[misc]
     return tuple(columns[name] for name in plan.input_columns)
@@ -150,13 +200,20 @@ def expected(rows: list[Row], plan: StreamPlan) -> Iterator[dict[str, Any]]:
 def value(feature: Feature, row: Row, before: list[Row], plan: StreamPlan) -> Any:
     window, function = feature.window, feature.function
     assert window is not None and function is not None
-    end = row.time - window.delay_days * MICROS_PER_DAY
-    start = row.time - window.lookback_days * MICROS_PER_DAY
+    end = row.time - window.delay_s * MICROS_PER_SECOND
+    start = row.time - window.lookback_s * MICROS_PER_SECOND
     inside = [r for r in before if r.is_event and start < r.time <= end]
     counted = [r for r in inside if matches(r, feature)]
-    amounts = [Fraction(r.money, 1000) for r in counted]
     number = len(counted)
+    is_nullable = feature.measure in NULLABLE
+    numbers = [
+        None if r.is_bare and is_nullable else Fraction(r.money, 10**feature.scale) for r in counted
+    ]
+    amounts = [amount for amount in numbers if amount is not None]
     earlier = [r for r in inside if r is not row]
+    own = None if row.is_bare and is_nullable else Fraction(row.money, 10**feature.scale)
+    before_this = [n for n, r in zip(numbers, counted, strict=True) if r is not row]
+    way = kilometres(degrees(row), degrees(earlier[-1])) if earlier else None
     labels = list(inside)
     if window in plan.label_windows:
         labels += [r for r in before if r.corrected_window == plan.label_windows.index(window)]
@@ -164,8 +221,23 @@ def value(feature: Feature, row: Row, before: list[Row], plan: StreamPlan) -> An
     functions: dict[Function, Callable[[], Any]] = {
         **money_functions(feature, amounts),
         Function.SHARE: lambda: number / len(inside) if inside else feature.empty,
-        Function.DISTINCT: lambda: len({r.value for r in inside}),
-        Function.SECONDS_BETWEEN: lambda: window.length_days * 86_400 / number if number else None,
+        Function.DISTINCT: lambda: len(
+            {r.value for r in inside if not (r.is_bare and is_nullable)}
+        ),
+        Function.SAME_SHARE: lambda: same_share(
+            attribute(row, row.value), [attribute(r, r.value) for r in earlier]
+        ),
+        Function.DEVIATION: lambda: deviation(own, before_this),
+        Function.QUANTILE_RANK: lambda: quantile_rank(own, before_this),
+        Function.HOUR_SHARE: lambda: hour_share(
+            attribute(row, row.time % MICROS_PER_DAY),
+            [attribute(r, r.time % MICROS_PER_DAY) for r in earlier],
+        ),
+        Function.KILOMETRES_SINCE_LAST: lambda: way,
+        Function.SPEED_SINCE_LAST: lambda: (
+            speed(way, (row.time - earlier[-1].time) / 1e6) if earlier else None
+        ),
+        Function.SECONDS_BETWEEN: lambda: window.length_s / number if number else None,
         Function.SECONDS_SINCE_LAST: lambda: (
             (row.time - earlier[-1].time) / 1e6 if earlier else None
         ),
@@ -177,6 +249,10 @@ def value(feature: Feature, row: Row, before: list[Row], plan: StreamPlan) -> An
     return functions[function]()
 
 
+def degrees(row: Row) -> tuple[float, float] | None:
+    return None if row.is_bare else (row.place[0] / DEGREE_UNITS, row.place[1] / DEGREE_UNITS)
+
+
 @st.composite
 def streams(draw: st.DrawFn, plan: StreamPlan) -> list[Row]:
     """Draw streams with ties, keys of one event, long gaps and corrections of any window."""
@@ -184,7 +260,17 @@ def streams(draw: st.DrawFn, plan: StreamPlan) -> list[Row]:
     money = st.one_of(st.integers(-(10**13), 10**13), st.integers(10**12, 10**12 + 3))
     for key in "abc"[: draw(st.integers(1, 3))]:
         steps = st.sampled_from(
-            (0, 0, 1, HOUR, MICROS_PER_DAY, 7 * MICROS_PER_DAY, 4000 * MICROS_PER_DAY)
+            (
+                0,
+                0,
+                1,
+                37 * MINUTE - 1,
+                37 * MINUTE,
+                HOUR,
+                MICROS_PER_DAY,
+                7 * MICROS_PER_DAY,
+                4000 * MICROS_PER_DAY,
+            )
         )
         time = draw(st.integers(-(10**15), 10**15))
         for step in draw(st.lists(steps, min_size=1, max_size=30)):
@@ -193,7 +279,23 @@ def streams(draw: st.DrawFn, plan: StreamPlan) -> list[Row]:
             fraud = labelled * draw(st.integers(0, 1))
             value = draw(st.sampled_from("xyz"))
             is_output = draw(st.booleans())
-            rows.append(Row(key, time, draw(money), labelled, fraud, is_output, value=value))
+            place = st.tuples(
+                st.integers(-90 * DEGREE_UNITS, 90 * DEGREE_UNITS),
+                st.integers(-180 * DEGREE_UNITS, 180 * DEGREE_UNITS),
+            )
+            rows.append(
+                Row(
+                    key,
+                    time,
+                    draw(money),
+                    labelled,
+                    fraud,
+                    is_output,
+                    value=value,
+                    is_bare=draw(st.integers(0, 3)) == 0,
+                    place=draw(st.one_of(st.just((488_566_000, 23_522_000)), place)),
+                )
+            )
             if plan.label_windows and draw(st.booleans()):
                 corrected_window = draw(st.integers(0, len(plan.label_windows) - 1))
                 # At one moment, corrections come before events.
@@ -203,7 +305,7 @@ def streams(draw: st.DrawFn, plan: StreamPlan) -> list[Row]:
     return rows
 
 
-@pytest.mark.parametrize("entity", [CARD, MERCHANT], ids=lambda entity: entity.name)
+@pytest.mark.parametrize("entity", [CARD, MERCHANT, ACCOUNT], ids=lambda entity: entity.name)
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_batch_boundaries_do_not_change_values(entity: Entity, data: st.DataObject) -> None:

@@ -71,7 +71,7 @@ def _night_transactions(bank: Bank, day: date, rng: np.random.Generator) -> list
 
 
 def _feature_values(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    from feature_defs.catalogue import FEATURES
+    from feature_defs.catalogue import FEATURES, available
     from feature_defs.feature import Kind
 
     event_time = row["event_time"]
@@ -84,8 +84,9 @@ def _feature_values(row: dict[str, Any], rng: np.random.Generator) -> dict[str, 
         Kind.DURATION_S: lambda: float(rng.exponential(40000)) if rng.random() < 0.9 else None,
         Kind.HOUR_OF_DAY: lambda: event_time.hour + event_time.minute / 60,
         Kind.DAY_OF_WEEK: lambda: float(event_time.weekday()),
+        Kind.NUMBER: lambda: float(rng.normal()),
     }
-    return {name: values[feature.kind]() for name, feature in FEATURES.items()}
+    return {name: values[feature.kind]() for name, feature in available(FEATURES).items()}
 
 
 def _reasons(row: dict[str, Any], rng: np.random.Generator) -> list[tuple[Any, ...]]:

@@ -95,7 +95,7 @@ def test_night_reads_its_lookback_and_no_earlier_day(months: Lake) -> None:
         assert max(read) == day
 
 
-def test_night_takes_two_shuffles_for_entities_and_two_for_labels(
+def test_night_takes_a_shuffle_per_entity_and_distinct_count_and_two_for_labels(
     spark: SparkSession, months: Lake
 ) -> None:
     day = BANK.last
@@ -104,7 +104,8 @@ def test_night_takes_two_shuffles_for_entities_and_two_for_labels(
     plan = build(inputs_of_nights(months, day, day), day, day)._jdf.queryExecution().executedPlan()
     text = plan.toString()
     spark.conf.unset("spark.sql.autoBroadcastJoinThreshold")
-    assert len(re.findall(r"Exchange hashpartitioning", text)) == 4, text
+    # Two entities, the cards of a merchant, labels by transaction on both sides.
+    assert len(re.findall(r"Exchange hashpartitioning", text)) == 5, text
     assert "SinglePartition" not in text
 
 
