@@ -77,11 +77,19 @@ def show(explanation: Explanation) -> None:
     for part in it.contributions:
         table.add_row(
             part.feature,
-            "missing" if part.observed is None else f"{part.observed:,.3f}",
-            "nothing" if part.expected is None else f"{part.expected:,.3f}",
+            _value(part.observed, part.observed_text, "missing"),
+            _value(part.expected, part.expected_text, "nothing"),
             f"{part.error:.3f}",
             f"{part.contribution:.3f}",
-            _plain(sentence(part.feature, part.observed, part.expected)),
+            _plain(
+                sentence(
+                    part.feature,
+                    part.observed,
+                    part.expected,
+                    part.observed_text,
+                    part.expected_text,
+                )
+            ),
         )
     console.print(table)
     id_column = Column("transaction", overflow="fold")
@@ -99,6 +107,12 @@ def show(explanation: Explanation) -> None:
             _plain(", ".join(f"{k} {v}" for k, v in attributes.items() if v is not None)),
         )
     console.print(recent)
+
+
+def _value(number: float | None, text: str | None, unset: str) -> Text:
+    if text is not None:
+        return _plain(text)
+    return Text(unset if number is None else f"{number:,.3f}")
 
 
 def _plain(text: str) -> Text:

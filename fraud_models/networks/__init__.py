@@ -27,8 +27,13 @@ ARCHITECTURES: dict[str, type[Autoencoder]] = {
 }
 
 
-def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> Autoencoder:
+def build(
+    config: NetworkConfig, num_inputs: int, num_channels: int, class_counts: tuple[int, ...] = ()
+) -> Autoencoder:
     """Return a network of the configured architecture with fresh weights.
+
+    `num_inputs` is C + F: channels and missing indicators. `class_counts` holds the number of
+    classes of each categorical column.
 
     Raises:
         UsageError: the architecture is unknown; choose one that the message lists.
@@ -39,4 +44,4 @@ def build(config: NetworkConfig, num_inputs: int, num_channels: int) -> Autoenco
             expected=f"one of: {', '.join(sorted(ARCHITECTURES))}.",
             remedy="correct the recipe, or add a file to fraud_models/networks.",
         )
-    return ARCHITECTURES[config.architecture](config, num_inputs, num_channels)
+    return ARCHITECTURES[config.architecture](config, num_inputs, num_channels, class_counts)

@@ -13,6 +13,8 @@ from fraud_models.networks.autoencoder import Autoencoder
 class FeedForwardAutoencoder(Autoencoder):
     """Encodes the event itself and no earlier one; shapes as in `Autoencoder`."""
 
+    has_memory = False
+
     def build_history_encoder(self, config: NetworkConfig, num_inputs: int) -> None:
         """Create `num_layers` hidden layers."""
         widths = [num_inputs, *([config.hidden_width] * config.num_layers)]

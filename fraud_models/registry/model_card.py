@@ -75,10 +75,11 @@ def model_card(model: TrainedModel) -> str:
         ),
         f"## Ranking\n\nTransactions are ordered by {RANKED_BY[config.ranking]}.\n\n"
         + _columns(model),
+        _categories(model),
         "## Metrics\n\n" + _metrics(model),
         "## Limits\n\n" + _bullet_list(_limits(model)),
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _columns(model: TrainedModel) -> str:
@@ -94,6 +95,19 @@ def _columns(model: TrainedModel) -> str:
             f"| `{name}` | {_yes_or_no(name in ranked)} | {from_labels} | `{fingerprint}` |"
         )
     return "\n".join(lines)
+
+
+def _categories(model: TrainedModel) -> str:
+    """Return the section about categorical columns; empty if there are none."""
+    vocabularies = model.encoding.vocabularies
+    if not vocabularies:
+        return ""
+    header = "| column | values with a code of their own | training events with another value |"
+    rows = [
+        f"| `{name}` | {len(vocabulary.values)} | {100 * vocabulary.other_share:.2f} % |"
+        for name, vocabulary in vocabularies.items()
+    ]
+    return "\n".join(["## Categories", "", header, "| --- | --- | --- |", *rows])
 
 
 def _metrics(model: TrainedModel) -> str:

@@ -2,7 +2,13 @@
 
     values [B, L, F] float32   contexts as scoring reads them: a card's events in order, the columns
                                in the order of the file's metadata, NaN for a missing value
+    categories [B, L, K] int64 only if the model reads categories, which `values` then leaves out:
+                               the place of each value in its list in the metadata, the length of
+                               the list for any other value, -1 for a missing one
     reconstruction_error, ranking_value, score [B, L] float64
+
+The metadata `columns` holds all columns with their fingerprints, in order. For a model with
+categories, `vocabularies` holds the lists of values by column, in the order of `categories`.
 
 Every event is scored, causally, so a caller pads contexts at their end and reads the events it
 needs. Contributions and reasons are not exported: integrated gradients are not part of a network.
@@ -111,7 +117,10 @@ class _ByHead(nn.Module):
 
     def forward(self, reconstruction: Reconstruction) -> Tensor:
         inputs = self.head.inputs(
-            reconstruction.channels, reconstruction.errors, reconstruction.codes
+            reconstruction.channels,
+            reconstruction.errors,
+            reconstruction.codes,
+            reconstruction.categories,
         )
         odds: Tensor = self.head(inputs) - self.head(torch.zeros_like(inputs[..., :1, :]))
         return odds.double()
@@ -128,11 +137,26 @@ class _ExportedModel(nn.Module):
         self.ranking = _ranking(model)
         self.tail_rank = _TailRank(calibration)
 
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, values: Tensor, categories: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if categories is not None:
+            values = self._with_categories(values, categories)
         reconstruction = self.reconstructor.reconstruct(*self.reconstructor.encode(values))
         ranking = self.ranking(reconstruction)
         errors = reconstruction.errors.double()
         return errors.sum(dim=-1), ranking, self.tail_rank(ranking)[0]
+
+    def _with_categories(self, values: Tensor, categories: Tensor) -> Tensor:
+        """Return values [B, L, F] of all columns, in order, as scoring reads them."""
+        codes = categories.to(values.dtype)
+        codes = torch.where(categories < 0, torch.full_like(codes, torch.nan), codes)
+        categorical = self.reconstructor.encoding.categorical
+        num_columns = len(self.reconstructor.encoding.columns)
+        numeric = [index for index in range(num_columns) if index not in categorical]
+        place = {column: at for at, column in enumerate((*numeric, *categorical))}
+        order = [place[column] for column in range(num_columns)]
+        return torch.cat([values, codes], dim=-1)[..., order]
 
 
 def _ranking(model: TrainedModel) -> nn.Module:
@@ -170,7 +194,8 @@ def _export(network: nn.Module, model: TrainedModel, sha256: str) -> bytes:
             expected="the packages that write and run ONNX files.",
             remedy='pip install "fraud-scoring[onnx]".',
         ) from error
-    example = torch.from_numpy(_example_values(model, COMPARED_SHAPES[-1]))
+    feeds = _feeds(model, _example_values(model, COMPARED_SHAPES[-1]))
+    examples = tuple(torch.from_numpy(array) for array in feeds.values())
     dimensions = {0: torch.export.Dim("contexts"), 1: torch.export.Dim("events")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -178,18 +203,34 @@ def _export(network: nn.Module, model: TrainedModel, sha256: str) -> bytes:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
-            (example,),
-            input_names=["values"],
+            examples,
+            input_names=list(feeds),
             output_names=list(OUTPUTS),
-            dynamic_shapes=(dimensions,),
+            dynamic_shapes=(dimensions,) * len(examples),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
     assert program is not None
     program.model.metadata_props["columns"] = json.dumps(dict(model.columns))
+    vocabularies = model.encoding.vocabularies
+    if vocabularies:
+        lists = {name: vocabulary.values for name, vocabulary in vocabularies.items()}
+        program.model.metadata_props["vocabularies"] = json.dumps(lists)
     program.model.metadata_props["checkpoint_sha256"] = sha256
     return bytes(program.model_proto.SerializeToString())
+
+
+def _feeds(
+    model: TrainedModel, values: npt.NDArray[np.float32]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the file's inputs for values [B, L, F] as scoring reads them."""
+    categorical = list(model.encoding.categorical)
+    if not categorical:
+        return {"values": values}
+    codes = values[..., categorical]
+    categories = np.where(np.isnan(codes), -1, codes).astype(np.int64)
+    return {"values": np.delete(values, categorical, axis=-1), "categories": categories}
 
 
 def _check_equal_outputs(content: bytes, model: TrainedModel) -> None:
@@ -198,7 +239,7 @@ def _check_equal_outputs(content: bytes, model: TrainedModel) -> None:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for shape in COMPARED_SHAPES:
         values = _example_values(model, shape)
-        exported = session.run(list(OUTPUTS), {"values": values})
+        exported = session.run(list(OUTPUTS), _feeds(model, values))
         reference = _scorer_outputs(model, values)
         differences = {
             name: float(np.max(np.abs(output - expected) / _unit(name, expected)))
@@ -222,7 +263,11 @@ def _example_values(model: TrainedModel, shape: tuple[int, int]) -> npt.NDArray[
     """Return plausible values [B, L, F]; some are anomalous and a tenth are missing."""
     rng = np.random.default_rng(0)
     channels = 2 * rng.standard_normal((*shape, model.encoding.num_channels))
-    decoded = model.encoding.decode(torch.from_numpy(channels.astype(np.float32))).numpy()
+    # `other` included.
+    codes = rng.integers(0, model.encoding.class_counts, (*shape, len(model.encoding.categorical)))
+    decoded = model.encoding.decode(
+        torch.from_numpy(channels.astype(np.float32)), torch.from_numpy(codes)
+    ).numpy()
     missing = rng.random(decoded.shape) < 0.1
     return np.where(missing, np.float32(np.nan), decoded)
 

@@ -11,7 +11,7 @@ relative.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from feature_defs.errors import FraudScoringError, UsageError
 from fraud_models.config import BY_HEAD, BY_RARITY
 from fraud_models.networks.fraud_head import FraudHead
-from fraud_models.scoring.reasons import CARD_HISTORY, REASON_TYPE, reasons_of
+from fraud_models.scoring.reasons import CARD_HISTORY, REASON_TYPE, CategoryTexts, reasons_of
 from fraud_models.scoring.reconstruction import Reconstruction, Reconstructor
 from fraud_models.scoring.trained_model import TrainedModel
 from fraud_models.sequences.event_batch import TARGET, ContextLimits, EventBatch, iter_contexts
@@ -51,9 +51,12 @@ class ScoredEvents:
     num_context_events: npt.NDArray[np.int32]
     """[N] number of earlier events in the context of each event."""
     observed: Floats
-    """[N, R] values in the units of the columns; NaN where missing."""
+    """[N, R] values in the units of the columns; NaN where missing, and for categories."""
     expected: Floats
-    """[N, R] values that the model expects, in the same units; NaN for the card's history."""
+    """[N, R] values that the model expects, in the same units; NaN for the card's history and for
+    categories."""
+    texts: Mapping[str, CategoryTexts]
+    """Observed and expected values [N] of the categorical columns, by name."""
     errors: Floats
     """[N, R] nats of each column; 0 where missing."""
     contributions: Floats
@@ -73,6 +76,7 @@ class Scorer:
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
         self.columns = model.encoding.columns
+        self.vocabularies = model.encoding.vocabularies
         self.limits = ContextLimits.from_config(model.config)
         self._reconstructor = Reconstructor(model.config, model.encoding)
         self._reconstructor.network.load_state_dict(model.network_weights)
@@ -83,6 +87,15 @@ class Scorer:
     def reason_columns(self) -> tuple[str, ...]:
         """Names of the R contributions: the columns and, for a head, the card's history."""
         return (*self.columns, CARD_HISTORY) if self._head else self.columns
+
+    def contexts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[EventBatch]:
+        """Yield padded batches of the contexts that the model reads, from a sorted stream.
+
+        Raises:
+            InputMissing: columns are missing; rebuild the features of these days.
+            FraudScoringError: the stream is not sorted; sort it within partitions.
+        """
+        return iter_contexts(batches, self.columns, self.limits, self.vocabularies)
 
     def score_events(self, batch: EventBatch) -> ScoredEvents:
         """Score the events with role 1.
@@ -99,7 +112,11 @@ class Scorer:
         _require_finite(total, ranking, batch, (sequence, step))
         position = batch.first_position[sequence] + step
         observed = batch.values[sequence, step].astype(np.float64)
-        expected = self.model.encoding.decode(reconstruction.location).double().numpy()
+        decoded = self.model.encoding.decode(reconstruction.location, reconstruction.likely)
+        expected = decoded.double().numpy()
+        texts = self._texts(batch, (sequence, step), observed, expected)
+        categorical = list(self.model.encoding.categorical)
+        observed[:, categorical] = expected[:, categorical] = np.nan
         # The card's history has no observed or expected value and no error.
         extra = (len(errors), len(self.reason_columns) - len(self.columns))
         undefined = np.full(extra, np.nan)
@@ -108,11 +125,29 @@ class Scorer:
             num_context_events=position.astype(np.int32),
             observed=np.concatenate([observed, undefined], axis=1),
             expected=np.concatenate([expected, undefined], axis=1),
+            texts=texts,
             errors=np.concatenate([errors, np.zeros(extra)], axis=1),
             contributions=contributions,
             reconstruction_error=total,
             ranking_value=ranking,
         )
+
+    def _texts(
+        self, batch: EventBatch, where: tuple[Places, Places], observed: Floats, expected: Floats
+    ) -> dict[str, CategoryTexts]:
+        """Return what categorical columns [N] were and were expected to be.
+
+        The observed value is that of the stream; packed sequences hold only its code.
+        """
+        texts = {}
+        for name, vocabulary in self.vocabularies.items():
+            index = self.columns.index(name)
+            if batch.source is None:
+                values = vocabulary.texts(observed[:, index])
+            else:
+                values = batch.source.column(name).take(pa.array(batch.rows[where]))
+            texts[name] = CategoryTexts(values, vocabulary.texts(expected[:, index]))
+        return texts
 
     def target_errors(self, batch: EventBatch) -> tuple[npt.NDArray[np.int64], Floats]:
         """Return the source rows [N] of the events with role 1 and their errors [N, F]."""
@@ -132,7 +167,10 @@ class Scorer:
         config, rarities = self.model.config, self.model.rarities
         if self._head:
             inputs = self._head.inputs(
-                reconstruction.channels, reconstruction.errors, reconstruction.codes
+                reconstruction.channels,
+                reconstruction.errors,
+                reconstruction.codes,
+                reconstruction.categories,
             )
             shares: Floats = self._head.contributions(inputs).numpy()
             return shares
@@ -169,7 +207,7 @@ def error_stream(
         FraudScoringError: the stream is not sorted; sort it within partitions.
     """
     ranked = scorer.model.config.ranked
-    for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+    for batch in scorer.contexts(batches):
         rows, errors = scorer.target_errors(batch)
         kept = _passed_through(batch, rows, passthrough)
         added = [pa.array(errors[:, scorer.columns.index(name)]) for name in ranked]
@@ -199,7 +237,7 @@ def rank_stream(
         FraudScoringError: the stream is not sorted, so sort it within partitions; or a result is
             not finite, so check the features of the listed transactions.
     """
-    for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+    for batch in scorer.contexts(batches):
         events = scorer.score_events(batch)
         kept = _passed_through(batch, events.row, passthrough)
         added = [pa.array(events.reconstruction_error), pa.array(events.ranking_value)]
@@ -220,7 +258,7 @@ def score_stream(
             features of the listed transactions.
     """
     calibration = scorer.model.require_calibration()
-    for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+    for batch in scorer.contexts(batches):
         events = scorer.score_events(batch)
         kept = _passed_through(batch, events.row, passthrough)
         added = [
@@ -228,7 +266,11 @@ def score_stream(
             pa.array(events.ranking_value),
             pa.array(calibration.score(events.ranking_value)),
             reasons_of(
-                events.contributions, events.observed, events.expected, scorer.reason_columns
+                events.contributions,
+                events.observed,
+                events.expected,
+                scorer.reason_columns,
+                events.texts,
             ),
             pa.array(events.num_context_events),
         ]

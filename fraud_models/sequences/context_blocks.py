@@ -8,7 +8,7 @@ carried over to the next batch. No Python code runs per card or per event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from feature_defs.errors import FraudScoringError, InputMissing
 from fraud_models.config import ModelConfig
+from fraud_models.sequences.vocabulary import Vocabulary
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -31,6 +32,9 @@ CONTEXT_ONLY, TARGET, VALIDATION_TARGET = 0, 1, 2
 # Two more bits are the label, set only to train a head; neither is set for an unlabelled event:
 KNOWN_GENUINE, KNOWN_FRAUD = 4, 8
 PURPOSE_MASK, LABEL_MASK = 3, KNOWN_GENUINE | KNOWN_FRAUD
+
+Vocabularies = Mapping[str, Vocabulary]
+NO_CATEGORIES: Vocabularies = {}
 
 KEY_COLUMNS = ("card_id", "period", "event_time", "transaction_id", "role")
 
@@ -63,21 +67,29 @@ class Events:
     source: pa.RecordBatch
     """The events with all their columns."""
     values: FloatArray
-    """[N, F]; NaN where missing."""
+    """[N, F]; NaN where missing, the code of a category."""
     roles: RoleArray
     """[N]; see `PURPOSE_MASK` and `LABEL_MASK`."""
 
     @classmethod
-    def read(cls, source: pa.RecordBatch, columns: Sequence[str]) -> Events:
-        """Return the events of a record batch.
+    def read(
+        cls, source: pa.RecordBatch, columns: Sequence[str], vocabularies: Vocabularies
+    ) -> Events:
+        """Return the events of a record batch; `vocabularies` has those of categorical columns.
 
         Raises:
             InputMissing: columns are missing; rebuild the features of these days.
+            FraudScoringError: a column is text without a vocabulary, or has a vocabulary and is no
+                text; the message says what to change.
         """
         _check_columns(source.schema, columns)
         values = np.empty((source.num_rows, len(columns)), dtype=np.float32)
         for index, name in enumerate(columns):
-            values[:, index] = _as_float32(source.column(name))
+            column = source.column(name)
+            if name in vocabularies:
+                values[:, index] = vocabularies[name].codes(column)
+            else:
+                values[:, index] = _as_float32(name, column)
         roles = source.column("role").cast(pa.uint8()).to_numpy(zero_copy_only=False)
         return cls(source, values, np.asarray(roles, dtype=np.uint8))
 
@@ -154,7 +166,10 @@ class _Carry:
 
 
 def iter_blocks(
-    batches: Iterable[pa.RecordBatch], columns: Sequence[str], limits: ContextLimits
+    batches: Iterable[pa.RecordBatch],
+    columns: Sequence[str],
+    limits: ContextLimits,
+    vocabularies: Vocabularies = NO_CATEGORIES,
 ) -> Iterator[tuple[Events, Blocks]]:
     """Yield the blocks that have a target, with the events that they index.
 
@@ -164,7 +179,7 @@ def iter_blocks(
     """
     carry = _Carry()
     for source in _merge_small_batches(batches, limits.events_per_batch):
-        events = Events.read(source, columns).appended_to(carry.events)
+        events = Events.read(source, columns, vocabularies).appended_to(carry.events)
         starts = events.context_starts()
         blocks, carry = _complete_blocks(events, starts, carry, limits)
         if len(blocks.first_row):
@@ -260,8 +275,14 @@ def _trim_to_targets(events: Events, blocks: Blocks) -> Blocks:
     return trimmed.take(has_target)
 
 
-def _as_float32(column: pa.Array) -> FloatArray:
+def _as_float32(name: str, column: pa.Array) -> FloatArray:
     """Return a numeric column as float32; null becomes NaN."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        raise FraudScoringError(
+            f"The column {name} is text, but no vocabulary for it is given.",
+            expected="numbers, or a vocabulary that was fitted on the training events.",
+            remedy="pass the vocabularies of the model's encoding.",
+        )
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     numbers = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)

@@ -31,6 +31,7 @@ from fraud_models.sequences.context_blocks import (
     KNOWN_FRAUD,
     KNOWN_GENUINE,
     LABEL_MASK,
+    NO_CATEGORIES,
     PURPOSE_MASK,
     TARGET,
     VALIDATION_TARGET,
@@ -41,6 +42,7 @@ from fraud_models.sequences.context_blocks import (
     FloatArray,
     IntArray,
     RoleArray,
+    Vocabularies,
     iter_blocks,
 )
 
@@ -80,7 +82,7 @@ class EventBatch:
     """Sequences of similar length, padded at their end."""
 
     values: FloatArray
-    """[B, L, F]; NaN where a value is missing and on padding."""
+    """[B, L, F]; NaN where a value is missing and on padding; a category is its code."""
     roles: RoleArray
     """[B, L]; 0 on padding."""
     lengths: IntArray
@@ -124,17 +126,22 @@ class EventBatch:
 
 
 def iter_contexts(
-    batches: Iterable[pa.RecordBatch], columns: Sequence[str], limits: ContextLimits
+    batches: Iterable[pa.RecordBatch],
+    columns: Sequence[str],
+    limits: ContextLimits,
+    vocabularies: Vocabularies = NO_CATEGORIES,
 ) -> Iterator[EventBatch]:
     """Yield padded batches of blocks of similar length from a sorted stream.
 
-    Contexts without a target are skipped.
+    Contexts without a target are skipped. Columns of text need a vocabulary; their values are codes
+    in it.
 
     Raises:
         InputMissing: columns are missing (the message lists all of them); rebuild the features.
-        FraudScoringError: the stream is not sorted; sort it within partitions.
+        FraudScoringError: the stream is not sorted, so sort it within partitions; or a column of
+            text has no vocabulary.
     """
-    for events, blocks in iter_blocks(batches, columns, limits):
+    for events, blocks in iter_blocks(batches, columns, limits, vocabularies):
         order = np.argsort(-blocks.num_events, kind="stable")
         start = 0
         while start < len(order):
@@ -145,17 +152,22 @@ def iter_contexts(
 
 
 def pack_contexts(
-    batches: Iterable[pa.RecordBatch], columns: Sequence[str], limits: ContextLimits
+    batches: Iterable[pa.RecordBatch],
+    columns: Sequence[str],
+    limits: ContextLimits,
+    vocabularies: Vocabularies = NO_CATEGORIES,
 ) -> Iterator[pa.RecordBatch]:
     """Yield rows of a training snapshot (`PACKED_SCHEMA`), one per block that has a target.
 
     `values` holds the raw bytes of float32 [L, F], NaN where missing; `roles` those of uint8 [L].
+    Columns of text need a vocabulary; their values are codes in it.
 
     Raises:
         InputMissing: columns are missing (the message lists all of them); rebuild the features.
-        FraudScoringError: the stream is not sorted; sort it within partitions.
+        FraudScoringError: the stream is not sorted, so sort it within partitions; or a column of
+            text has no vocabulary.
     """
-    for events, blocks in iter_blocks(batches, columns, limits):
+    for events, blocks in iter_blocks(batches, columns, limits, vocabularies):
         for start in range(0, len(blocks.num_events), 1024):
             part = np.arange(start, min(start + 1024, len(blocks.num_events)))
             yield _pack(events, blocks.take(part))

@@ -1,6 +1,7 @@
 """The data set of the head: a frozen autoencoder's output for labelled events, on local disk.
 
-Shapes: `N` events, `W = C + F + Z`: channels, errors by column, and code.
+Shapes: `N` events, `W = C + F + Z + K`: channels, errors by column, code, and the codes of
+categorical columns.
 
 The output is computed once and read in every epoch of the head. Each rank stores its own events in
 an unnamed temporary file, which the operating system deletes when the process ends for any reason.
@@ -34,7 +35,7 @@ class HeadDataset:
 
     def add(self, events: Reconstruction, labels: Tensor) -> None:
         """Add events [N] with their labels [N]: 1 for known fraud, 0 for known genuine."""
-        parts = (events.channels, events.errors, events.codes, labels[:, None])
+        parts = (events.channels, events.errors, events.codes, events.categories, labels[:, None])
         rows = torch.cat([part.float().cpu() for part in parts], dim=-1).numpy()
         self._file.write(rows.tobytes())
         self.num_events += len(rows)

@@ -29,9 +29,12 @@ class ReconstructionObjective(nn.Module):
         """Return the weighted sum of nats, with the log of the scales so that these are learned."""
         selected = _select(weights)
         reconstruction = self.reconstructor(values, selected)
-        scale = self.reconstructor.network.scale()
+        peak = torch.log(self.reconstructor.network.scale())
+        if reconstruction.category_peaks.shape[-1]:
+            channels = peak.expand_as(reconstruction.channels)
+            peak = torch.cat([channels, reconstruction.category_peaks], dim=-1)
         nats = training_nats(
-            reconstruction.nats, reconstruction.present, self.reconstructor.owner, scale
+            reconstruction.nats, reconstruction.present, self.reconstructor.owner, peak
         )
         if self.training:
             nats = nats + self.reconstructor.network.adversarial_loss(reconstruction.codes)
@@ -41,7 +44,7 @@ class ReconstructionObjective(nn.Module):
 class HeadObjective(nn.Module):
     """The classification loss of the head, on the output of a frozen autoencoder.
 
-    Takes events [N, C + F + Z] (see `head_dataset`), weights [N] and labels [N].
+    Takes events [N, C + F + Z + K] (see `head_dataset`), weights [N] and labels [N].
     """
 
     def __init__(self, head: FraudHead) -> None:
@@ -50,8 +53,8 @@ class HeadObjective(nn.Module):
 
     def forward(self, events: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted sum of binary cross-entropies, in nats."""
-        channels, errors, codes = torch.split(events, list(self.head.widths), dim=-1)
-        odds = self.head(self.head.inputs(channels, errors, codes))
+        channels, errors, codes, categories = torch.split(events, list(self.head.widths), dim=-1)
+        odds = self.head(self.head.inputs(channels, errors, codes, categories.long()))
         nats = functional.binary_cross_entropy_with_logits(odds, labels, reduction="none")
         return weighted_sum(nats, weights)
 

@@ -69,7 +69,8 @@ class Passes:
         assert phase.frozen is not None
         frozen, device = phase.frozen.eval(), self.ranks.device
         encoding, code_width = frozen.encoding, frozen.network.code_width
-        dataset = HeadDataset(encoding.num_channels + len(encoding.columns) + code_width)
+        num_columns = len(encoding.columns) + len(encoding.categorical)
+        dataset = HeadDataset(encoding.num_channels + num_columns + code_width)
         steps = self._read(COLLECTION_EPOCH, select)
         for number, (values, weights, labels) in enumerate(steps, start=1):
             selected = weights > 0

@@ -31,7 +31,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from feature_defs.errors import InputMissing
+from feature_defs.errors import InputMissing, UsageError
+from fraud_models.config import ModelConfig
 from fraud_models.scoring.trained_model import tensors_under
 from fraud_models.storage import delete, exists, join, names_in, read_bytes, sha256_of, write_bytes
 from fraud_models.training.process_group import PeerLost
@@ -150,9 +151,17 @@ def load_newest_epoch(run_dir: str, config: dict[str, Any]) -> EpochState | None
         raise unusable(f"{name}.json was altered: {error}.") from error
     if not is_intact:
         raise unusable(f"{name} was altered.")
-    if state.config != config:
+    if not _is_same_config(state.config, config):
         raise unusable(f"{name} belongs to a run with another config.")
     return state
+
+
+def _is_same_config(stored: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Return whether a stored config is this one; an earlier version lacked settings of today."""
+    try:
+        return ModelConfig.from_dict(stored).to_dict() == config
+    except (UsageError, TypeError):
+        return False
 
 
 def _epochs(run_dir: str) -> list[int]:

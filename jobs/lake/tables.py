@@ -15,7 +15,11 @@ from feature_defs.sources import HAS_TIME_OF_DAY, KEYS, MONEY, Column, Source
 from feature_defs.sources import LABELS as LABELS_SOURCE
 from feature_defs.sources import TRANSACTIONS as TRANSACTIONS_SOURCE
 
-REASON = "struct<feature:string,observed:double,expected:double,contribution:double>"
+# The texts are those of categories; rows of earlier versions lack them.
+REASON = (
+    "struct<feature:string,observed:double,expected:double,contribution:double,"
+    "observed_text:string,expected_text:string>"
+)
 
 
 @dataclass(frozen=True)

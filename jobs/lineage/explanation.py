@@ -117,7 +117,10 @@ def _contributions(
     card = events.where(F.col("card_id") == scored["card_id"])
     target = (F.col("transaction_id") == scored["transaction_id"]).cast("int")
     stream = context_stream(card, night, config, role=target)
-    schema = "feature string, observed double, expected double, error double, contribution double"
+    schema = (
+        "feature string, observed double, expected double, error double, contribution double, "
+        "observed_text string, expected_text string"
+    )
     rows = stream.mapInArrow(ExplainStream(StoredModel(model.uri, model.sha256)), schema).collect()
     contributions = [FeatureContribution(*row) for row in rows]
     return tuple(sorted(contributions, key=lambda item: -item.contribution))

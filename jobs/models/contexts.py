@@ -23,17 +23,13 @@ from fraud_models.scoring.scorer import score_stream
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.run_history import feature_fingerprints
-from jobs.lake.tables import FEATURES_TABLE
+from jobs.lake.tables import FEATURES_TABLE, REASON
 from jobs.models.executor_functions import ModelStream, StoredModel
 from jobs.models.model_store import read_checkpoint
 
 SORTED_BY = ("card_id", "period", "event_time", "transaction_id")
 RANKED_FIELDS = "reconstruction_error double, ranking_value double"
-SCORED_FIELDS = (
-    f"{RANKED_FIELDS}, score double, reasons "
-    "array<struct<feature:string,observed:double,expected:double,contribution:double>>, "
-    "num_context_events int"
-)
+SCORED_FIELDS = f"{RANKED_FIELDS}, score double, reasons array<{REASON}>, num_context_events int"
 
 
 def context_dates(dates: Dates, config: ModelConfig) -> Dates:

@@ -17,7 +17,8 @@ from feature_defs.sources import KEYS
 from fraud_models.config import ModelConfig
 from fraud_models.registry.scorer_cache import cached_scorer
 from fraud_models.scoring.scorer import Scorer
-from fraud_models.sequences.event_batch import ContextLimits, iter_contexts, pack_contexts
+from fraud_models.sequences.encoding import Encoding
+from fraud_models.sequences.event_batch import ContextLimits, pack_contexts
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -53,6 +54,10 @@ class FeatureContribution:
     """Part of the reconstruction error, in nats."""
     contribution: float
     """Share of the ranking value."""
+    observed_text: str | None = None
+    """The value of a category; its numbers are unset."""
+    expected_text: str | None = None
+    """The most likely category; unset if it is none of the frequent ones."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,23 @@ class ExplainStream:
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
         """Return the contributions of one partition's target event."""
         scorer = cached_scorer(self.model.uri, self.model.sha256)
-        for batch in iter_contexts(batches, scorer.columns, scorer.limits):
+        names = scorer.reason_columns
+        for batch in scorer.contexts(batches):
             events = scorer.score_events(batch)
-            for observed, expected, errors, contributions in zip(
-                events.observed, events.expected, events.errors, events.contributions, strict=True
-            ):
+            for event in range(len(events.errors)):
+                observed, expected = events.observed[event], events.expected[event]
+                texts = {name: item.at(event) for name, item in events.texts.items()}
                 yield pa.RecordBatch.from_arrays(
                     [
-                        pa.array(scorer.reason_columns, pa.string()),
+                        pa.array(names, pa.string()),
                         pa.array(observed, mask=np.isnan(observed)),
                         pa.array(expected, mask=np.isnan(expected)),
-                        pa.array(errors),
-                        pa.array(contributions),
+                        pa.array(events.errors[event]),
+                        pa.array(events.contributions[event]),
+                        *(
+                            pa.array([texts.get(name, (None, None))[k] for name in names], "string")
+                            for k in (0, 1)
+                        ),
                     ],
                     names=[item.name for item in fields(FeatureContribution)],
                 )
@@ -86,7 +96,10 @@ class PackStream:
     """Pack a sorted stream into rows of a training snapshot: one per block of a context."""
 
     config: ModelConfig
+    encoding: Encoding
+    """Fitted on the training events; its vocabularies turn categories into codes."""
 
     def __call__(self, batches: Batches) -> Iterator[pa.RecordBatch]:
         """Return the packed contexts of one partition."""
-        return pack_contexts(batches, self.config.columns, ContextLimits.from_config(self.config))
+        limits, vocabularies = ContextLimits.from_config(self.config), self.encoding.vocabularies
+        return pack_contexts(batches, self.config.columns, limits, vocabularies)

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from feature_defs.catalogue import feature
 from feature_defs.errors import InputMissing
+from feature_defs.feature import Kind
 from feature_defs.labels import LabelPolicy, known_before
 from feature_defs.point_in_time.labels_as_of import FeatureInputs, labels_as_of
 from fraud_models.config import ONE_CLASS, SEMI_SUPERVISED, UNSUPERVISED, ModelConfig
@@ -28,6 +30,7 @@ from fraud_models.sequences.event_batch import (
     TARGET,
     VALIDATION_TARGET,
 )
+from fraud_models.sequences.vocabulary import Vocabulary
 from fraud_models.training.snapshot import (
     DATA_FOLDER,
     Manifest,
@@ -89,10 +92,10 @@ def write_snapshot(tables: TrainingTables, inputs: TrainingInputs, uri: str) -> 
     _check_labels(events, inputs)
     targets = events.where(F.col("role_of_event").bitwiseAND(PURPOSE_MASK) == TARGET)
     statistics = _statistics(targets, config)
-    encoding = Encoding.fit(config.columns, statistics)
+    encoding = Encoding.fit(config.columns, {**statistics, **vocabularies(targets, config)})
     stream = context_stream(events, inputs.plan.targets, config, F.col("role_of_event"))
-    packed = stream.mapInArrow(PackStream(config), PACKED_DDL)
-    num_events = max(item.num_rows for item in statistics.values())
+    packed = stream.mapInArrow(PackStream(config, encoding), PACKED_DDL)
+    num_events = max((item.num_rows for item in statistics.values()), default=0)
     num_bytes = num_events * len(config.columns) * 4
     per_worker = max(FILES_PER_WORKER, num_bytes // BYTES_PER_FILE // inputs.plan.num_workers)
     # Round-robin partitioning: the numbers of rows per file differ by a few rows at most.
@@ -165,10 +168,11 @@ def _check_labels(events: DataFrame, inputs: TrainingInputs) -> None:
 
 
 def _statistics(events: DataFrame, config: ModelConfig) -> dict[str, ColumnStatistics]:
-    """Compute quantiles and null counts of all columns over the training events, in one job."""
+    """Compute quantiles and null counts of numeric columns over the training events, in one job."""
+    numeric = [name for name in config.columns if feature(name).kind is not Kind.CATEGORY]
     probabilities = F.array(*(F.lit(step / 100) for step in range(101)))
     aggregates = [F.count("*").alias("num_rows")]
-    for name in config.columns:
+    for name in numeric:
         value = F.col(name).cast("double")
         aggregates.append(F.count(value).alias(f"{name} present"))
         aggregates.append(
@@ -181,5 +185,36 @@ def _statistics(events: DataFrame, config: ModelConfig) -> dict[str, ColumnStati
             num_null=row["num_rows"] - row[f"{name} present"],
             quantiles=tuple(row[f"{name} quantiles"] or ()),
         )
-        for name in config.columns
+        for name in numeric
+    }
+
+
+def vocabularies(events: DataFrame, config: ModelConfig) -> dict[str, Vocabulary]:
+    """Return the vocabularies of the categorical columns, by name, from the training events.
+
+    Counts are exact. The driver receives at most `max_categories` values per column, however many
+    different values there are.
+    """
+    names = [name for name in config.columns if feature(name).kind is Kind.CATEGORY]
+    if not names:
+        return {}
+    num_present = events.agg(*(F.count(name).alias(name) for name in names)).collect()[0]
+    counts = (
+        events.select(F.posexplode(F.array(*names)).alias("column", "value"))
+        .where(F.col("value").isNotNull())
+        .groupBy("column", "value")
+        .agg(F.count("*").alias("num_rows"))
+    )
+    by_frequency = Window.partitionBy("column").orderBy(F.desc("num_rows"), "value")
+    rows = (
+        counts.withColumn("place", F.row_number().over(by_frequency))
+        .where(F.col("place") <= config.max_categories)
+        .collect()
+    )
+    by_column: dict[str, dict[str, int]] = {name: {} for name in names}
+    for row in rows:
+        by_column[names[row["column"]]][row["value"]] = row["num_rows"]
+    return {
+        name: Vocabulary.fit(by_column[name], num_present[name], config.max_categories)
+        for name in names
     }

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from jobs.deliveries.reading import quoted
@@ -87,6 +88,23 @@ class Event:
     """The attributes of the mapping that this transaction has, as text."""
 
 
+class Reason(NamedTuple):
+    """A reason of an alert: a number or, for a category, a text; observed and expected."""
+
+    feature: str
+    observed: float | None
+    expected: float | None
+    observed_text: str | None = None
+    expected_text: str | None = None
+
+    @classmethod
+    def of_row(cls, row: Row) -> Reason:
+        """Return a reason as `alerts` holds it; tables of earlier versions have no texts."""
+        stored = row.asDict()
+        texts = stored.get("observed_text"), stored.get("expected_text")
+        return cls(stored["feature"], stored["observed"], stored["expected"], *texts)
+
+
 @dataclass(frozen=True)
 class Alert:
     """An alerted card with its recent events, newest first."""
@@ -97,7 +115,7 @@ class Alert:
     num_transactions: int
     score: float
     amount: Decimal
-    reasons: tuple[tuple[str, float | None, float | None], ...]
+    reasons: tuple[Reason, ...]
     events: tuple[Event, ...] = ()
 
     @property
@@ -198,7 +216,7 @@ def alerts(source: ReportSource) -> list[Alert]:
             num_transactions=row["num_transactions"],
             score=row["score"],
             amount=row["amount"],
-            reasons=tuple((r["feature"], r["observed"], r["expected"]) for r in row["reasons"]),
+            reasons=tuple(map(Reason.of_row, row["reasons"])),
             events=tuple(events.get(row["card_id"], ())),
         )
         for row in rows

@@ -4,6 +4,8 @@
 'paid 412.00, expected about 38.00'
 >>> sentence("transaction_hour_of_day", 3.2, 14.0)
 'at 03:12, expected around 14:00'
+>>> sentence("transaction_no_longer_in_the_catalogue", None, None, "travel", "groceries")
+'transaction_no_longer_in_the_catalogue was travel, usually groceries'
 """
 
 from __future__ import annotations
@@ -218,20 +220,25 @@ def _weekday(feature: Feature, observed: float | None, expected: float | None) -
     return on if expected is None else f"{on}, expected a {WEEKDAYS[round(expected) % 7]}"
 
 
-def _in_unit(unit: str) -> Callable[[Feature, float | None, float | None], str]:
-    """Return a function that writes a value with its unit."""
+def _number(feature: Feature, observed: float | None, expected: float | None) -> str:
+    was = "is not known" if observed is None else f"was {observed:,.4g}"
+    about = "" if expected is None else f", expected about {expected:,.4g}"
+    return f"{_subject(feature)} {was}{about}"
 
-    def text(feature: Feature, observed: float | None, expected: float | None) -> str:
-        was = "is not known" if observed is None else f"was {observed:,.4g}{unit}"
-        about = "" if expected is None else f", expected about {expected:,.4g}{unit}"
+
+def _with_unit(
+    unit: str,
+) -> Callable[[Feature, float | None, float | None], str]:
+    """Return a function that writes a positive quantity with its unit."""
+
+    def write(feature: Feature, observed: float | None, expected: float | None) -> str:
+        was = "is not known" if observed is None else f"was {number(observed)} {unit}"
+        about = ""
+        if expected is not None:
+            about = f", expected about {number(max(expected, 0.0))} {unit}"
         return f"{_subject(feature)} {was}{about}"
 
-    return text
-
-
-def _category(feature: Feature, observed: str | float | None, expected: str | float | None) -> str:
-    was = "is not known" if observed is None else f"was {observed}"
-    return f"{_subject(feature)} {was}" + ("" if expected is None else f", expected {expected}")
+    return write
 
 
 SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
@@ -243,25 +250,53 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.DURATION_S: _duration,
     Kind.HOUR_OF_DAY: _hour,
     Kind.DAY_OF_WEEK: _weekday,
-    Kind.NUMBER: _in_unit(""),
-    Kind.DISTANCE_KM: _in_unit(" km"),
-    Kind.SPEED_KMH: _in_unit(" km/h"),
-    Kind.AGE_YEARS: _in_unit(" years"),
-    Kind.CATEGORY: _category,
+    Kind.NUMBER: _number,
+    Kind.DISTANCE_KM: _with_unit("km"),
+    Kind.SPEED_KMH: _with_unit("km/h"),
+    Kind.AGE_YEARS: _with_unit("years"),
 }
 
 
-def sentence(feature_name: str, observed: float | None, expected: float | None) -> str:
+def category_sentence(
+    feature_name: str, observed_text: str | None, expected_text: str | None
+) -> str:
+    """Return what a category was and usually is; an unset expectation is a less frequent value.
+
+    >>> category_sentence("transaction_merchant_category", "travel", "groceries")
+    'merchant category travel, usually groceries'
+    >>> category_sentence("transaction_merchant_category", "travel", None)
+    'merchant category travel, usually one of the less frequent'
+    """
+    what = feature_name.removeprefix("transaction_").replace("_", " ")
+    was = f"unknown {what}" if observed_text is None else f"{what} {observed_text}"
+    if observed_text is not None and observed_text == expected_text:
+        return f"{was}, as usual"
+    return f"{was}, usually {expected_text or 'one of the less frequent'}"
+
+
+def sentence(
+    feature_name: str,
+    observed: float | None,
+    expected: float | None,
+    observed_text: str | None = None,
+    expected_text: str | None = None,
+) -> str:
     """Return how a transaction stands out by one feature; None and NaN mean "not known".
 
-    A feature that is no longer in the catalogue appears under its name.
+    Categories have texts instead of numbers. A feature that is no longer in the catalogue appears
+    under its name.
     """
     observed, expected = _nan_to_none(observed), _nan_to_none(expected)
     if feature_name == CARD_HISTORY:
         return "the card's earlier transactions"
     feature = FEATURES.get(feature_name)
+    if feature is not None and feature.kind is Kind.CATEGORY:
+        return category_sentence(feature_name, observed_text, expected_text)
     if feature is not None:
         return SENTENCES[feature.kind](feature, observed, expected)
+    if observed_text is not None:
+        usually = "" if expected_text is None else f", usually {expected_text}"
+        return f"{feature_name} was {observed_text}{usually}"
     was = "is not known" if observed is None else f"was {observed:,.4g}"
     return f"{feature_name} {was}" + (
         "" if expected is None else f", expected about {expected:,.4g}"

@@ -52,7 +52,9 @@ def main(
             for batch in batches:
                 chosen = torch.from_numpy(batch.roles == TARGET)
                 decoded = model(torch.from_numpy(batch.values), chosen)
-                head_inputs.append(head.inputs(decoded.channels, decoded.errors, decoded.codes))
+                head_inputs.append(
+                    head.inputs(decoded.channels, decoded.errors, decoded.codes, decoded.categories)
+                )
                 head(head_inputs[-1])
 
     def attribute() -> None:

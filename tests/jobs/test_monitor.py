@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,31 @@ def test_drift_detects_shifted_and_null_columns_only(spark: SparkSession) -> Non
     assert psi["same"] == pytest.approx(0.0, abs=0.01)
     assert psi["moved"] > 0.25
     assert psi["gone"] > 0.25
+
+
+@pytest.mark.spark
+def test_drift_of_categories_counts_new_values_as_other(spark: SparkSession) -> None:
+    """`same` keeps its shares; `new` has unseen values; `moved` other shares; `gone` none."""
+    from pyspark.sql import functions as F
+
+    kinds = [f"kind {index:02d}" for index in range(40)]
+    rows = [
+        (DAY - timedelta(days=1 + row % 9), kinds[row % 4], kinds[row % 4], kinds[row % 40], "x")
+        for row in range(3600)
+    ]
+    rows += [(DAY, kinds[row % 4], f"new {row}", kinds[row % 10], None) for row in range(400)]
+    schema = "business_date date, same string, new string, moved string, gone string"
+    frame = spark.createDataFrame(rows, schema).withColumn("number", F.lit(1.0))
+    columns = ("number", "same", "new", "moved", "gone")
+    found = drift(DriftInput(frame.coalesce(1), DAY, columns, "earlier nights are there"))
+    psi = {name: entry["psi"] for name, entry in found["columns"].items()}
+    assert psi["same"] == psi["number"] == 0.0
+    assert psi["new"] > 2 and psi["gone"] > 2
+    # Ten of the twenty bins, and `other` with a half of the reference, are empty on the night.
+    expected = 10 * (0.1 - 1 / 40) * math.log(4)
+    expected += 10 * (1 / 800 - 1 / 40) * math.log(40 / 800)
+    expected += (1 / 800 - 1 / 2) * math.log(2 / 800)
+    assert psi["moved"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.spark

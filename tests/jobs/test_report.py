@@ -16,7 +16,7 @@ from every_function import EVERY_FUNCTION
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.errors import InputMissing, NightHeld
-from feature_defs.feature import Kind
+from feature_defs.feature import Feature, Kind
 from jobs.backfill import BackfillPlan
 from jobs.lake.dates import Dates
 from jobs.lake.runs import Run
@@ -345,6 +345,36 @@ def test_sentence_fits_the_kind_of_a_feature() -> None:
     }
     for reason, sentence in expected_sentences.items():
         assert wording.sentence(*reason) == sentence
+
+
+def test_reason_of_a_category_is_a_sentence_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "transaction_merchant_category"
+    feature = Feature(name, Kind.CATEGORY, "What the merchant sells.")
+    monkeypatch.setattr(wording, "FEATURES", {name: feature})
+    expected_sentences = {
+        ("travel", "groceries"): "merchant category travel, usually groceries",
+        ("travel", None): "merchant category travel, usually one of the less frequent",
+        (None, "groceries"): "unknown merchant category, usually groceries",
+        ("travel", "travel"): "merchant category travel, as usual",
+    }
+    for texts, sentence in expected_sentences.items():
+        assert wording.sentence(name, None, None, *texts) == sentence
+    retired = wording.sentence("card_place", None, None, "abroad", "home")
+    assert retired == "card_place was abroad, usually home"
+
+
+def test_sentence_of_a_number_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected_sentences = {
+        Kind.NUMBER: "the transaction x was -12.5, expected about 1,240",
+        Kind.DISTANCE_KM: "the transaction x was -12.5 km, expected about 1,240 km",
+        Kind.SPEED_KMH: "the transaction x was -12.5 km/h, expected about 1,240 km/h",
+        Kind.AGE_YEARS: "the transaction x was -12.5 years, expected about 1,240 years",
+    }
+    for kind, sentence in expected_sentences.items():
+        feature = Feature("transaction_x", kind, "For this test.")
+        monkeypatch.setattr(wording, "FEATURES", {"transaction_x": feature})
+        assert wording.sentence("transaction_x", -12.5, 1240.0) == sentence
+        assert "is not known" in wording.sentence("transaction_x", None, float("nan"))
 
 
 @pytest.mark.parametrize("score", [-1.0, 0.0, 0.5, 0.9999999999, 1.0])

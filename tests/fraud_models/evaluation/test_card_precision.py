@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fraud_models.evaluation.baselines import fit_isolation_forest, forest_scores
+from fraud_models.evaluation.baselines import (
+    boosted_scores,
+    fit_boosted_trees,
+    fit_isolation_forest,
+    forest_scores,
+)
 from fraud_models.evaluation.card_precision import (
     card_precision_at_k,
     card_precision_per_night,
@@ -95,3 +100,24 @@ def test_isolation_forest_ranks_an_outlier_first() -> None:
     assert np.array_equal(scores, forest_scores(fit_isolation_forest(values, seed=4), values))
     assert np.isfinite(scores).all()
     assert len(forest_scores(forest, np.empty((0, 3)))) == 0
+
+
+@pytest.mark.parametrize("num_classes", [6, 400])
+def test_baselines_read_codes_of_categories(num_classes: int) -> None:
+    rng = np.random.default_rng(2)
+    codes = rng.integers(0, 3, 3000).astype(float)
+    frauds = codes == 1
+    rare = rng.random(3000) < 0.01
+    codes[rare] = num_classes - 1
+    codes[5::50] = np.nan
+    values = np.stack([rng.normal(size=3000), codes], axis=1)
+    trees = fit_boosted_trees(values, frauds, seed=1, categorical=[1])
+    assert trees.is_categorical_.tolist() == [False, True]
+    odds = boosted_scores(trees, values, [1])
+    assert odds[codes == 1].min() > odds[(codes == 0) | (codes == 2)].max()
+    forest = fit_isolation_forest(values, seed=1, categorical=[1])
+    scores = forest_scores(forest, values, [1])
+    assert scores[codes == num_classes - 1].mean() > scores[codes == 0].mean() + 0.05
+    # A missing category is not the most frequent one.
+    missing = forest_scores(forest, np.array([[0.0, np.nan], [0.0, 0.0]]), [1])
+    assert missing[0] > missing[1]

@@ -20,12 +20,22 @@ LENGTH, MOMENT = 300, 200
 CONFIG = NetworkConfig(hidden_width=16, code_width=4, num_layers=3)
 WITHOUT_HISTORY = {"feed_forward_autoencoder"}
 
+CLASS_COUNTS = (3, 4)
+
 each = pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 
 
 def network(name: str) -> Autoencoder:
     torch.manual_seed(3)
     return build(replace(CONFIG, architecture=name), NUM_INPUTS, NUM_CHANNELS).double().eval()
+
+
+def network_with_categories(name: str) -> Autoencoder:
+    torch.manual_seed(3)
+    model = build(replace(CONFIG, architecture=name), NUM_INPUTS, NUM_CHANNELS, CLASS_COUNTS)
+    for weight in model.embeddings.parameters():
+        torch.nn.init.normal_(weight)
+    return model.double().eval()
 
 
 def events(num_sequences: int = 2, length: int = LENGTH) -> Tensor:
@@ -82,6 +92,18 @@ def test_output_is_independent_of_padding_and_batch(name: str) -> None:
         for length in (1, 2, 63, 64, 65, LENGTH):
             alone = model(together[1:2, :length])[0]
             torch.testing.assert_close(alone, whole[1:2, :length], rtol=1e-9, atol=1e-12)
+
+
+@each
+def test_every_weight_for_categories_gets_a_gradient(name: str) -> None:
+    categories = torch.stack([torch.randint(n + 1, (2, LENGTH)) for n in CLASS_COUNTS], dim=-1)
+    model = network_with_categories(name).train()
+    summaries = model.summarise(events(), categories)
+    location, logits = model.decode(model.to_code(summaries)), model.logits(summaries)
+    assert logits.shape == (2, LENGTH, sum(CLASS_COUNTS))
+    (location.square().mean() + logits.square().mean() + model.scale().sum()).backward()
+    assert len(model.embeddings) == (len(CLASS_COUNTS) if model.has_memory else 0)
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters())
 
 
 @each

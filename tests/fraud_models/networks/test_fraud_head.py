@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from fraud_models.config import HeadConfig
-from fraud_models.networks.fraud_head import FraudHead
+from fraud_models.networks.fraud_head import FraudHead, HeadCategories
 
-OWNER, NUM_COLUMNS, CODE_WIDTH = (0, 1, 2, 1), 3, 2
+OWNER, NUM_COLUMNS, CODE_WIDTH = (0, 1, 2, 1), 4, 2
+# The last column is a category of three classes.
+CATEGORIES = HeadCategories(columns=(3,), class_counts=(3,), width=2)
+MISSING = 3
 KNOTS = (-8.0, -1.0, 0.0, 1.0, 8.0)
 
 
@@ -18,7 +21,8 @@ def head(request: pytest.FixtureRequest) -> FraudHead:
     """Return a head with large weights, so that it is as nonlinear as a trained one."""
     torch.manual_seed(5)
     config = HeadConfig(hidden_width=16, knots=request.param)
-    fraud_head = FraudHead(config, OWNER, NUM_COLUMNS, CODE_WIDTH)
+    fraud_head = FraudHead(config, OWNER, NUM_COLUMNS, CODE_WIDTH, CATEGORIES)
+    torch.nn.init.normal_(fraud_head.embeddings[0].weight[:MISSING])
     with torch.no_grad():
         for weight in fraud_head.parameters():
             weight *= 3
@@ -31,7 +35,9 @@ def inputs(head: FraudHead, rows: int) -> torch.Tensor:
         torch.randn(rows, width, generator=generator) * 3
         for width in (len(OWNER), NUM_COLUMNS, CODE_WIDTH)
     )
-    return head.inputs(channels, errors.abs(), codes)
+    categories = torch.randint(MISSING + 1, (rows, 1), generator=generator)
+    with torch.no_grad():
+        return head.inputs(channels, errors.abs(), codes, categories)
 
 
 def reference(head: FraudHead) -> torch.Tensor:
@@ -73,7 +79,7 @@ def test_contributions_are_integrated_gradients(head: FraudHead) -> None:
 
 def test_reference_event_has_zero_contributions(head: FraudHead) -> None:
     zeros = torch.zeros(1, len(OWNER)), torch.zeros(1, NUM_COLUMNS), torch.zeros(1, CODE_WIDTH)
-    event = head.inputs(*zeros)
+    event = head.inputs(*zeros, torch.full((1, 1), MISSING))
     assert (event == 0).all()
     assert (head.contributions(event) == 0).all()
 
@@ -84,15 +90,22 @@ def test_each_input_contributes_to_its_own_column_only(head: FraudHead) -> None:
     for index, owner in enumerate(owners):
         one = torch.zeros(1, sum(widths))
         one[0, index] = 2.0
-        shares = head.contributions(head.inputs(*one.split(widths, dim=-1)))[0]
+        missing = torch.full((1, 1), MISSING)
+        shares = head.contributions(head.inputs(*one.split(widths, dim=-1), missing))[0]
         others = [column for column in range(NUM_COLUMNS + 1) if column != owner]
         assert shares[owner] != 0 and (shares[others] == 0).all()
+
+
+def test_category_contributes_to_its_own_column_only(head: FraudHead) -> None:
+    zeros = [torch.zeros(3, width) for width in (len(OWNER), NUM_COLUMNS, CODE_WIDTH)]
+    shares = head.contributions(head.inputs(*zeros, torch.arange(3)[:, None]))
+    assert (shares[:, 3] != 0).all() and (shares[:, [0, 1, 2, 4]] == 0).all()
 
 
 def test_piecewise_encoding_gives_the_filled_share() -> None:
     head = FraudHead(HeadConfig(knots=KNOTS), (0,), 1, 1)
     zeros = torch.zeros(4, 1)
-    encoded = head.inputs(torch.tensor([[-1e9], [-0.5], [0.25], [4.5]]), zeros, zeros)
+    encoded = head.inputs(torch.tensor([[-1e9], [-0.5], [0.25], [4.5]]), zeros, zeros, zeros[:, :0])
     assert encoded[:, :4].tolist() == [
         [-1, -1, 0, 0],
         [0, -0.5, 0, 0],
@@ -102,5 +115,6 @@ def test_piecewise_encoding_gives_the_filled_share() -> None:
 
 
 def test_inputs_are_bounded(head: FraudHead) -> None:
-    event = head.inputs(torch.full((1, 4), 1e9), torch.full((1, 3), 1e9), torch.full((1, 2), -1e9))
+    extreme = (torch.full((1, n), 1e9) for n in (len(OWNER), NUM_COLUMNS, CODE_WIDTH))
+    event = head.inputs(*extreme, torch.zeros(1, 1, dtype=torch.long))
     assert event.shape == (1, len(head.input_owner)) and float(event.abs().max()) < 25

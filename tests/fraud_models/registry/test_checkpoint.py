@@ -11,8 +11,10 @@ import pytest
 
 from feature_defs.errors import InputMissing
 from fraud_models.registry.checkpoint import load_checkpoint, save_checkpoint
+from fraud_models.scoring.scorer import Scorer, score_stream
 from fraud_models.scoring.trained_model import TrainedModel
-from tests.fraud_models.conftest import FINGERPRINTS
+from tests.fraud_models.category_model import PLACE, VOCABULARIES, category_model
+from tests.fraud_models.conftest import FINGERPRINTS, make_stream
 
 
 def test_checkpoint_round_trip_is_lossless(model: TrainedModel, tmp_path: Path) -> None:
@@ -21,6 +23,44 @@ def test_checkpoint_round_trip_is_lossless(model: TrainedModel, tmp_path: Path) 
     assert replace(loaded, weights={}) == replace(model, weights={})
     assert all(loaded.weights[name].equal(w) for name, w in model.weights.items())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.json", "weights.safetensors"]
+
+
+def test_checkpoint_holds_the_vocabularies_as_json(tmp_path: Path) -> None:
+    model = category_model()
+    digest = save_checkpoint(str(tmp_path), model)
+    assert load_checkpoint(str(tmp_path), digest).encoding.vocabularies == VOCABULARIES
+    content = json.loads((tmp_path / "checkpoint.json").read_text())
+    stored = {item["name"]: item.get("vocabulary") for item in content["encoding"]["features"]}
+    assert stored[PLACE] == {"values": ["home", "town", "resort"], "other_share": 0.1}
+    assert stored["card_count_7d"] is None
+
+
+def test_checkpoint_of_an_earlier_version_scores_to_the_bit(
+    model: TrainedModel, tmp_path: Path
+) -> None:
+    stream = make_stream([5, 40])
+    expected = list(score_stream([stream], Scorer(model), ("transaction_id",)))
+    save_checkpoint(str(tmp_path), model)
+    path = tmp_path / "checkpoint.json"
+    content = json.loads(path.read_text())
+    # It lacks the settings of categories and has no vocabulary.
+    del content["config"]["max_categories"]
+    for name in ("category_width", "category_floor"):
+        del content["config"]["network"][name]
+    path.write_text(json.dumps(content))
+    opened = Scorer(load_checkpoint(str(tmp_path)))
+    assert list(score_stream([stream], opened, ("transaction_id",))) == expected
+
+
+@pytest.mark.parametrize("damage", [{"vocabulary": None}, {"vocabulary": {"values": ["a", "a"]}}])
+def test_damaged_vocabulary_is_rejected(tmp_path: Path, damage: dict[str, object]) -> None:
+    save_checkpoint(str(tmp_path), category_model())
+    path = tmp_path / "checkpoint.json"
+    content = json.loads(path.read_text())
+    content["encoding"]["features"][0] |= damage
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputMissing, match="cannot be read"):
+        load_checkpoint(str(tmp_path))
 
 
 def test_uncalibrated_model_stays_uncalibrated(model: TrainedModel, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fraud_models.config import BY_HEAD, SEMI_SUPERVISED
 from fraud_models.registry.model_card import model_card
 from fraud_models.scoring.trained_model import TrainedModel
+from tests.fraud_models.category_model import category_model
 
 
 def test_card_describes_training_data_and_columns(model: TrainedModel) -> None:
@@ -40,3 +41,10 @@ def test_card_marks_columns_no_longer_in_the_catalogue(model: TrainedModel) -> N
     columns = {**model.columns, "card_count_3d": "mark"}
     card = model_card(replace(model, columns=columns))
     assert "| `card_count_3d` | no | no longer in the catalogue | `mark` |" in card
+
+
+def test_card_describes_categories(model: TrainedModel) -> None:
+    card = model_card(category_model())
+    assert "| `transaction_place` | 3 | 10.00 % |" in card
+    assert "| `transaction_channel` | 2 | 0.00 % |" in card
+    assert "## Categories" not in model_card(model)

@@ -12,13 +12,20 @@ from feature_defs.feature import Kind
 from fraud_models.networks.fraud_head import FraudHead
 from fraud_models.scoring.reconstruction import Reconstructor
 from fraud_models.sequences.encoding import Encoding, FeatureScale
+from fraud_models.sequences.vocabulary import Vocabulary
 from fraud_models.training.head_dataset import empty_head_step
 from fraud_models.training.objectives import HeadObjective, ReconstructionObjective
 from fraud_models.training.prefetch import Step, empty_batch
 from tests.fraud_models.conftest import semi_supervised, small_config
 
 # One feature of each kind; the log odds of 0 are not finite.
-ENCODING = Encoding(tuple(FeatureScale(kind.value, kind, centre=0.5, scale=2.0) for kind in Kind))
+PLACES = Vocabulary(("home", "town"))
+ENCODING = Encoding(
+    tuple(
+        FeatureScale(kind.value, kind, 0.5, 2.0, PLACES if kind is Kind.CATEGORY else None)
+        for kind in Kind
+    )
+)
 
 
 def objective_of(with_head: bool) -> tuple[nn.Module, nn.Module, Step]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from feature_defs.errors import InputMissing
 from fraud_models.config import ModelConfig
 from fraud_models.recipes import recipe
+from fraud_models.sequences.event_batch import EventBatch
+from fraud_models.training.snapshot import read_manifest
+from tests.fraud_models.category_model import CATEGORY_FEATURES, PLACE, features_in_the_catalogue
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -147,3 +153,64 @@ def test_semi_supervised_training_with_one_class_is_refused(lake: Lake, tmp_path
         write_snapshot(
             read_training_tables(lake, inputs.versions), inputs, str(tmp_path / "snapshot")
         )
+
+
+# Per event with a place: the places of training targets, and of no one else, have a code.
+PLACES = {
+    "before training": "early",
+    "first instant": "town",
+    "known a second late": "home",
+    "fraud, then cleared": "home",
+    "fraud": "a fraud's",
+    "validation": "resort",
+    "fraud in validation": "resort",
+}
+
+
+def snapshot_with_places(lake: Lake, uri: str, max_categories: int) -> None:
+    """Write a snapshot whose events have a place; targets without one have a missing value."""
+    from pyspark.sql import functions as F
+
+    from jobs.lake.tables import FEATURES_TABLE, LABELS
+    from jobs.models.training_plan import TrainingInputs, TrainingPlan
+    from jobs.models.training_snapshot import read_training_tables, write_snapshot
+
+    base = config_of("lstm_autoencoder")
+    config = replace(base, columns=(PLACE, *base.columns), max_categories=max_categories)
+    plan = TrainingPlan(AS_OF, config.recipe, config, num_workers=1)
+    marks = {name: f"mark-{name}" for name in config.columns}
+    inputs = TrainingInputs(plan, lake.versions((FEATURES_TABLE, LABELS)), marks)
+    tables = read_training_tables(lake, inputs.versions)
+    pairs = [F.lit(text) for item in PLACES.items() for text in item]
+    places = F.create_map(*pairs)[F.col("transaction_id")]
+    with features_in_the_catalogue(CATEGORY_FEATURES):
+        write_snapshot(
+            replace(tables, features=tables.features.withColumn(PLACE, places)), inputs, uri
+        )
+
+
+def test_vocabulary_is_taken_from_the_training_days_only(lake: Lake, tmp_path: Path) -> None:
+    uri = str(tmp_path / "snapshot")
+    snapshot_with_places(lake, uri, max_categories=200)
+    manifest = read_manifest(uri)
+    vocabulary = manifest.encoding.vocabularies[PLACE]
+    assert (vocabulary.values, vocabulary.other_share) == (("home", "town"), 0.0)
+    codes = Counter[tuple[int, float]]()
+    for file in manifest.summary.files:
+        table = pq.read_table(Path(uri, "data", file.name))
+        for batch in table.to_batches():
+            events = EventBatch.from_arrow(batch, len(manifest.columns))
+            place = np.nan_to_num(events.values[events.mask][:, 0], nan=-1.0)
+            codes.update(zip(events.roles[events.mask].tolist(), place.tolist(), strict=True))
+    # The place of the validation day is `other`, and so are all places seen outside training.
+    assert codes[VALIDATION, 2.0] == 1
+    assert (codes[TARGET, 0.0], codes[TARGET, 1.0], codes[TARGET, -1.0]) == (2, 1, 1)
+    assert {code for role, code in codes if role == CONTEXT} <= {2.0, -1.0}
+
+
+def test_vocabulary_has_at_most_the_configured_number_of_values(lake: Lake, tmp_path: Path) -> None:
+    uri = str(tmp_path / "snapshot")
+    snapshot_with_places(lake, uri, max_categories=1)
+    vocabulary = read_manifest(uri).encoding.vocabularies[PLACE]
+    assert vocabulary.values == ("home",)
+    assert vocabulary.other_share == pytest.approx(1 / 3)
