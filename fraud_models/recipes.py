@@ -10,14 +10,19 @@
         columns = (*base.columns, *AMOUNTS_AGAINST_USUAL)
         return replace(base, recipe="usual_amount_autoencoder", columns=columns)
 
-A new recipe also needs an entry in `RECIPES`. A new column first needs a feature of that name, and
-the features of the nights must be rebuilt.
+A new recipe also needs an entry in `RECIPES`, here or in a module of your own, which the setting
+`recipes` names. A new column first needs a feature of that name, and the features of the nights
+must be rebuilt. A trained model holds its whole config, so what scores it needs no recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.errors import UsageError
@@ -149,7 +154,8 @@ def _of_architecture(name: str, num_layers: int = 1) -> ModelConfig:
     return replace(base, recipe=name, network=network)
 
 
-RECIPES: dict[str, Callable[[], ModelConfig]] = {
+Recipes = Mapping[str, Callable[[], ModelConfig]]
+RECIPES: Recipes = {
     "lstm_autoencoder": lstm_autoencoder,
     "gru_autoencoder": gru_autoencoder,
     "convolution_autoencoder": convolution_autoencoder,
@@ -162,24 +168,82 @@ RECIPES: dict[str, Callable[[], ModelConfig]] = {
 }
 
 
-def recipe(name: str) -> ModelConfig:
-    """Return the config of a recipe.
+def recipe(name: str, recipes: Recipes = RECIPES) -> ModelConfig:
+    """Return the config of a recipe, under its name.
 
     Raises:
-        UsageError: there is no such recipe, or it reads a column without a feature of that name.
+        UsageError: there is no such recipe, it returns no config, or it reads a column without a
+            feature of that name; the message says what to correct.
     """
-    if name not in RECIPES:
+    if name not in recipes:
         raise UsageError(
             f"There is no recipe {name!r}.",
-            expected=f"one of: {', '.join(sorted(RECIPES))}.",
-            remedy="choose one of these, or add a function to fraud_models/recipes.py.",
+            expected=f"one of: {', '.join(sorted(recipes))}.",
+            remedy="choose one of these, or add a function to the module that the setting "
+            "`recipes` names.",
         )
-    config = RECIPES[name]()
+    config = recipes[name]()
+    if not isinstance(config, ModelConfig):
+        raise UsageError(
+            f"The recipe {name} returns {type(config).__name__}.",
+            expected="a function without arguments that returns a ModelConfig.",
+            remedy="return the config, for instance `replace(lstm_autoencoder(), ...)`.",
+        )
     unknown = [column for column in config.columns if column not in FEATURES]
     if unknown:
         raise UsageError(
             f"The recipe {name} reads columns without a feature: {', '.join(unknown)}.",
             expected=f"columns among: {', '.join(FEATURES)}.",
-            remedy="correct the recipe in fraud_models/recipes.py, or define the feature.",
+            remedy="correct the recipe, or define the feature.",
         )
-    return config
+    return replace(config, recipe=name)
+
+
+def with_own_recipes(location: str | None) -> Recipes:
+    """Return all recipes: those of this module, and the `RECIPES` of a module of your own.
+
+    `location` is the name of an importable module, or the path of a .py file. Its code is run.
+
+    Raises:
+        UsageError: the module cannot be imported, has no `RECIPES`, or has a recipe under a name
+            that is taken; the message says what to correct.
+    """
+    if location is None:
+        return RECIPES
+    own = getattr(_import(location), "RECIPES", None)
+    are_recipes = isinstance(own, Mapping) and all(
+        isinstance(name, str) and callable(function) for name, function in own.items()
+    )
+    if not are_recipes:
+        raise UsageError(
+            f"{location} has no usable RECIPES.",
+            expected='a dictionary from names to functions, `RECIPES = {"my_recipe": my_recipe}`.',
+            remedy="add it, or correct the setting `recipes`.",
+        )
+    assert isinstance(own, Mapping)
+    taken = sorted(set(own) & set(RECIPES))
+    if taken:
+        raise UsageError(
+            f"{location} defines recipes under names that are taken: {', '.join(taken)}.",
+            expected="names other than those of the built-in recipes.",
+            remedy="rename them.",
+        )
+    return {**RECIPES, **own}
+
+
+def _import(location: str) -> ModuleType:
+    try:
+        if not location.endswith(".py"):
+            return importlib.import_module(location)
+        spec = importlib.util.spec_from_file_location(Path(location).stem, location)
+        assert spec is not None and spec.loader is not None, "a .py file has a loader"
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except Exception as error:
+        # The module is code of someone else, which may raise anything.
+        raise UsageError(
+            f"The recipes in {location} cannot be imported: {type(error).__name__}: {error}.",
+            expected="the name of an importable module, or the path of a .py file.",
+            remedy="correct the module, or the setting `recipes` (FRAUD_RECIPES).",
+        ) from error
+    return module

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fraud_models.recipes import RECIPES
+from fraud_models.config import ModelConfig
+from fraud_models.recipes import RECIPES, with_own_recipes
+from fraud_models.recipes import recipe as find_recipe
 from jobs.cli.options import (
     Accept,
     Reason,
@@ -20,9 +22,18 @@ from jobs.cli.options import (
 from jobs.quality.overrides import override_from_options
 
 Recipe = Annotated[
-    str, typer.Option("--recipe", help=f"Model and how it is trained: {', '.join(RECIPES)}.")
+    str,
+    typer.Option(
+        "--recipe",
+        help=f"Model and how it is trained: {', '.join(RECIPES)}, or one of the setting `recipes`.",
+    ),
 ]
 Model = Annotated[str, typer.Option("--model", help="Alias (champion, challenger) or version.")]
+
+
+def _config(settings: Settings, name: str) -> ModelConfig:
+    """Return the config of a built-in recipe or of one that the setting `recipes` adds."""
+    return find_recipe(name, with_own_recipes(settings.recipes))
 
 
 @with_settings
@@ -40,11 +51,10 @@ def train(
     --num-workers 2
     """
     moment = parse_day(as_of, "--as-of")
-    from fraud_models.recipes import recipe as find_recipe
     from jobs import train as job
     from jobs.models.training_plan import TrainingPlan
 
-    plan = TrainingPlan(moment, recipe, find_recipe(recipe), num_workers)
+    plan = TrainingPlan(moment, recipe, _config(settings, recipe), num_workers)
     with open_lake(settings) as opened:
         version = job.run(opened, plan)
     typer.echo(f"Model version {version} is the challenger.")
@@ -93,11 +103,10 @@ def backtest(
     rarity_autoencoder
     """
     dates = parse_dates(None, first, last)
-    from fraud_models.recipes import recipe as find_recipe
     from fraud_models.storage import write_bytes
     from jobs import backtest as job
 
-    plan = job.BacktestPlan(dates, recipe, find_recipe(recipe), num_workers, retrain_days)
+    plan = job.BacktestPlan(dates, recipe, _config(settings, recipe), num_workers, retrain_days)
     with open_lake(settings) as opened:
         result = job.run(opened, plan)
     job.show(result)

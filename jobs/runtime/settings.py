@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     mapping: str | None = None
     """Column mapping of `source`; default: the mapping that the first `ingest` recorded."""
 
+    recipes: str | None = None
+    """Module name or .py file with recipes of your own; it runs in `train` and `backtest`."""
+
     alert_budget: int = Field(100, ge=1)
     """Number of cards per night that investigators can check (`k`)."""
     late_days: int = Field(7, ge=0, le=27)
