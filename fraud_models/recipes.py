@@ -17,15 +17,12 @@ must be rebuilt. A trained model holds its whole config, so what scores it needs
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 from feature_defs.catalogue import FEATURES
 from feature_defs.errors import UsageError
+from feature_defs.own_modules import import_own
 from feature_defs.sequences import CARD_EVENTS
 from fraud_models.config import (
     BY_HEAD,
@@ -210,7 +207,7 @@ def with_own_recipes(location: str | None) -> Recipes:
     """
     if location is None:
         return RECIPES
-    own = getattr(_import(location), "RECIPES", None)
+    own = getattr(import_own(location, "recipes"), "RECIPES", None)
     are_recipes = isinstance(own, Mapping) and all(
         isinstance(name, str) and callable(function) for name, function in own.items()
     )
@@ -229,21 +226,3 @@ def with_own_recipes(location: str | None) -> Recipes:
             remedy="rename them.",
         )
     return {**RECIPES, **own}
-
-
-def _import(location: str) -> ModuleType:
-    try:
-        if not location.endswith(".py"):
-            return importlib.import_module(location)
-        spec = importlib.util.spec_from_file_location(Path(location).stem, location)
-        assert spec is not None and spec.loader is not None, "a .py file has a loader"
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except Exception as error:
-        # The module is code of someone else, which may raise anything.
-        raise UsageError(
-            f"The recipes in {location} cannot be imported: {type(error).__name__}: {error}.",
-            expected="the name of an importable module, or the path of a .py file.",
-            remedy="correct the module, or the setting `recipes` (FRAUD_RECIPES).",
-        ) from error
-    return module

@@ -88,12 +88,14 @@ def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> "Settings":
     """Load the settings from the options that all commands have, and set up logging."""
+    from feature_defs.own_definitions import use_definitions
     from jobs.runtime.logs import set_up_logs
     from jobs.runtime.settings import load_settings
 
     flags = {"lake": lake, "log_format": log_format, "debug": debug or None}
     settings = load_settings(config, flags)
     set_up_logs(settings.log_format)
+    use_definitions(settings.definitions)
     return settings
 
 

@@ -21,7 +21,7 @@ from delta.tables import DeltaMergeBuilder
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from feature_defs.catalogue import LOOKBACK_DAYS
+from feature_defs.catalogue import FEATURES, lookback_days
 from feature_defs.errors import MAX_NAMED, NightHeld
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
@@ -138,7 +138,9 @@ class Lease:
 
     def _read_with_lookback(self) -> list[Row]:
         """Return the rows of these nights and of the earlier nights whose data they read."""
-        lookback = max(LOOKBACK_DAYS + self.lake.settings.late_days, CONTEXT_LOOKBACK_DAYS)
+        lookback = max(
+            lookback_days(FEATURES) + self.lake.settings.late_days, CONTEXT_LOOKBACK_DAYS
+        )
         dates = Dates(self.dates.first - timedelta(days=lookback), self.dates.last)
         return self.lake.read(NIGHTS).where(dates.sql).orderBy("business_date").collect()
 

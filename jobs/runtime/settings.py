@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     mapping: str | None = None
     """Column mapping of `source`; default: the mapping that the first `ingest` recorded."""
 
+    definitions: str | None = None
+    """Module name or .py file with feature definitions of your own; every command runs it."""
     recipes: str | None = None
     """Module name or .py file with recipes of your own; it runs in `train` and `backtest`."""
 
