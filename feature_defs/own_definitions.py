@@ -36,7 +36,9 @@ def use_definitions(location: str | None) -> None:
     if location is not None:
         module = import_own(location, SETTING)
         own_views = _items(location, getattr(module, "VIEWS", ()), (FeatureView,))
-        own_derived = _items(location, getattr(module, "DERIVED", ()), (Ratio, SmoothedRate))
+        own_derived: tuple[Ratio | SmoothedRate, ...] = _items(
+            location, getattr(module, "DERIVED", ()), (Ratio, SmoothedRate)
+        )
         if not own_views and not own_derived:
             raise UsageError(
                 f"{location} has neither VIEWS nor DERIVED.",
