@@ -27,6 +27,8 @@ from tests.processes import CommandResult, is_running, kill_group
 SPARK_HOME = Path(pyspark.__file__).parent
 LOOPBACK = "127.0.0.1"
 WORKER_MEMORY = "1500m"
+# A module of the bank that only the driver has.
+OWN_DEFINITIONS = Path(__file__).with_name("bank_definitions.py")
 START_TIMEOUT_S = 300.0
 MASTER_STARTED = re.compile(r"Starting Spark master at (spark://\S+)")
 WORKER_REGISTERED = re.compile(r"Successfully registered with master")
@@ -164,6 +166,8 @@ class Driver:
             "FRAUD_DRIVER_MEMORY": "1500m",
             "FRAUD_ALERT_BUDGET": "5",
             "FRAUD_LOG_FORMAT": "text",
+            "FRAUD_DEFINITIONS": str(OWN_DEFINITIONS),
+            "FRAUD_RECIPES": str(OWN_DEFINITIONS),
             # Wide enough that tables do not wrap paths.
             "COLUMNS": "1000",
             **settings,
