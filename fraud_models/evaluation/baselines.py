@@ -21,7 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 
 NUM_TREES = 100
 MISSING_VALUE, MISSING_CODE = 0.0, -1.0
-# Greatest code that the trees' implementation accepts.
+# The trees' implementation accepts 255 different codes.
 GREATEST_CODE = 254
 
 

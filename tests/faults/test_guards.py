@@ -127,6 +127,22 @@ GUARDS = (
         "(distance < -1)",
         "tests/fraud_models/networks/test_architectures.py::test_later_events_do_not_change_earlier_outputs",
     ),
+    Guard(
+        "the days that a vocabulary is taken from",
+        "jobs/models/training_snapshot.py",
+        "bitwiseAND(PURPOSE_MASK) == TARGET)",
+        "bitwiseAND(PURPOSE_MASK) > 0)",
+        "tests/jobs/models/test_training_snapshot.py"
+        "::test_vocabulary_is_taken_from_the_training_days_only",
+    ),
+    Guard(
+        "the event's own category, which its expectation must not read",
+        "fraud_models/networks/autoencoder.py",
+        "functional.pad(vectors, (0, 0, 1, 0))[:, :-1]",
+        "vectors",
+        "tests/fraud_models/scoring/test_categories.py"
+        "::test_expectations_read_earlier_categories_and_not_the_event_own",
+    ),
 )
 
 

@@ -106,9 +106,11 @@ def test_isolation_forest_ranks_an_outlier_first() -> None:
 def test_baselines_read_codes_of_categories(num_classes: int) -> None:
     rng = np.random.default_rng(2)
     codes = rng.integers(0, 3, 3000).astype(float)
-    frauds = codes == 1
     rare = rng.random(3000) < 0.01
     codes[rare] = num_classes - 1
+    # Every class occurs, so there are more than the trees can tell apart.
+    codes[-num_classes:] = np.arange(num_classes)
+    frauds = codes == 1
     codes[5::50] = np.nan
     values = np.stack([rng.normal(size=3000), codes], axis=1)
     trees = fit_boosted_trees(values, frauds, seed=1, categorical=[1])

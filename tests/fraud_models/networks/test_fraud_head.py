@@ -102,6 +102,14 @@ def test_category_contributes_to_its_own_column_only(head: FraudHead) -> None:
     assert (shares[:, 3] != 0).all() and (shares[:, [0, 1, 2, 4]] == 0).all()
 
 
+def test_vector_of_a_missing_category_is_not_learned(head: FraudHead) -> None:
+    zeros = [torch.zeros(4, width) for width in (len(OWNER), NUM_COLUMNS, CODE_WIDTH)]
+    head(head.inputs(*zeros, torch.arange(4)[:, None])).sum().backward()
+    gradient = head.embeddings[0].weight.grad
+    assert gradient is not None
+    assert (gradient[:MISSING] != 0).any(dim=1).all() and (gradient[MISSING] == 0).all()
+
+
 def test_piecewise_encoding_gives_the_filled_share() -> None:
     head = FraudHead(HeadConfig(knots=KNOTS), (0,), 1, 1)
     zeros = torch.zeros(4, 1)
