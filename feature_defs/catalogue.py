@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from feature_defs.attributes import Attribute
 from feature_defs.card import (
     AMOUNT_AGAINST_USUAL,
     CARD_RHYTHM,
@@ -40,7 +41,7 @@ from feature_defs.merchant import (
 )
 from feature_defs.places import CARD_TRAVEL
 from feature_defs.sequences import CARD_EVENTS
-from feature_defs.transaction import EVENT_FEATURES
+from feature_defs.transaction import EVENT_FEATURES, attribute_feature
 
 VIEWS: tuple[FeatureView, ...] = (
     CARD_SPEND,
@@ -69,9 +70,13 @@ DERIVED: tuple[Ratio | SmoothedRate, ...] = (
 
 
 def collect(
-    views: tuple[FeatureView, ...], derived: tuple[Ratio | SmoothedRate, ...] = ()
+    views: tuple[FeatureView, ...],
+    derived: tuple[Ratio | SmoothedRate, ...] = (),
+    attributes: tuple[Attribute, ...] = (),
 ) -> dict[str, Feature]:
     """Return all features by name: transaction features, features of the views, derived features.
+
+    `attributes` are a bank's own; each becomes a feature of the transaction.
 
     Raises:
         DefinitionError: two features have the same name, or a derived feature needs one that does
@@ -87,7 +92,8 @@ def collect(
             )
         by_name[feature.name] = feature
 
-    for feature in (*EVENT_FEATURES, *(feature for view in views for feature in view.features)):
+    of_transaction = (*EVENT_FEATURES, *map(attribute_feature, attributes))
+    for feature in (*of_transaction, *(feature for view in views for feature in view.features)):
         add(feature)
     for definition in derived:
         add(definition.feature(by_name))

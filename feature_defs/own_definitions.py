@@ -1,6 +1,6 @@
 """A bank's own definitions beside those of this package, without a fork.
 
-The setting `definitions` names a module with `VIEWS` and `DERIVED`. Its features become part of the
+The setting `definitions` names a module with `VIEWS`, `DERIVED` or `ATTRIBUTES`. Its features become part of the
 catalogue of this process: of `features`, of models, of the report. Executors get definitions as
 data, so they do not need the module.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from feature_defs.attributes import Attribute
 from feature_defs.catalogue import DERIVED, FEATURES, VIEWS, collect
 from feature_defs.derived import Ratio, SmoothedRate
 from feature_defs.errors import DefinitionError, UsageError
@@ -25,29 +26,33 @@ def use_definitions(location: str | None) -> None:
 
     Args:
         location: name of an importable module or path of a .py file, with `VIEWS` (a tuple of
-            `FeatureView`) or `DERIVED` (a tuple of `Ratio` or `SmoothedRate`) or both; None for
-            our features alone.
+            `FeatureView`), `DERIVED` (a tuple of `Ratio` or `SmoothedRate`) or `ATTRIBUTES` (a
+            tuple of `Attribute`, each of which becomes a feature of the transaction); None for our
+            features alone.
 
     Raises:
         UsageError: the module cannot be imported, defines nothing or something else, or a name
             is taken; the message says what to correct.
     """
     views, derived = VIEWS, DERIVED
+    attributes: tuple[Attribute, ...] = ()
     if location is not None:
         module = import_own(location, SETTING)
         own_views = _items(location, getattr(module, "VIEWS", ()), (FeatureView,))
         own_derived: tuple[Ratio | SmoothedRate, ...] = _items(
             location, getattr(module, "DERIVED", ()), (Ratio, SmoothedRate)
         )
-        if not own_views and not own_derived:
+        attributes = _items(location, getattr(module, "ATTRIBUTES", ()), (Attribute,))
+        if not (own_views or own_derived or attributes):
             raise UsageError(
-                f"{location} has neither VIEWS nor DERIVED.",
-                expected="VIEWS = (FeatureView(…),) or DERIVED = (Ratio(…),), or both.",
+                f"{location} has no VIEWS, no DERIVED and no ATTRIBUTES.",
+                expected="VIEWS = (FeatureView(…),), DERIVED = (Ratio(…),) or ATTRIBUTES = "
+                "(Attribute(…),).",
                 remedy=f"add one of them, or correct the setting `{SETTING}`.",
             )
         views, derived = (*VIEWS, *own_views), (*DERIVED, *own_derived)
     try:
-        features = collect(views, derived)
+        features = collect(views, derived, attributes)
     except DefinitionError as error:
         raise UsageError(
             f"The {SETTING} in {location} do not fit the catalogue: {error}.",
@@ -64,8 +69,9 @@ def _items(location: str, items: object, kinds: tuple[type[T], ...]) -> tuple[T,
     found = tuple(items) if isinstance(items, Iterable) else ()
     if not isinstance(items, Iterable) or not all(isinstance(item, kinds) for item in found):
         raise UsageError(
-            f"{location} has VIEWS or DERIVED that are not definitions.",
-            expected="VIEWS: a tuple of FeatureView; DERIVED: a tuple of Ratio or SmoothedRate.",
+            f"{location} has VIEWS, DERIVED or ATTRIBUTES that are not definitions.",
+            expected="VIEWS: a tuple of FeatureView; DERIVED: a tuple of Ratio or SmoothedRate; "
+            "ATTRIBUTES: a tuple of Attribute.",
             remedy="a tuple of one needs a comma at its end: VIEWS = (MY_VIEW,)",
         )
     return found

@@ -6,7 +6,7 @@ a card are in `card.py`, those of a merchant in `merchant.py`.
 
 from __future__ import annotations
 
-from feature_defs.attributes import HOME_PLACE, MERCHANT_PLACE, STANDARD_ATTRIBUTES
+from feature_defs.attributes import HOME_PLACE, MERCHANT_PLACE, STANDARD_ATTRIBUTES, Attribute
 from feature_defs.feature import Feature, Kind
 
 TRANSACTION_AMOUNT = Feature(
@@ -48,15 +48,21 @@ MODELLED_ATTRIBUTES = (
     "home_country",
     "cardholder_age",
 )
-ATTRIBUTE_FEATURES = tuple(
-    Feature(
-        name=f"transaction_{name}",
-        kind=STANDARD_ATTRIBUTES[name].kind,
-        description=STANDARD_ATTRIBUTES[name].description,
-        measure=name,
-        attributes=(STANDARD_ATTRIBUTES[name].column,),
+
+
+def attribute_feature(attribute: Attribute) -> Feature:
+    """Return the feature whose value is an attribute of the transaction."""
+    return Feature(
+        name=f"transaction_{attribute.name}",
+        kind=attribute.kind,
+        description=attribute.description,
+        measure=attribute.name,
+        attributes=(attribute.column,),
     )
-    for name in MODELLED_ATTRIBUTES
+
+
+ATTRIBUTE_FEATURES = tuple(
+    attribute_feature(STANDARD_ATTRIBUTES[name]) for name in MODELLED_ATTRIBUTES
 )
 
 EVENT_FEATURES = (

@@ -55,6 +55,13 @@ def test_own_features_join_the_catalogue_and_change_no_fingerprint(
     assert "card_loyalty_tier_same_share_14d" in available(FEATURES, {"loyalty_tier": "string"})
 
 
+def test_an_own_attribute_is_a_feature_of_the_transaction(tmp_path: Path) -> None:
+    use_definitions(module(tmp_path, f"ATTRIBUTES = ({TIER},)\n"))
+    feature = FEATURES["transaction_loyalty_tier"]
+    assert (feature.type, feature.measure) == ("string", "loyalty_tier")
+    assert feature.name in available(FEATURES, {"loyalty_tier": "string"})
+
+
 def test_the_same_definitions_can_be_used_again(tmp_path: Path) -> None:
     location = module(tmp_path, f"VIEWS = ({VIEW},)\n")
     use_definitions(location)
@@ -66,7 +73,7 @@ def test_the_same_definitions_can_be_used_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "neither VIEWS nor DERIVED"),
+        ("", "no VIEWS, no DERIVED and no ATTRIBUTES"),
         (f"VIEWS = {VIEW}\n", "that are not definitions"),
         ("VIEWS = ('card_count_7d',)\n", "that are not definitions"),
         (
