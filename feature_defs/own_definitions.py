@@ -1,7 +1,7 @@
 """A bank's own definitions beside those of this package, without a fork.
 
-The setting `definitions` names a module with `VIEWS`, `DERIVED` or `ATTRIBUTES`. Its features become
-part of the catalogue of this process: of `features`, of models, of the report. Executors get
+The setting `definitions` names a module with `VIEWS`, `DERIVED` or `ATTRIBUTES`. Its features
+become part of the catalogue of this process: of `features`, of models, of the report. Executors get
 definitions as data, so they do not need the module.
 """
 
