@@ -23,6 +23,11 @@ from jobs.models.executor_functions import ExplainStream, FeatureContribution, S
 from jobs.models.model_store import open_registry, read_checkpoint
 
 NUM_RECENT_EVENTS = 10
+# One column per field of `FeatureContribution`.
+EXPLAINED_FIELDS = (
+    "feature string, observed double, expected double, error double, contribution double, "
+    "observed_text string, expected_text string"
+)
 
 
 @dataclass(frozen=True)
@@ -117,11 +122,8 @@ def _contributions(
     card = events.where(F.col("card_id") == scored["card_id"])
     target = (F.col("transaction_id") == scored["transaction_id"]).cast("int")
     stream = context_stream(card, night, config, role=target)
-    schema = (
-        "feature string, observed double, expected double, error double, contribution double, "
-        "observed_text string, expected_text string"
-    )
-    rows = stream.mapInArrow(ExplainStream(StoredModel(model.uri, model.sha256)), schema).collect()
+    explain = ExplainStream(StoredModel(model.uri, model.sha256))
+    rows = stream.mapInArrow(explain, EXPLAINED_FIELDS).collect()
     contributions = [FeatureContribution(*row) for row in rows]
     return tuple(sorted(contributions, key=lambda item: -item.contribution))
 
