@@ -218,12 +218,16 @@ def _weekday(feature: Feature, observed: float | None, expected: float | None) -
     return on if expected is None else f"{on}, expected a {WEEKDAYS[round(expected) % 7]}"
 
 
-def _in_unit(unit: str) -> Callable[[Feature, float | None, float | None], str]:
-    """Return a function that writes a value with its unit."""
+def _in_unit(
+    unit: str, *, lowest: float = 0.0
+) -> Callable[[Feature, float | None, float | None], str]:
+    """Return a function that writes a value with its unit; a lower expectation is not possible."""
 
     def text(feature: Feature, observed: float | None, expected: float | None) -> str:
         was = "is not known" if observed is None else f"was {observed:,.4g}{unit}"
-        about = "" if expected is None else f", expected about {expected:,.4g}{unit}"
+        about = ""
+        if expected is not None:
+            about = f", expected about {max(expected, lowest):,.4g}{unit}"
         return f"{_subject(feature)} {was}{about}"
 
     return text
@@ -243,7 +247,7 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.DURATION_S: _duration,
     Kind.HOUR_OF_DAY: _hour,
     Kind.DAY_OF_WEEK: _weekday,
-    Kind.NUMBER: _in_unit(""),
+    Kind.NUMBER: _in_unit("", lowest=-math.inf),
     Kind.DISTANCE_KM: _in_unit(" km"),
     Kind.SPEED_KMH: _in_unit(" km/h"),
     Kind.AGE_YEARS: _in_unit(" years"),
