@@ -220,25 +220,19 @@ def _weekday(feature: Feature, observed: float | None, expected: float | None) -
     return on if expected is None else f"{on}, expected a {WEEKDAYS[round(expected) % 7]}"
 
 
-def _number(feature: Feature, observed: float | None, expected: float | None) -> str:
-    was = "is not known" if observed is None else f"was {observed:,.4g}"
-    about = "" if expected is None else f", expected about {expected:,.4g}"
-    return f"{_subject(feature)} {was}{about}"
-
-
-def _with_unit(
-    unit: str,
+def _in_unit(
+    unit: str, *, lowest: float = 0.0
 ) -> Callable[[Feature, float | None, float | None], str]:
-    """Return a function that writes a positive quantity with its unit."""
+    """Return a function that writes a value with its unit; a lower expectation is not possible."""
 
-    def write(feature: Feature, observed: float | None, expected: float | None) -> str:
-        was = "is not known" if observed is None else f"was {number(observed)} {unit}"
+    def text(feature: Feature, observed: float | None, expected: float | None) -> str:
+        was = "is not known" if observed is None else f"was {observed:,.4g}{unit}"
         about = ""
         if expected is not None:
-            about = f", expected about {number(max(expected, 0.0))} {unit}"
+            about = f", expected about {max(expected, lowest):,.4g}{unit}"
         return f"{_subject(feature)} {was}{about}"
 
-    return write
+    return text
 
 
 SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
@@ -250,10 +244,10 @@ SENTENCES: dict[Kind, Callable[[Feature, float | None, float | None], str]] = {
     Kind.DURATION_S: _duration,
     Kind.HOUR_OF_DAY: _hour,
     Kind.DAY_OF_WEEK: _weekday,
-    Kind.NUMBER: _number,
-    Kind.DISTANCE_KM: _with_unit("km"),
-    Kind.SPEED_KMH: _with_unit("km/h"),
-    Kind.AGE_YEARS: _with_unit("years"),
+    Kind.NUMBER: _in_unit("", lowest=-math.inf),
+    Kind.DISTANCE_KM: _in_unit(" km"),
+    Kind.SPEED_KMH: _in_unit(" km/h"),
+    Kind.AGE_YEARS: _in_unit(" years"),
 }
 
 

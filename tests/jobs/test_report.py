@@ -296,7 +296,8 @@ def test_every_feature_has_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch
         assert text
         assert "nan" not in text.lower()
         assert "None" not in text
-        assert "-1" not in text or features[name].kind in (Kind.AMOUNT, Kind.RATIO)
+        may_be_negative = (Kind.AMOUNT, Kind.RATIO, Kind.NUMBER, Kind.CATEGORY)
+        assert "-1" not in text or features[name].kind in may_be_negative
     assert wording.label(name)
 
 
@@ -312,6 +313,17 @@ def test_sentence_describes_the_function_of_a_feature(monkeypatch: pytest.Monkey
         ("transaction_amount_over_card_amount_std_7d", 12.0, 1.0): (
             "the transaction amount was 12 times the card's spread of the amount over 7 days, "
             "expected about 1 times"
+        ),
+        ("card_count_1h", 12.0, 1.0): (
+            "the card's number of transactions over 1 hour was 12, expected about 1"
+        ),
+        ("account_merchant_category_same_share_30d", 0.0, 0.5): (
+            "the account's share of earlier transactions with this merchant category over 30 days "
+            "was 0 %, expected 50 %"
+        ),
+        ("account_speed_since_last_30d", 900.0, -3.0): (
+            "the account's speed since the previous transaction over 30 days was 900 km/h, "
+            "expected about 0 km/h"
         ),
         ("card_share_large_7d", 0.5, 0.0): (
             "the card's share of transactions (large) over 7 days was 50 %, expected 0 %"
