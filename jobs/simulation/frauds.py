@@ -6,7 +6,7 @@ incident has a card, a start and a few payments, all computed from its number.
 | cause | pattern |
 | --- | --- |
 | stolen card | five to ten times the card's typical amount, several payments a day, for days |
-| card testing | many tiny online payments within an hour, often followed by a large one |
+| card testing | many tiny online payments within 40 minutes, often followed by a large one |
 | takeover | payments at hours unusual for the card, at unpopular merchants |
 """
 
@@ -35,7 +35,7 @@ STOLEN_FACTORS = (5.0, 10.0)
 STOLEN_AT = ("electronics", "clothing", "household", "travel")
 
 TESTING_PAYMENTS = (8, 15)
-TESTING_S = 3_000
+TESTING_S = 2_400
 TESTING_AMOUNTS = (0.5, 2.5)
 TESTING_AT = ("online_gaming", "entertainment", "transport")
 # The large payment follows within two hours of the end of the tests.

@@ -183,6 +183,36 @@ def test_card_testing_is_a_burst_of_tiny_online_payments(bank: Bank) -> None:
     assert (frauds.amount > 2 * frauds.typical_amount).any()
 
 
+def test_a_card_test_shows_in_the_windows_of_an_hour(spark: SparkSession, bank: Bank) -> None:
+    from pyspark.sql import functions as F
+
+    from feature_defs.catalogue import FEATURES
+    from feature_defs.labels import LabelPolicy
+    from feature_defs.point_in_time.compiler import compile_features
+    from feature_defs.point_in_time.labels_as_of import FeatureInputs
+    from feature_defs.sources import MONEY
+    from jobs.lake.tables import LABELS
+    from jobs.report_pages.wording import sentence
+
+    rows = spark.read.parquet(f"{bank.plan.out}/transactions").dropna(subset=["card_id"])
+    rows = rows.dropDuplicates(["transaction_id"]).withColumn("amount", F.col("amount").cast(MONEY))
+    inputs = FeatureInputs(rows, spark.createDataFrame([], LABELS.ddl), LabelPolicy())
+    features = {name: FEATURES[name] for name in ("card_count_1h", "card_count_1d")}
+    first = rows.agg(F.min("business_date")).first()[0]
+    built = compile_features(inputs, first, bank.plan.last_day, 7, features).toPandas()
+    tests = built.merge(bank.truth[bank.truth.cause == "card_testing"], on="transaction_id")
+    tests = tests[tests.amount.astype(float) < 3]
+    incidents = tests.groupby("incident_id").agg(
+        num_payments=("transaction_id", "count"), in_an_hour=("card_count_1h", "max")
+    )
+    assert (incidents.in_an_hour >= incidents.num_payments).all()
+    assert incidents.in_an_hour.max() >= 12
+    ordinary = built[~built.transaction_id.isin(bank.truth.transaction_id)]
+    assert ordinary.card_count_1h.quantile(0.99) <= 3
+    text = sentence("card_count_1h", float(incidents.in_an_hour.max()), 1.0)
+    assert text.startswith("the card's number of transactions over 1 hour was 1")
+
+
 def test_takeovers_happen_at_unusual_hours_and_merchants(bank: Bank) -> None:
     frauds = bank.frauds("takeover")
     apart = (frauds.hour - frauds.typical_hour).abs()
