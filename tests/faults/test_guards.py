@@ -128,6 +128,21 @@ GUARDS = (
         "tests/fraud_models/networks/test_architectures.py::test_later_events_do_not_change_earlier_outputs",
     ),
     Guard(
+        "the start of a window of minutes",
+        "feature_defs/point_in_time/window_values.py",
+        'np.searchsorted(self.moment, moments, side="right")',
+        'np.searchsorted(self.moment, moments, side="left")',
+        "tests/feature_defs/test_earlier_events.py"
+        "::test_short_window_is_open_at_its_start_and_closed_at_its_end",
+    ),
+    Guard(
+        "the end of a comparison before the event itself",
+        "feature_defs/point_in_time/window_values.py",
+        "end = self.at if window.delay_s == 0",
+        "end = self.at + 1 if window.delay_s == 0",
+        "tests/feature_defs/test_earlier_events.py::test_same_share_never_sees_the_event_itself",
+    ),
+    Guard(
         "the days that a vocabulary is taken from",
         "jobs/models/training_snapshot.py",
         "bitwiseAND(PURPOSE_MASK) == TARGET)",

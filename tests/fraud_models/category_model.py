@@ -33,7 +33,7 @@ from tests.fraud_models.conftest import (
     small_encoding,
 )
 
-PLACE, CHANNEL = "transaction_place", "transaction_channel"
+PLACE, CHANNEL = "transaction_place", "transaction_till"
 # Not at the end, so that a mix-up of columns and channels shows.
 CATEGORY_COLUMNS = (PLACE, COLUMNS[0], COLUMNS[1], CHANNEL, COLUMNS[2], COLUMNS[3])
 PLACES = Vocabulary(("home", "town", "resort"), 0.1)

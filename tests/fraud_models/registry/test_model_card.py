@@ -46,5 +46,5 @@ def test_card_marks_columns_no_longer_in_the_catalogue(model: TrainedModel) -> N
 def test_card_describes_categories(model: TrainedModel) -> None:
     card = model_card(category_model())
     assert "| `transaction_place` | 3 | 10.00 % |" in card
-    assert "| `transaction_channel` | 2 | 0.00 % |" in card
+    assert "| `transaction_till` | 2 | 0.00 % |" in card
     assert "## Categories" not in model_card(model)
