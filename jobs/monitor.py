@@ -97,7 +97,7 @@ def _feature_drift(night: Night) -> dict[str, Any]:
     columns = [
         name
         for name, feature in FEATURES.items()
-        if feature.kind not in (Kind.DAY_OF_WEEK, Kind.CATEGORY) and name in frame.columns
+        if feature.kind is not Kind.DAY_OF_WEEK and name in frame.columns
     ]
     return drift(DriftInput(frame, night.dates.first, columns, "earlier nights have features"))
 

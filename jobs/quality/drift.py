@@ -94,7 +94,10 @@ def drift(data: DriftInput) -> dict[str, Any]:
     counts = _bin_counts(data, bins)
     columns = {}
     for name in data.columns:
-        psi = population_stability_index(counts[name, True], counts[name, False])
+        reference = counts[name, False]
+        # A column that no earlier night has is new: there is nothing to compare it with.
+        is_new = set(reference) == {NULL_BIN} != set(counts[name, True])
+        psi = None if is_new else population_stability_index(counts[name, True], reference)
         columns[name] = {"psi": psi, "level": level_of(psi)}
     return {"status": MEASURED, "why": "", "num_nights": num_nights, "columns": columns}
 

@@ -49,16 +49,19 @@ def test_psi_without_rows_is_none() -> None:
 
 
 def compared(spark: SparkSession, num_nights: int) -> DriftInput:
-    """`same` has one distribution; `moved` doubles at the night; `gone` is null at the night."""
+    """`same` has one distribution; `moved` doubles at the night; `gone` is null at the night.
+
+    `new` has values at the night only.
+    """
     reference = [
-        (DAY - timedelta(days=1 + row % num_nights), float(row % 40), float(row % 40), 1.0)
+        (DAY - timedelta(days=1 + row % num_nights), float(row % 40), float(row % 40), 1.0, None)
         for row in range(40 * num_nights)
     ]
-    night = [(DAY, float(row % 40), 2.0 * (row % 40) + 5, None) for row in range(400)]
-    frame = spark.createDataFrame(
-        reference + night, "business_date date, same double, moved double, gone double"
-    )
-    return DriftInput(frame.coalesce(1), DAY, ("same", "moved", "gone"), "earlier nights are there")
+    night = [(DAY, float(row % 40), 2.0 * (row % 40) + 5, None, 1.0) for row in range(400)]
+    schema = "business_date date, same double, moved double, gone double, new double"
+    frame = spark.createDataFrame(reference + night, schema)
+    columns = ("same", "moved", "gone", "new")
+    return DriftInput(frame.coalesce(1), DAY, columns, "earlier nights are there")
 
 
 @pytest.mark.spark
@@ -69,6 +72,7 @@ def test_drift_detects_shifted_and_null_columns_only(spark: SparkSession) -> Non
     assert psi["same"] == pytest.approx(0.0, abs=0.01)
     assert psi["moved"] > 0.25
     assert psi["gone"] > 0.25
+    assert found["columns"]["new"] == {"psi": None, "level": "not applicable"}
 
 
 @pytest.mark.spark
