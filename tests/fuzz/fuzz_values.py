@@ -88,13 +88,19 @@ def is_card_number(text: str) -> bool:
     return kept.isascii() and kept.isdigit() and 13 <= len(kept) <= 19 and has_luhn_digit(kept)
 
 
+def _is_blank(character: str) -> bool:
+    return unicodedata.category(character)[0] == "Z" or character in "\t\n\v\f\r"
+
+
 def _is_digit(character: str) -> bool:
     return unicodedata.category(character) == "Nd"
 
 
 def expected_for_id(text: str, missing: str, *, pseudonymised: bool = False) -> str:
     """Return the outcome that a row with this id must have."""
-    if all(unicodedata.category(c)[0] == "Z" or c in "\t\n\v\f\r" for c in text):
+    # Blanks at the ends are no part of an id.
+    text = text.strip("".join(filter(_is_blank, set(text))))
+    if not text:
         return missing
     if REPLACEMENT in text:
         return "unreadable_text"
@@ -155,7 +161,8 @@ BAD_AMOUNTS = {
     "": "missing_amount", "  ": "missing_amount", "NaN": "amount_not_finite",
     "nan": "amount_not_finite", "Infinity": "amount_not_finite", "-inf": "amount_not_finite",
     "12,50": "unparsable_amount", "1.000,00": "unparsable_amount", "1_000": "unparsable_amount",
-    "0x10": "unparsable_amount", "\uff11\uff12": "unparsable_amount", "12 EUR": "unparsable_amount",
+    "0x10": "unparsable_amount", "\uff11\uff12": "unparsable_amount", "12 EUR": "euros",
+    "12 USD": "unparsable_amount",
     "--5": "unparsable_amount", "1e": "unparsable_amount", "5d": "unparsable_amount",
     "=1+1": "unparsable_amount", "e5": "unparsable_amount", ".": "unparsable_amount",
     "1e400": "amount_out_of_range", "1e-400": "amount_out_of_range",
@@ -194,6 +201,9 @@ def amount_texts(refunds: str) -> Values:
         reason = BAD_AMOUNTS[text]
         if reason == "negative":
             return _signed(text, read_amount(Decimal(text)), refunds)
+        if reason == "euros":
+            # The declared currency after the number is understood.
+            return Value(text, ACCEPTED, Decimal("12.000"))
         return Value(text, reason)
 
     plain = st.decimals(-(10**11), 10**11, allow_nan=False, allow_infinity=False, places=3)

@@ -100,7 +100,9 @@ def _reasons(row: dict[str, Any], rng: np.random.Generator) -> list[tuple[Any, .
         ("card_amount_mean_7d", 3 * float(row["typical"]), float(row["typical"]), 1.0),
         ("card_count_3d_retired" + HOSTILE, 3.0, None, 0.4),
     ]
-    return [choices[0], *(choices[i] for i in rng.permutation(range(1, 7))[:2])]
+    chosen = [choices[0], *(choices[i] for i in rng.permutation(range(1, 7))[:2])]
+    # Numbers have no texts: those are of categories.
+    return [(*reason, None, None) for reason in chosen]
 
 
 def _alert_rows(rows: list[dict[str, Any]], bank: Bank) -> list[tuple[Any, ...]]:

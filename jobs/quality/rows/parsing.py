@@ -17,7 +17,7 @@ from jobs.deliveries.reading import RAW
 _NOT_BLANK = r"[^\s\p{Z}]"
 # White space of Unicode: what `_NOT_BLANK` does not match.
 BLANKS = (
-    "\t\n\x0b\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\t\n\x0b\f\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
 
