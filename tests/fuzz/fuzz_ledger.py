@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fuzz_deliveries import Plan, Row
 from fuzz_values import ACCEPTED, ANY_OUTCOME, OTHER_NIGHT
@@ -69,7 +69,7 @@ def read_ledger(lake: Lake, plan: Plan) -> Ledger:
     for row in lake.read(TRANSACTIONS).where(ours).select("tag", "amount", micros).collect():
         moment = datetime.fromtimestamp(row["micros"] // 1_000_000, UTC)
         moment = moment.replace(microsecond=row["micros"] % 1_000_000)
-        outcomes[row["tag"]].accepted.append((row["amount"], moment))
+        outcomes[_tag(row)].accepted.append((row["amount"], moment))
     quarantined = lake.read(QUARANTINE).where(ours & F.col("source").endswith("#transactions"))
     tags = quarantined.select(
         F.get_json_object("raw", "$.tag").alias("tag"),
@@ -81,15 +81,20 @@ def read_ledger(lake: Lake, plan: Plan) -> Ledger:
         if row["withheld"]:
             withheld += 1
         else:
-            outcomes[row["tag"]].quarantined.append(set(row["reasons"]))
+            outcomes[_tag(row)].quarantined.append(set(row["reasons"]))
     return Ledger(plan, dict(outcomes), withheld)
+
+
+def _tag(row: Any) -> str:
+    """Return the tag of a row in the lake; a category loses blanks at its ends."""
+    return (row["tag"] or "").strip()
 
 
 def violations(ledger: Ledger, rows: list[Row]) -> list[str]:
     """Return what is wrong with the outcomes of these rows, as text."""
     by_tag: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_tag[row.tag].append(row)
+        by_tag[row.tag.strip()].append(row)
     secret = bool(ledger.plan.pseudonymise)
     kept = {tag: rows for tag, rows in by_tag.items() if not (secret and rows[0].extra_cells)}
     wrong = [
