@@ -16,6 +16,7 @@ SUB_COMMANDS = {
     "backtest",
     "demo",
     "simulate",
+    "mapping",
     "ingest",
     "features",
     "train",
