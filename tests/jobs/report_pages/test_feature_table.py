@@ -50,4 +50,5 @@ def test_derived_feature_has_the_time_columns_of_its_parts(monkeypatch: pytest.M
         "event_time, label_time",
         "of merchant_fraud_count_30d_delay_7d and merchant_label_count_30d_delay_7d",
         "37",
+        "",
     )
