@@ -414,7 +414,7 @@ def test_report_of_a_finished_night_ends_it(filled_lake: Lake) -> None:
     assert path.endswith("/_reports/2018-08-08/report.html")
     assert "Published" in html
     assert "1 in 100,000" in html
-    assert "The amount is not a valid number." in html
+    assert "The amount is not a valid number as the mapping writes numbers." in html
     assert "<script" not in html
     # Labels arrive after seven days, so the first nights are mature.
     assert "whose labels were mature by" in html
@@ -491,7 +491,7 @@ def test_stopped_night_gets_a_page_and_unknown_night_an_error(lake: Lake) -> Non
         raise GateFailed("gate 1 stopped it.", expected="a pass.", remedy="mend it.")
     html = Path(report.write_failed(lake, DAY)).read_text(encoding="utf-8")
     assert "Nothing was published: stopped by gate 1" in html
-    assert "The amount is not a valid number." in html
+    assert "The amount is not a valid number as the mapping writes numbers." in html
     assert "of 100 rows read" in html
     assert lake.read(NIGHTS).collect()[0]["state"] == "open"
     with pytest.raises(InputMissing, match="never begun"):
