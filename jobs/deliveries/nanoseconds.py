@@ -20,6 +20,7 @@ from jobs.deliveries.files import list_files
 from jobs.deliveries.source import SourceTable
 from jobs.runtime.logs import log_event
 from jobs.runtime.paths import file_system
+from jobs.runtime.sql_names import quoted
 
 NANOS_PER_MICRO = 1_000
 # Footers that are read at the same time.
@@ -50,7 +51,7 @@ def with_microseconds(frame: DataFrame, table: SourceTable, paths: Sequence[str]
 
 
 def _time(name: str, *, has_zone: bool) -> Column:
-    nanos = F.col(f"`{name.replace('`', '``')}`")
+    nanos = F.col(quoted(name))
     remainder = F.pmod(nanos, F.lit(NANOS_PER_MICRO))
     # `div` divides whole numbers; a plain division would make floats, which are not exact.
     micros = F.call_function("div", nanos - remainder, F.lit(NANOS_PER_MICRO).cast("bigint"))

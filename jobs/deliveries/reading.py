@@ -34,6 +34,7 @@ from jobs.deliveries.source import Delivery, SourceTable
 from jobs.lake.commits import newest_version
 from jobs.lake.dates import Dates
 from jobs.runtime.paths import file_system
+from jobs.runtime.sql_names import quoted
 
 # Columns of the frame that `read_source` returns.
 RAW = "raw"  # Struct of all source columns, under their own names.
@@ -213,15 +214,6 @@ def _escape_glob(path: str) -> str:
     'bank\\[1\\]/day=\\*'
     """
     return re.sub(f"([{GLOB_CHARACTERS}])", r"\\\1", path)
-
-
-def quoted(name: str) -> str:
-    """Quote a column name for Spark, whatever characters it contains.
-
-    >>> quoted("a.b`c")
-    '`a.b``c`'
-    """
-    return "`" + name.replace("`", "``") + "`"
 
 
 def source_types(raw: DataFrame) -> dict[str, T.DataType]:

@@ -23,6 +23,7 @@ from jobs.lake.dates import Dates
 from jobs.lake.tables import NIGHTS, TABLES, Table
 from jobs.runtime.paths import file_system, uri_of
 from jobs.runtime.settings import PART, Settings
+from jobs.runtime.sql_names import quoted
 
 # Hadoop and fsspec interpret these as glob patterns, MLflow and Petastorm as escape codes.
 FORBIDDEN_PATH_CHARACTERS = r"\[]{}*?%"
@@ -185,8 +186,8 @@ class Lake:
         if table.name in self.settings.tables:
             # A part may be quoted already.
             parts = re.findall(PART, self.settings.tables[table.name])
-            return ".".join(part if part.startswith("`") else _quoted(part) for part in parts)
-        return f"delta.{_quoted(self._location(table))}"
+            return ".".join(part if part.startswith("`") else quoted(part) for part in parts)
+        return f"delta.{quoted(self._location(table))}"
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -312,7 +313,3 @@ class Lake:
     def versions(self, tables: Iterable[Table]) -> dict[str, int]:
         """Return the newest version of each table, by table name."""
         return {table.name: self.version(table) for table in tables}
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 
 from feature_defs.errors import InputMissing
 from fraud_models.registry.mlflow_registry import ModelVersion
-from jobs.deliveries.reading import quoted
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.tables import FEATURES_TABLE, SCORES, TRANSACTIONS, attribute_names
@@ -21,6 +20,7 @@ from jobs.lineage.provenance import Provenance, lake_as_recorded
 from jobs.models.contexts import context_stream, read_contexts
 from jobs.models.executor_functions import ExplainStream, FeatureContribution, StoredModel
 from jobs.models.model_store import open_registry, read_checkpoint
+from jobs.runtime.sql_names import quoted
 
 NUM_RECENT_EVENTS = 10
 # One column per field of `FeatureContribution`.

@@ -17,7 +17,6 @@ from typing import NamedTuple
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs.deliveries.reading import quoted
 from jobs.lake.dates import Dates
 from jobs.lake.delta_io import Lake
 from jobs.lake.local_rows import local_rows
@@ -25,6 +24,7 @@ from jobs.lake.nights import PINNED
 from jobs.lake.run_history import night_records
 from jobs.lake.runs import Run
 from jobs.lake.tables import ALERTS, QUARANTINE, SCORES, TRANSACTIONS, Table, attribute_names
+from jobs.runtime.sql_names import quoted
 
 HISTORY_NIGHTS = 28
 ALERTS_ON_PAGE = 100

@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 from feature_defs.sources import HAS_TIME_OF_DAY, TRANSACTIONS
 from jobs.deliveries.mapping import REFUSED, AttributeColumn, Mapping
 from jobs.deliveries.pseudonyms import pseudonym
-from jobs.deliveries.reading import RAW, quoted, source_types
+from jobs.deliveries.reading import RAW, source_types
 from jobs.deliveries.source import SourceTable
 from jobs.lake.dates import Dates
 from jobs.quality.rows import numbers, parsing, times
@@ -55,6 +55,7 @@ from jobs.quality.rows.rules import (
     reason_if,
     transaction_rules,
 )
+from jobs.runtime.sql_names import quoted
 
 # Columns in which conflicting duplicates of a transaction id differ, besides the attributes.
 CONTENT = ("event_time", "card_id", "merchant_id", "amount")
